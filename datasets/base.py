@@ -1,0 +1,91 @@
+"""What every dataset promises."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ogm.types import Batch
+
+
+@dataclass
+class ScanReport:
+    """What a scan found. ``listed`` and ``found`` are numbers of samples; ``notes`` counts each oddity by its name."""
+
+    listed: int
+    found: int
+    per_class: dict[str, int] = field(default_factory=dict)
+    notes: dict[str, int] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class MultimodalDataset(Dataset[dict[str, Any]]):
+    """Samples with a name, a label and one tensor per modality.
+
+    A subclass fills ``ids`` and ``labels`` when it is made, without decoding anything, and decodes in ``load``. One
+    whose tensors lie ready in memory (or in a memory map) overrides ``batch`` with one gather, and draws what is random
+    in ``augment``, for a whole batch, on the training device.
+    """
+
+    name: ClassVar[str]
+    modalities: tuple[str, ...]
+    classes: Sequence[str]                          # declared; label = position
+    ids: Sequence[str]
+    labels: Sequence[int]
+    recipe: Mapping[str, Any]                       # everything that changes a tensor: preset, sizes, rates
+    present: Tensor | None = None                   # (N, M) bool, where modalities can be missing
+    report: ScanReport
+
+    def load(self, i: int, rng: torch.Generator | None) -> dict[str, Tensor]:
+        """Sample i's float32 tensors, by modality. ``rng`` decides all that is random; None: nothing is (evaluation).
+
+        Shapes: spectrogram (1, F, T), frames (C, T, H, W), image (C, H, W). A modality that is missing is zeros.
+        """
+        raise NotImplementedError
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, key: int | tuple[int, int]) -> dict[str, Any]:
+        """``dataset[i]`` as evaluation sees it; ``dataset[i, seed]`` with the random choices that belong to the seed."""
+        i, rng = (key, None) if isinstance(key, int) else (key[0], torch.Generator().manual_seed(key[1]))
+        return {**self.load(i, rng), "label": self.labels[i], "index": i, "id": self.ids[i]}
+
+    def batch(self, keys: Sequence[int | tuple[int, int]]) -> Batch:
+        """Many samples at once: inputs[m] (B, ...), label (B,), index (B,)."""
+        items = [self[key] for key in keys]
+        return Batch(
+            {m: torch.stack([item[m] for item in items]) for m in self.modalities},
+            torch.tensor([item["label"] for item in items]),
+            torch.tensor([item["index"] for item in items]),
+        )
+
+    def augment(self, batch: Batch, seeds: Sequence[int]) -> Batch:
+        """Random changes of a training batch, on the training device; ``seeds[b]`` decides all of sample b's."""
+        return batch
+
+    @property
+    def fingerprint(self) -> str:
+        """One word (12 hex digits) for which samples these are and how they were prepared."""
+        about = (self.name, sorted(self.recipe.items()), list(self.classes), list(zip(self.ids, self.labels, strict=True)))
+        return hashlib.sha256(repr(about).encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class DataModule:
+    """The three splits of one dataset, prepared one way. Selection is by ``val``; ``test`` is only ever looked at."""
+
+    train: MultimodalDataset
+    val: MultimodalDataset
+    test: MultimodalDataset
+
+    def splits(self) -> dict[str, MultimodalDataset]:
+        return {"train": self.train, "val": self.val, "test": self.test}

@@ -1,0 +1,10 @@
+"""Every test runs on one thread: with more, small tensors wait for each other (and sums change their last bits)."""
+
+import os
+
+os.environ.setdefault("WANDB_MODE", "disabled")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import torch
+
+torch.set_num_threads(1)
