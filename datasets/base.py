@@ -37,11 +37,11 @@ class MultimodalDataset(Dataset[dict[str, Any]]):
 
     name: ClassVar[str]
     modalities: tuple[str, ...]
-    classes: Sequence[str]                          # declared; label = position
+    classes: Sequence[str]  # declared; label = position
     ids: Sequence[str]
     labels: Sequence[int]
-    recipe: Mapping[str, Any]                       # everything that changes a tensor: preset, sizes, rates
-    present: Tensor | None = None                   # (N, M) bool, where modalities can be missing
+    recipe: Mapping[str, Any]  # everything that changes a tensor: preset, sizes, rates
+    present: Tensor | None = None  # (N, M) bool, where modalities can be missing
     report: ScanReport
 
     def load(self, i: int, rng: torch.Generator | None) -> dict[str, Tensor]:
@@ -75,7 +75,12 @@ class MultimodalDataset(Dataset[dict[str, Any]]):
     @property
     def fingerprint(self) -> str:
         """One word (12 hex digits) for which samples these are and how they were prepared."""
-        about = (self.name, sorted(self.recipe.items()), list(self.classes), list(zip(self.ids, self.labels, strict=True)))
+        about = (
+            self.name,
+            sorted(self.recipe.items()),
+            list(self.classes),
+            list(zip(self.ids, self.labels, strict=True)),
+        )
         return hashlib.sha256(repr(about).encode()).hexdigest()[:12]
 
 

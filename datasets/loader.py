@@ -36,8 +36,9 @@ class Loader:
         self.dataset, self.batch_size, self.seed, self.workers = dataset, batch_size, seed, workers
         self.drop_last, self.device, self.num_samples = drop_last, torch.device(device), len(dataset)
         if drop_last and 0 < self.num_samples < batch_size:
-            raise ValueError(f"{self.num_samples} training samples do not fill one batch of {batch_size}: "
-                             "make batch_size smaller")
+            raise ValueError(
+                f"{self.num_samples} training samples do not fill one batch of {batch_size}: make batch_size smaller"
+            )
 
     def epoch(self, number: int, draws: Draws | None = None) -> Batches:
         """This rank's part of one shuffled, augmented epoch: the same batches whenever it is asked again."""
@@ -61,8 +62,9 @@ class Loader:
 class Batches:
     """One pass over a list of batches, each a list of keys of the dataset."""
 
-    def __init__(self, loader: Loader, keys: Sequence[Sequence[Key]], sizes: Sequence[int],
-                 keep: Sequence[Tensor] | None = None) -> None:
+    def __init__(
+        self, loader: Loader, keys: Sequence[Sequence[Key]], sizes: Sequence[int], keep: Sequence[Tensor] | None = None
+    ) -> None:
         self.loader, self.keys, self.sizes, self.keep = loader, keys, sizes, keep
 
     def __len__(self) -> int:
@@ -72,8 +74,14 @@ class Batches:
         dataset, workers = self.loader.dataset, self.loader.workers
         source: Iterable[Batch] = map(dataset.batch, self.keys)
         if workers:
-            source = DataLoader(_Gather(dataset), batch_size=None, sampler=self.keys, num_workers=workers,  # type: ignore[arg-type]
-                                pin_memory=self.loader.device.type == "cuda", collate_fn=_as_is)
+            source = DataLoader(
+                _Gather(dataset),
+                batch_size=None,
+                sampler=self.keys,
+                num_workers=workers,  # type: ignore[arg-type]
+                pin_memory=self.loader.device.type == "cuda",
+                collate_fn=_as_is,
+            )
         for number, batch in enumerate(source):
             for k, m in enumerate(dataset.modalities):
                 if dataset.present is not None:

@@ -1,0 +1,85 @@
+"""What is used where nothing is said: per dataset a recipe, per method and dataset its settings, each with its source."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from typing import Any
+
+# The pilot's recipe (spec synthav.md, section 2), shared by all methods; nothing in it was tuned for one of them.
+_SMALL: dict[str, Any] = {
+    "encoders": {"audio": "cnn", "visual": "cnn"},
+    "epochs": 20,
+    "batch_size": 64,
+    "optimizer": "sgd",
+    "lr": 0.05,
+    "momentum": 0.9,
+    "weight_decay": 1e-4,
+    "schedule": "cosine",
+}
+# OGM-GE's released training script: SGD 1e-3, 100 epochs, x0.1 every 70 (spec methods_gradient.md, 3.1).
+_PAPER: dict[str, Any] = {
+    "encoders": {"audio": "resnet18", "visual": "resnet18"},
+    "epochs": 100,
+    "batch_size": 64,
+    "optimizer": "sgd",
+    "lr": 1e-3,
+    "momentum": 0.9,
+    "weight_decay": 1e-4,
+    "schedule": "step",
+    "lr_steps": [70],
+    "lr_factor": 0.1,
+}
+RECIPES: dict[str, dict[str, Any]] = {
+    "synthav": {**_SMALL, "dataset_args": {"preset": "default", "data_seed": 0}},
+    "avmnist": {**_SMALL, "dataset_args": {"preset": "mel32", "k": 1}},
+    "crema_d": {**_PAPER, "dataset_args": {"preset": "paper", "split": "ogm"}},
+}
+# Adam's and AdamW's step does not depend on the gradient's scale: SGD's learning rate means nothing to them.
+ADAPTIVE_LR: dict[str, float] = {"synthav": 1e-3, "avmnist": 1e-3, "crema_d": 1e-4}
+
+
+@dataclass(frozen=True)
+class Default:
+    """Settings of one method: per dataset where the sources differ, their source, and the range worth searching."""
+
+    source: str
+    everywhere: dict[str, Any] = field(default_factory=dict)
+    per_dataset: dict[str, dict[str, Any]] = field(default_factory=dict)
+    search: dict[str, list[Any]] = field(default_factory=dict)
+
+
+_ALPHA = [0.1, 0.3, 0.5, 0.8, 1.0]
+METHODS: dict[str, Default] = {
+    "ogm": Default(
+        "CREMA-D: the paper's repository. SynthAV, AV-MNIST: the same value, not tuned",
+        per_dataset={d: {"alpha": 0.8} for d in ("crema_d", "synthav", "avmnist")},
+        search={"alpha": _ALPHA},
+    ),
+    "ogm_ge": Default(
+        "as ogm", per_dataset={d: {"alpha": 0.8} for d in ("crema_d", "synthav", "avmnist")}, search={"alpha": _ALPHA}
+    ),
+    "weak_boost": Default("spec methods_gradient.md, 3.5", search={"alpha": _ALPHA}),
+    "static_lr": Default(
+        "spec synthav.md, section 3: the first of its three factors that matched OGM-GE",
+        everywhere={"factors": {"audio": 0.1}},
+        search={"factors": [{"audio": f} for f in (0.2, 0.1, 0.05)]},
+    ),
+    "modality_dropout": Default(
+        "spec methods_loss.md, section 12; SynthAV, AV-MNIST: synthav.md, section 3 (audio only)",
+        per_dataset={d: {"p": {"audio": 0.5}} for d in ("synthav", "avmnist")},
+        search={"p": [0.1, 0.3, 0.5]},
+    ),
+}
+
+
+def recipe(dataset: str) -> dict[str, Any]:
+    """The settings a dataset is trained with; empty for a name nobody knows."""
+    return copy.deepcopy(RECIPES.get(dataset, {}))
+
+
+def method_defaults(method: str, dataset: str) -> dict[str, Any]:
+    """What a method is given on a dataset, beyond the defaults of its own class."""
+    if method not in METHODS:
+        return {}
+    return copy.deepcopy({**METHODS[method].everywhere, **METHODS[method].per_dataset.get(dataset, {})})

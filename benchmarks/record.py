@@ -1,0 +1,77 @@
+"""What one run leaves behind: one small file, written once, never edited."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+SELECTIONS = ("last", "val_best", "test_best")
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One run's numbers. Accuracies and F1 are fractions in [0, 1]; epochs count from 0.
+
+    ``test[selection]`` holds the test metrics of the epoch ``selected[selection]``: ``accuracy``, ``macro_f1``, ``loss``
+    of the fused prediction and ``accuracy/<modality>`` etc. of each modality's own. ``probe[modality]`` is the test
+    accuracy of a linear probe on that modality's features after the last epoch. ``curves`` have one entry per epoch:
+    ``train/loss/fused``, ``train/discrepancy_ratio/audio``, ``train/coefficient/audio``, ``val/accuracy``,
+    ``test/accuracy/visual``... ``cost`` and ``provenance`` are the only parts that two runs of one configuration on one
+    machine may disagree about.
+    """
+
+    key: str
+    config: Mapping[str, Any]
+    status: Literal["done", "diverged", "failed", "skipped"]
+    reason: str = ""  # one line, unless done
+    selected: Mapping[str, int] = field(default_factory=dict)
+    test: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    probe: Mapping[str, float] = field(default_factory=dict)
+    curves: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)  # fingerprints, counts listed and found
+    cost: Mapping[str, float] = field(default_factory=dict)  # seconds, samples_per_second, peak_bytes
+    provenance: Mapping[str, Any] = field(default_factory=dict)  # commit, dirty, versions, device, ranks
+
+    def path(self, folder: Path) -> Path:
+        return record_path(folder, self.config, self.key)
+
+    def save(self, folder: Path) -> Path:
+        """Write it whole or not at all, below ``folder``/records."""
+        path = self.path(folder)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, json.dumps(dataclasses.asdict(self), indent=1, sort_keys=True, allow_nan=False) + "\n")
+        return path
+
+    @classmethod
+    def load(cls, path: Path) -> RunRecord:
+        """Raises ValueError, in one line, for a file that is not a whole record."""
+        try:
+            return cls(**json.loads(path.read_text()))
+        except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
+            raise ValueError(f"{path} is not a whole record ({error}): delete it to make this run again") from None
+
+
+def record_path(folder: Path, config: Mapping[str, Any], key: str) -> Path:
+    place = folder / "records" / config["dataset"] / config["fusion"] / config["method"]
+    return place / f"{config['seed']}-{key}.json"
+
+
+def write_whole(path: Path, text: str) -> None:
+    """A file that is either there completely or not at all."""
+    fresh = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        fresh.write_text(text)
+        os.replace(fresh, path)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def read_records(folder: Path) -> Iterator[RunRecord]:
+    """Every record below ``folder``, in order of their paths."""
+    for path in sorted((folder / "records").rglob("*.json")):
+        yield RunRecord.load(path)

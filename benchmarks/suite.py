@@ -1,0 +1,139 @@
+"""A suite: the tables somebody wants, and the runs they need. Read from suites/*.yaml."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from benchmarks.config import ConfigError, RunConfig, configure, known, merge, nest
+
+FOLDER = Path(__file__).parent / "suites"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table: the same settings over all seeds. ``configs[i]`` and those of the row it is compared with
+    (``against``, a label in the same table) share their seeds, so that differences are paired."""
+
+    label: str
+    configs: tuple[RunConfig, ...]
+    against: str | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """``name`` (table1, ...) on one dataset. ``rows`` stand in the order in which they are shown."""
+
+    name: str
+    title: str
+    dataset: str  # our id: synthav, avmnist, crema_d
+    variant: str  # what people call this data: "SynthAV", "SynthAV textbook"
+    rows: tuple[Row, ...]
+    ranked: bool = False  # sorted by validation-selected accuracy, with ranks
+
+    @property
+    def slug(self) -> str:
+        return f"{self.name}-{self.variant}".lower().replace(" ", "-").replace("/", "-").replace(".", "")
+
+
+@dataclass(frozen=True)
+class Suite:
+    name: str
+    title: str
+    tables: tuple[Table, ...]
+    quick: bool = False  # shortened: every table says so
+
+    def configs(self) -> list[RunConfig]:
+        """Every run once, in the order of the tables."""
+        return list({c.key: c for table in self.tables for row in table.rows for c in row.configs}.values())
+
+
+def load(
+    name: str,
+    *,
+    datasets: Sequence[str] = (),
+    seeds: int | None = None,
+    quick: bool = False,
+    over: Mapping[str, Any] | None = None,
+) -> Suite:
+    """The suite in ``suites/<name>.yaml``, on those of its data whose dataset is in ``datasets`` (none named: all).
+
+    ``seeds`` training seeds instead of the file's; ``quick`` applies the file's ``quick`` settings; ``over`` are
+    settings for every run. Raises ConfigError.
+    """
+    try:
+        known(name, names())
+    except ValueError as error:
+        raise ConfigError([f"suite: {error}"]) from None
+    spec = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
+    over = merge(nest(spec.get("quick", {})) if quick else {}, nest(over or {}))
+    wanted = seeds or over.pop("seeds", None) or spec["seeds"]
+    over.pop("seeds", None)
+    tables = []
+    for data in spec["data"]:
+        if datasets and data["dataset"] not in datasets:
+            continue
+        places = [merge(nest(place), {"seed": s}) for place in grid(data.get("over_data", {})) for s in range(wanted)]
+        for table in data["tables"]:
+            about = spec["tables"][table]
+            rows = tuple(_row(entry, about, data, places, over) for entry in about["rows"])
+            tables.append(Table(table, about["title"], data["dataset"], data["name"], rows))
+    if not tables:
+        raise ConfigError(
+            [
+                f"suite {name} has nothing on {', '.join(datasets)}; it has "
+                + ", ".join(sorted({d["dataset"] for d in spec["data"]}))
+            ]
+        )
+    return Suite(name, spec["title"], tuple(tables), quick)
+
+
+def _row(
+    entry: Mapping[str, Any],
+    about: Mapping[str, Any],
+    data: Mapping[str, Any],
+    places: Sequence[Mapping[str, Any]],
+    over: Mapping[str, Any],
+) -> Row:
+    settings = {k: v for k, v in entry.items() if k not in ("label", "against")}
+    common = merge(
+        nest(about.get("settings", {})),
+        merge(nest({"dataset": data["dataset"], **data.get("settings", {})}), nest(settings)),
+    )
+    configs = tuple(configure(merge(merge(common, place), over)) for place in places)
+    against = entry.get("against", about.get("against"))
+    return Row(entry["label"], configs, None if against == entry["label"] else against)
+
+
+def names() -> list[str]:
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def grid(axes: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Every combination of the list-valued entries, in the order they are written."""
+    listed = {k: v if isinstance(v, list) else [v] for k, v in axes.items()}
+    for values in itertools.product(*listed.values()):
+        yield dict(zip(listed, values, strict=True))
+
+
+def expand(given: Mapping[str, Any]) -> list[RunConfig]:
+    """The runs of a grid: every combination of what is given as a list. Raises ConfigError with all mistakes."""
+    singles = {"lr_steps"}  # a list by nature: an axis only if it is a list of lists
+    axes = {
+        k: [v] if k in singles and not (isinstance(v, list) and v and isinstance(v[0], list)) else v
+        for k, v in given.items()
+    }
+    configs, mistakes = [], []
+    for one in grid(axes):
+        try:
+            configs.append(configure(one))
+        except ConfigError as error:
+            mistakes += error.mistakes
+    if mistakes:
+        raise ConfigError(list(dict.fromkeys(mistakes)))
+    return configs
