@@ -1,0 +1,368 @@
+"""AV-MNIST: pairs of a written digit (MNIST) and the same digit spoken (Free Spoken Digit Dataset), by a fixed rule.
+
+Preset ``avmnist``: the first second at 8 kHz, STFT 256/64 -> audio (1, 129, 126). Preset ``mel32``, for two processor
+cores: STFT 256/128 -> 32 mel bands, ln(x + 1e-4) -> (1, 32, 32); its 63 frames are averaged in pairs (the last one
+stays alone) rather than cut to 32, because half a second would cut off the slower speakers. Both are standardised with
+mean and std of the training clips, rounded to four decimals so that they do not depend on a machine's last bits.
+Visual is (1, 28, 28), (x / 255 - 0.1307) / 0.3081. Nothing is augmented: digits are not flipped.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import re
+import zlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from datasets import audio
+from datasets.base import DataModule, ScanReport
+from datasets.cache import Cache, Column, Decoded, Piece, sha256
+from datasets.cards import CARDS
+from datasets.errors import DataError, ManifestError, PinMismatchError
+from datasets.files import refuse_missing
+from datasets.paths import raw_folder
+from datasets.prepared import Options, Plan, Prepared
+from ogm.context import fold_in
+from ogm.types import Batch
+
+RATE, SAMPLES = 8000, 8000
+SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
+NAME = re.compile(rf"([0-9])_({'|'.join(SPEAKERS)})_([0-9]|[1-4][0-9])")
+TAKES = 50
+SPECTROGRAM = {"avmnist": (129, 126), "mel32": (32, 32)}
+MNIST_MEAN, MNIST_STD = 0.1307, 0.3081
+SOURCES = {"train": "train", "val": "train", "test": "t10k"}  # which MNIST file a split takes its images from
+MAGIC = {"images-idx3-ubyte": 2051, "labels-idx1-ubyte": 2049}
+# sha256 of the uncompressed idx files, and of the folder listing that LICENSE-NOTE.md of the data describes.
+MNIST_PINS = {
+    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+}
+FSDD_PIN = "04e1baae96c6a26e39c623f2b01d0182ddae627ba0ac02a3cdc17ba2af99fd9b"
+
+
+class AVMNISTOptions(Options):
+    preset: Literal["avmnist", "mel32"] = "avmnist"
+    k: int = Field(10, ge=1)  # images per spoken clip
+    pair_seed: int = 0
+    split: Literal["takes", "speaker6"] = "takes"
+    fold: int = Field(0, ge=0, lt=len(SPEAKERS))  # of speaker6: which speaker is the test
+    image_noise: float = Field(0.0, ge=0, strict=False)  # std, where black is 0 and white 1
+    audio_snr_db: float | None = Field(None, strict=False)  # None: no noise
+    allow_unpinned: bool = False
+
+
+@dataclass(frozen=True)
+class Clip:
+    digit: int
+    speaker: str
+    take: int
+
+    @property
+    def stem(self) -> str:
+        return f"{self.digit}_{self.speaker}_{self.take}"
+
+    @classmethod
+    def parse(cls, stem: str) -> Clip:
+        match = NAME.fullmatch(stem)
+        if not match:
+            raise ManifestError(f"avmnist: {stem}.wav is not called DIGIT_SPEAKER_TAKE.wav; remove it from recordings/")
+        return cls(int(match[1]), match[2], int(match[3]))
+
+
+@dataclass(frozen=True)
+class Pair:
+    clip: Clip
+    source: str  # "train" or "t10k"
+    image: int  # row of that file
+
+    @property
+    def id(self) -> str:
+        return f"{self.clip.stem}+{self.source}{self.image}"
+
+
+class AVMNIST(Prepared):
+    """See the module. Splits: takes 0-4 test, 5-9 val, 10-49 train; or ``speaker6``, one speaker left out as test."""
+
+    name = "avmnist"
+    modalities = ("audio", "visual")
+    classes = tuple("0123456789")
+    Options = AVMNISTOptions
+    how_to_get: ClassVar[str] = CARDS["avmnist"].how_to_get
+
+    def __init__(self, options: AVMNISTOptions, cache: Cache, pairs: Sequence[Pair], mean: float, std: float) -> None:
+        self.cache, self.mean, self.std = cache, mean, std
+        self.ids = [pair.id for pair in pairs]
+        self.labels = [pair.clip.digit for pair in pairs]
+        self.label_rows = np.array(self.labels, dtype=np.int64)
+        first = {source: cache.rows("visual", source).start for source in ("train", "t10k")}
+        self.clip_rows = np.array([cache.rows("audio", pair.clip.stem).start for pair in pairs])
+        self.image_rows = np.array([first[pair.source] + pair.image for pair in pairs])
+        self.recipe = {
+            **cache.manifest["recipe"],
+            "source": cache.manifest["source"],
+            "k": options.k,
+            "pair_seed": options.pair_seed,
+            "split": options.split,
+            "fold": options.fold,
+            "audio_mean": mean,
+            "audio_std": std,
+        }
+        notes: Counter[str] = Counter()
+        for stem in {pair.clip.stem for pair in pairs}:
+            notes.update(cache.about[stem])
+        self.report = ScanReport(len(pairs), len(pairs), {str(d): self.labels.count(d) for d in range(10)}, dict(notes))
+
+    def load(self, i: int, rng: torch.Generator | None) -> dict[str, Tensor]:
+        """audio (1, 129, 126) or (1, 32, 32), visual (1, 28, 28)."""
+        return {m: x[0] for m, x in self.batch([i]).inputs.items()}
+
+    def batch(self, keys: Sequence[int | tuple[int, int]]) -> Batch:
+        index = np.array([key if isinstance(key, int) else key[0] for key in keys], dtype=np.int64)
+        sound = torch.from_numpy(np.asarray(self.cache["audio"][self.clip_rows[index]]))
+        image = torch.from_numpy(np.asarray(self.cache["visual"][self.image_rows[index]])).float()
+        return Batch(
+            {
+                "audio": ((sound - self.mean) / self.std).unsqueeze(1),
+                "visual": ((image / 255 - MNIST_MEAN) / MNIST_STD).unsqueeze(1),
+            },
+            torch.from_numpy(self.label_rows[index]),
+            torch.from_numpy(index),
+        )
+
+    # ---- preparing
+    @classmethod
+    def storage(cls, options: AVMNISTOptions) -> dict[str, Any]:
+        return {
+            "dataset": "avmnist",
+            "version": 1,
+            "preset": options.preset,
+            "rate": RATE,
+            "samples": SAMPLES,
+            "image_noise": options.image_noise,
+            "audio_snr_db": options.audio_snr_db,
+            "pinned": not options.allow_unpinned,
+        }
+
+    @classmethod
+    def scan(cls, options: AVMNISTOptions) -> Plan:
+        folder = raw_folder("avmnist")
+        pinned = not options.allow_unpinned
+        clips = scan_recordings(folder / "fsdd" / "recordings", pinned)
+        images = scan_images(folder / "mnist", pinned)
+        float_images = "<f4" if options.image_noise else "|u1"
+        columns = {
+            "audio": Column("<f4", SPECTROGRAM[options.preset], len(clips)),
+            "audio_sums": Column("<f8", (2,), len(clips)),
+            "visual": Column(float_images, (28, 28), sum(len(labels) for _, labels in images.values())),
+            "digit": Column("|u1", (), sum(len(labels) for _, labels in images.values())),
+        }
+
+        def decode(piece: Piece) -> Decoded:
+            if piece.key in images:
+                pixels, labels = images[piece.key]
+                return Decoded({"visual": noisy_images(pixels, piece.key, options.image_noise), "digit": labels})
+            recording = audio.read_audio(folder / "fsdd" / "recordings" / f"{piece.key}.wav")
+            x = audio.resample(audio.mono(recording.samples), recording.rate, RATE)
+            x = noisy_second(x, piece.key, options.audio_snr_db)
+            picture = spectrogram(x, options.preset).numpy()
+            sums = [picture.sum(dtype=np.float64), np.square(picture, dtype=np.float64).sum()]
+            return Decoded({"audio": picture[None], "audio_sums": np.array([sums])}, recording.notes)
+
+        pieces = [
+            Piece(source, hashlib.sha256(pixels.tobytes() + labels.tobytes()).hexdigest())
+            for source, (pixels, labels) in images.items()
+        ]
+        return Plan(pieces + [Piece(stem, digest) for stem, digest in clips.items()], columns, decode)
+
+    @classmethod
+    def split(cls, options: AVMNISTOptions, cache: Cache) -> DataModule:
+        clips = [Clip.parse(key) for key in cache.keys if key not in ("train", "t10k")]
+        digits = {
+            source: cache["digit"][slice(rows.start, rows.stop)]
+            for source in ("train", "t10k")
+            for rows in [cache.rows("digit", source)]
+        }
+        parts = split_takes(clips) if options.split == "takes" else split_speakers(clips, options.fold)
+        pairs = pair(parts, digits, options.k, options.pair_seed)
+        rows = [cache.rows("audio_sums", clip.stem).start for clip in parts["train"]]
+        total, squares = cache["audio_sums"][rows].sum(0) / (len(rows) * np.prod(SPECTROGRAM[options.preset]))
+        mean, std = round(float(total), 4), round(float(np.sqrt(squares - total**2)), 4)
+        return DataModule(**{name: cls(options, cache, pairs[name], mean, std) for name in pairs})
+
+
+# ---- who belongs to whom
+def split_takes(clips: Sequence[Clip]) -> dict[str, list[Clip]]:
+    """The recordings' own rule: takes 0-4 test. Of the others 5-9 validate. Speakers are in all three."""
+    return {
+        "train": [c for c in clips if c.take >= 10],
+        "val": [c for c in clips if 5 <= c.take < 10],
+        "test": [c for c in clips if c.take < 5],
+    }
+
+
+def split_speakers(clips: Sequence[Clip], fold: int) -> dict[str, list[Clip]]:
+    """Speaker number ``fold`` (alphabetical) is the test, the next one the validation, the other four train."""
+    test, val = SPEAKERS[fold], SPEAKERS[(fold + 1) % len(SPEAKERS)]
+    return {
+        "train": [c for c in clips if c.speaker not in (test, val)],
+        "val": [c for c in clips if c.speaker == val],
+        "test": [c for c in clips if c.speaker == test],
+    }
+
+
+def pair(
+    parts: Mapping[str, Sequence[Clip]], digits: Mapping[str, np.ndarray], k: int, seed: int
+) -> dict[str, list[Pair]]:
+    """Gives every spoken clip k images of its digit, each image once, by sha256 alone: no random library decides.
+
+    The images of a digit are ordered by the sha256 of ``avmnist-v1|seed|source|digit|row``; clip j (by speaker, then
+    take) gets the images jk to jk + k - 1 of that order. Validation takes from the end of the order that training takes
+    from its start. ``digits[source]`` (n,) are the labels of an MNIST file. Raises DataError if images run out.
+    """
+    pairs: dict[str, list[Pair]] = {}
+    for name, clips in parts.items():
+        if not clips:
+            raise DataError(f"avmnist: no recording belongs to {name}; put the missing ones into recordings/")
+        pairs[name] = []
+        source = SOURCES[name]
+        for digit in range(10):
+            order = sorted(
+                np.flatnonzero(digits[source] == digit).tolist(),
+                key=lambda i: hashlib.sha256(f"avmnist-v1|{seed}|{source}|{digit}|{i}".encode()).hexdigest(),
+            )
+            mine = sorted((c for c in clips if c.digit == digit), key=lambda c: (c.speaker, c.take))
+            users = sum(c.digit == digit for n, cs in parts.items() if SOURCES[n] == source for c in cs)
+            if k * users > len(order):
+                raise DataError(
+                    f"avmnist: k={k} needs {k * users} images of digit {digit} from {source}, there are "
+                    f"{len(order)}; make k smaller"
+                )
+            if name == "val":
+                order.reverse()
+            pairs[name] += [Pair(clip, source, i) for j, clip in enumerate(mine) for i in order[j * k : j * k + k]]
+    return pairs
+
+
+# ---- tensors
+def spectrogram(x: Tensor, preset: str) -> Tensor:
+    """(8000,) at 8 kHz -> (129, 126) or (32, 32), not yet standardised."""
+    if preset == "avmnist":
+        return audio.stft_log(x, 256, 64)
+    return F.avg_pool1d(audio.log_mel(x, RATE), 2, ceil_mode=True)
+
+
+def noisy_second(x: Tensor, stem: str, snr_db: float | None) -> Tensor:
+    """(N,) -> (8000,): the first second. White noise, if any, fills all of it, so that it does not show the duration;
+    its power is measured against the recording's own mean power. Drawn from the name of the clip."""
+    second = audio.fit(x, SAMPLES)
+    if snr_db is None:
+        return second
+    rng = torch.Generator().manual_seed(fold_in(0, "avmnist", "audio noise", stem))
+    return second + torch.randn(SAMPLES, generator=rng) * x.square().mean().sqrt() * 10 ** (-snr_db / 20)
+
+
+def noisy_images(pixels: np.ndarray, source: str, std: float) -> np.ndarray:
+    """(n, 28, 28) bytes, plus noise drawn for each image from its row number. Not clipped: noise stays Gaussian."""
+    if not std:
+        return pixels
+    noise = torch.stack(
+        [
+            torch.randn(
+                28, 28, generator=torch.Generator().manual_seed(fold_in(0, "avmnist", "image noise", source, i))
+            )
+            for i in range(len(pixels))
+        ]
+    )
+    return pixels + 255 * std * noise.numpy()
+
+
+# ---- raw files
+def scan_recordings(folder: Path, pinned: bool) -> dict[str, str]:
+    """Stem -> sha256 of every recording. Raises DataError: a name that does not parse, a file that is missing or other
+    than pinned."""
+    stems = sorted(path.stem for path in folder.glob("*.wav"))
+    for stem in stems:
+        Clip.parse(stem)
+    if pinned:
+        expected = [folder / f"{d}_{s}_{t}.wav" for d in range(10) for s in SPEAKERS for t in range(TAKES)]
+        refuse_missing(
+            [path for path in expected if not path.is_file()],
+            len(expected),
+            0,
+            "run `python -m datasets download avmnist`, or put them there",
+        )
+    digests = {stem: sha256(folder / f"{stem}.wav") for stem in stems}
+    if pinned and (found := folder_digest(digests)) != FSDD_PIN:
+        raise PinMismatchError(
+            f"{folder}: these are not the recordings of the pinned commit (digest of the folder "
+            f"{found}, expected {FSDD_PIN}); download them again, or say allow_unpinned=true"
+        )
+    return digests
+
+
+def folder_digest(digests: Mapping[str, str]) -> str:
+    lines = sorted((f"{stem}.wav".encode(), digest) for stem, digest in digests.items())
+    return hashlib.sha256("".join(f"{d}  recordings/{name.decode()}\n" for name, d in lines).encode()).hexdigest()
+
+
+def scan_images(folder: Path, pinned: bool) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """{"train": (pixels (n, 28, 28) uint8, labels (n,) uint8), "t10k": ...}. Raises DataError."""
+    paths = {n: next((p for p in (folder / f"{n}.gz", folder / n) if p.is_file()), None) for n in MNIST_PINS}
+    refuse_missing(
+        [folder / f"{name}.gz" for name, path in paths.items() if path is None],
+        len(paths),
+        0,
+        "run `python -m datasets download avmnist`, or put them there (plain or gzipped)",
+    )
+    images = {}
+    for source in ("train", "t10k"):
+        pixels, labels = (
+            read_idx(paths[f"{source}-{kind}"], kind, MNIST_PINS[f"{source}-{kind}"] if pinned else None)
+            for kind in MAGIC
+        )
+        if len(pixels) != len(labels) or pixels.shape[1:] != (28, 28) or labels.max(initial=0) > 9:
+            raise ManifestError(
+                f"{folder}: {source} has images {pixels.shape} and {len(labels)} labels from 0 to "
+                f"{labels.max(initial=0)}, expected as many images of 28 x 28 as labels from 0 to 9"
+            )
+        images[source] = pixels, labels
+    return images
+
+
+def read_idx(path: Path, kind: str, pin: str | None) -> np.ndarray:
+    """An idx file, plain or gzipped: big-endian magic number, sizes, bytes. Raises ManifestError, PinMismatchError."""
+    try:
+        data = path.read_bytes()
+        data = gzip.decompress(data) if path.suffix == ".gz" else data
+    except (OSError, EOFError, zlib.error) as error:
+        raise ManifestError(f"{path}: cannot be read ({error}); get the file again") from error
+    axes = MAGIC[kind] % 256
+    header = np.frombuffer(data[: 4 + 4 * axes], ">i4") if len(data) >= 4 + 4 * axes else np.zeros(1, ">i4")
+    if header[0] != MAGIC[kind]:
+        raise ManifestError(f"{path}: magic number {header[0]}, expected {MAGIC[kind]}: not an idx file of this kind")
+    shape = tuple(int(n) for n in header[1:])
+    if min(shape) < 1 or len(data) != 4 + 4 * axes + np.prod(shape, dtype=object):
+        raise ManifestError(
+            f"{path}: {len(data)} bytes do not hold the {' x '.join(map(str, shape))} that the header "
+            "promises; get the file again"
+        )
+    if pin and (found := hashlib.sha256(data).hexdigest()) != pin:
+        raise PinMismatchError(
+            f"{path}: not the published file (sha256 of its content {found}, expected {pin}); get "
+            "it again, or say allow_unpinned=true"
+        )
+    return np.frombuffer(data, np.uint8, offset=4 + 4 * axes).reshape(shape)

@@ -1,0 +1,94 @@
+"""What there is to know about each dataset before any of it is read. Needs no torch, so that listing is quick."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from datasets.paths import cache_folder, raw_folder
+
+
+@dataclass(frozen=True)
+class Card:
+    """Facts for people. ``raw_files`` are looked for in the raw folder; a set without any is made from a seed."""
+
+    title: str
+    modalities: tuple[str, ...]
+    classes: int
+    size: str
+    licence: str
+    citation: str
+    how_to_get: str
+    quirks: tuple[str, ...] = ()
+    raw_files: tuple[str, ...] = ()
+
+
+CARDS: dict[str, Card] = {
+    "synthav": Card(
+        title="SynthAV: generated sounds and shapes whose imbalance can be dialled",
+        modalities=("audio", "visual"),
+        classes=8,
+        size="generated, nothing on disk",
+        licence="none needed: the samples are drawn from a seed",
+        citation="this repository",
+        how_to_get="Nothing to get: it is generated in memory when a run asks for it.",
+    ),
+    "avmnist": Card(
+        title="AV-MNIST: a written digit and the same digit spoken",
+        modalities=("audio", "visual"),
+        classes=10,
+        size="33 MB to download, 0.2 GB prepared",
+        licence="MNIST: CC BY-SA 3.0 (as commonly redistributed). Free Spoken Digit Dataset: CC BY-SA 4.0. The pairs "
+        "are adapted material of both: share alike under CC BY-SA 4.0 and name both",
+        citation="LeCun, Cortes, Burges: The MNIST database of handwritten digits (1998). Jackson and others: Free "
+        "Spoken Digit Dataset, github.com/Jakobovski/free-spoken-digit-dataset at 26eb9aa",
+        how_to_get="`python -m datasets download avmnist` fetches 33 MB: the four MNIST files (CC BY-SA 3.0) into "
+        "data/avmnist/mnist/ and the 3,000 recordings of the Free Spoken Digit Dataset (CC BY-SA 4.0) into "
+        "data/avmnist/fsdd/recordings/. Files you have already can be put there by hand.",
+        quirks=(
+            "The literature's AV-MNIST (PCA-reduced images, TIDIGITS) is not distributed; this one is built from "
+            "public files by a fixed pairing rule, so its numbers compare only with themselves.",
+            "With k = 10 a recording occurs ten times with ten images: there are ten times fewer distinct sounds.",
+            "split=takes is not speaker-independent; split=speaker6 leaves one speaker out.",
+        ),
+        raw_files=("mnist", "fsdd/recordings"),
+    ),
+    "crema_d": Card(
+        title="CREMA-D: actors say a sentence with one of six emotions",
+        modalities=("audio", "visual"),
+        classes=6,
+        size="3.0 GB to download, 13 GB prepared (preset paper)",
+        licence="Open Database License 1.0, contents under Database Contents License 1.0",
+        citation="Cao, Cooper, Keutmann, Gur, Nenkova, Verma: CREMA-D: Crowd-sourced Emotional Multimodal Actors "
+        "Dataset, IEEE Transactions on Affective Computing 2014, doi 10.1109/TAFFC.2014.2336244",
+        how_to_get="Get AudioWAV (0.6 GB) and VideoFlash (2.4 GB) of https://gitlab.com/cs-cooper-lab/crema-d-mirror "
+        "(or https://github.com/CheyneyComputerScience/CREMA-D) with git lfs, Open Database License, and "
+        "put both folders into data/crema_d/. `python -m datasets download crema_d` adds the split lists "
+        "(150 KB) in data/crema_d/splits/. A zip download holds git-lfs pointers instead of media.",
+        quirks=(
+            "The label is the intended emotion; raters agree for 77 % of the clips (71 % by face, 48 % by voice).",
+            "split=ogm is the clip-level draw of the OGM-GE authors: all 91 actors are in train and in test, so it "
+            "rewards knowing the speaker. split=actor5 keeps actors apart.",
+            "split=ogm has no official validation set: it is carved from the authors' train list by a fixed rule.",
+            "Three pairs of clips have equal audio under two labels; one pair is divided between ogm's train and test.",
+            "Class order is NEU HAP SAD FEA DIS ANG, as in OGM-GE; other code bases sort the names.",
+            "Four video files are known to be odd (very short, error picture, no duration, one minute long).",
+        ),
+        raw_files=("AudioWAV", "VideoFlash"),
+    ),
+}
+
+
+def raw_available(name: str) -> bool:
+    """Whether the raw folder has what preparing needs (looked at, not checked)."""
+    files = CARDS[name].raw_files
+    return bool(files) and all((raw_folder(name) / file).exists() for file in files)
+
+
+def state(name: str) -> str:
+    """Where a dataset stands: embedded, prepared (how often), raw files there, or not there."""
+    if not CARDS[name].raw_files:
+        return "embedded"
+    prepared = len(list(cache_folder(name).glob("*/manifest.json")))
+    if prepared:
+        return "prepared" if prepared == 1 else f"prepared ({prepared} ways)"
+    return "raw files there" if raw_available(name) else "not there"

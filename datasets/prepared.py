@@ -1,0 +1,151 @@
+"""Datasets that are decoded once, by ``prepare``, and then read from a prepared folder: what they have in common."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from datasets import cards
+from datasets.base import DataModule, MultimodalDataset
+from datasets.cache import Cache, Column, Decoded, Piece, build, canonical, source_word, word
+from datasets.errors import CacheError, DataError
+from datasets.paths import cache_folder
+from datasets.progress import Progress, bar
+
+_MODULES: dict[tuple[str, ...], DataModule] = {}
+
+
+class Options(BaseModel):
+    """The arguments of one dataset. A subclass lists them with types and defaults."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Plan:
+    """What a dataset wants decoded: pieces, the columns they fill, and how one piece becomes rows."""
+
+    def __init__(
+        self, pieces: Sequence[Piece], columns: Mapping[str, Column], decode: Callable[[Piece], Decoded]
+    ) -> None:
+        self.pieces, self.columns, self.decode = pieces, columns, decode
+
+
+class Prepared(MultimodalDataset):
+    """A dataset with three verbs, each safe to repeat: ``download``, ``prepare`` and (in its Cache) ``verify``.
+
+    A subclass says which of its options decide what is stored (``storage``), what is to be decoded (``scan``) and how
+    the prepared pieces become three splits (``split``). Preparations that store the same share one folder.
+    """
+
+    embedded: ClassVar[bool] = False
+    how_to_get: ClassVar[str]
+    Options: ClassVar[type[Options]]
+
+    # ---- what a dataset writes
+    @classmethod
+    def storage(cls, options: Any) -> dict[str, Any]:
+        """The recipe: everything that decides the stored bytes, as JSON. Its hash names the folder."""
+        raise NotImplementedError
+
+    @classmethod
+    def scan(cls, options: Any) -> Plan:
+        """Looks at the raw files without decoding any. Raises DataError if something is missing or wrong."""
+        raise NotImplementedError
+
+    @classmethod
+    def split(cls, options: Any, cache: Cache) -> DataModule:
+        raise NotImplementedError
+
+    @classmethod
+    def lists(cls, options: Any) -> str:
+        """A digest of whatever beside the prepared set decides the splits."""
+        return ""
+
+    @classmethod
+    def download(cls, base: str | None = None, progress: Progress | None = None) -> str:
+        """Fetches what may be fetched, from ``base`` instead of the official addresses if it is given.
+
+        Returns what is left to do, or "".
+        """
+        raise NotImplementedError
+
+    # ---- what it gets
+    @classmethod
+    def options(cls, args: Mapping[str, Any]) -> Any:
+        """Checked arguments. Raises DataError with one line that names the nearest known argument."""
+        try:
+            return cls.Options(**args)
+        except ValidationError as error:
+            raise DataError(
+                f"{cls.name}: " + "; ".join(_complaint(e, cls.Options.model_fields) for e in error.errors())
+            ) from error
+
+    @classmethod
+    def raw_available(cls) -> bool:
+        return cards.raw_available(cls.name)
+
+    @classmethod
+    def folder(cls, options: Any) -> Path:
+        return cache_folder(cls.name) / word(cls.storage(options))
+
+    @classmethod
+    def ready(cls, **args: Any) -> bool:
+        return (cls.folder(cls.options(args)) / "manifest.json").is_file()
+
+    @classmethod
+    def open(cls, options: Any) -> Cache:
+        """The prepared set. Raises DataError with the command that helps where there is none."""
+        folder = cls.folder(options)
+        if not (folder / "manifest.json").is_file():
+            verb = "prepare" if cls.raw_available() else "download"
+            words = [verb, cls.name]
+            if verb == "prepare":
+                words += [f"{k}={v}" for k, v in options.model_dump(exclude_defaults=True).items()]
+            raise DataError(
+                f"{cls.name} is not prepared ({folder} is not there): run `python -m datasets {' '.join(words)}`"
+            )
+        return Cache(folder)
+
+    @classmethod
+    def module(cls, **args: Any) -> DataModule:
+        """The three splits, from the prepared set alone; made once per process. Raises DataError."""
+        options = cls.options(args)
+        cache = cls.open(options)
+        chosen = canonical(options.model_dump())
+        key = (cls.name, str(cache.folder.absolute()), cache.digest, chosen, cls.lists(options))
+        if key not in _MODULES:
+            _MODULES[key] = cls.split(options, cache)
+        return _MODULES[key]
+
+    @classmethod
+    def prepare(cls, progress: bool = True, **args: Any) -> Path:
+        """Decodes what is not decoded yet and returns the prepared folder.
+
+        Without raw files an existing folder is taken as it is; with other raw files than it was made of, it is made
+        again. Raises DataError.
+        """
+        options = cls.options(args)
+        folder = cls.folder(options)
+        if not cls.raw_available():
+            return cls.open(options).folder
+        plan = cls.scan(options)
+        try:
+            if Cache(folder).manifest["source"] == source_word(plan.pieces):
+                return folder
+        except CacheError:
+            pass  # not there, or damaged: it is made again
+        with bar(progress) as show:
+            return build(folder, cls.storage(options), plan.pieces, plan.columns, plan.decode, show).folder
+
+
+def _complaint(error: Mapping[str, Any], known: Mapping[str, Any]) -> str:
+    name = str(error["loc"][0]) if error["loc"] else ""
+    if error["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(name, known, 1)
+        advice = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+        return f"no argument is called {name!r}; {advice}"
+    return f"{name}={error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}" if name else str(error["msg"])
