@@ -32,9 +32,11 @@ class Loader:
         workers: int = 0,
         drop_last: bool = True,
         device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         self.dataset, self.batch_size, self.seed, self.workers = dataset, batch_size, seed, workers
         self.drop_last, self.device, self.num_samples = drop_last, torch.device(device), len(dataset)
+        self.dtype = dtype
         if drop_last and 0 < self.num_samples < batch_size:
             raise ValueError(
                 f"{self.num_samples} training samples do not fill one batch of {batch_size}: make batch_size smaller"
@@ -93,7 +95,7 @@ class Batches:
             keys = self.keys[number]
             if keys and not isinstance(keys[0], int):
                 batch = dataset.augment(batch, [seed for _, seed in keys])  # type: ignore[misc]
-            yield batch
+            yield batch.to(self.loader.device, self.loader.dtype)
 
 
 class _Gather:

@@ -1,0 +1,192 @@
+"""From a configuration to an engine: the one place where names become objects."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import torch
+from pydantic import ConfigDict, ValidationError, create_model
+from torch import nn
+
+from benchmarks.config import ConfigError, RunConfig, explain
+from benchmarks.defaults import method_defaults
+from datasets.base import DataModule
+from datasets.loader import Loader
+from datasets.registry import load
+from models.model import MultimodalModel
+from models.registry import ENCODERS, FUSIONS
+from ogm.context import fold_in
+from ogm.engine import Engine
+from ogm.registry import STRATEGIES, find
+from ogm.strategy import Strategy
+
+
+class Refused(ConfigError):
+    """A combination that cannot run, and why: an answer, not a crash."""
+
+
+def build(
+    config: RunConfig,
+    *,
+    device: str = "cpu",
+    workers: int = 0,
+    trained: Mapping[str, nn.Module] | None = None,
+    debug: bool = False,
+) -> Engine:
+    """Everything a run needs, initialised from the configuration's seed alone.
+
+    Each part is initialised after a seed of its own, so that adding one leaves the others' draws alone. Raises
+    ConfigError for options that do not fit, Refused for parts that do not fit together, DataError for the data.
+    """
+    check(config)
+    data = load(config.dataset, config.dataset_args)
+    dtype = torch.float64 if config.precision == "fp64" else torch.float32
+    try:
+        model = build_model(config, data)
+        strategy = find(config.method, STRATEGIES, "strategy")(**config.method_args)
+        torch.manual_seed(fold_in(config.seed, "strategy"))
+        strategy.attach(
+            model.encoders,
+            dims=model.fusion.dims,
+            num_classes=len(data.train.classes),
+            num_samples=len(data.train),
+            trained=trained,
+        )
+        loaders = {
+            name: Loader(
+                split,
+                batch_size=config.batch_size,
+                seed=config.seed,
+                workers=workers,
+                device=device,
+                dtype=dtype,
+                drop_last=name == "train",
+            )
+            for name, split in data.splits().items()
+        }
+    except ValueError as error:
+        raise Refused([f"{config.method} with {config.fusion} on {config.dataset}: {error}"]) from None
+    model.to(device, dtype)
+    strategy.to(device, dtype)
+    if torch.distributed.is_initialized() and device.startswith("cuda"):
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    optimizer = build_optimizer(config, model, strategy)
+    return Engine(
+        model,
+        strategy,
+        optimizer,
+        loaders=loaders,
+        epochs=config.epochs,
+        seed=config.seed,
+        debug=debug,
+        scheduler=build_scheduler(config, optimizer),
+        precision=config.precision,
+        micro_batch=config.micro_batch,
+        max_norm=config.max_norm,
+    )
+
+
+def build_model(config: RunConfig, data: DataModule) -> MultimodalModel:
+    modalities = data.train.modalities
+    if set(config.encoders) != set(modalities):
+        raise ValueError(
+            f"encoders are given for {', '.join(config.encoders) or 'nothing'}; it has {', '.join(modalities)}"
+        )
+    sample = data.train.batch([0]).inputs
+    encoders = {}
+    for m in modalities:
+        torch.manual_seed(fold_in(config.seed, "encoder", m))
+        options = config.encoder_args.get(m, {})
+        encoders[m] = find(config.encoders[m], ENCODERS, "encoder")(tuple(sample[m].shape[1:]), **options)
+    torch.manual_seed(fold_in(config.seed, "fusion"))
+    dims = {m: encoder.dim for m, encoder in encoders.items()}
+    fusion = find(config.fusion, FUSIONS, "fusion")(dims, len(data.train.classes), **config.fusion_args)
+    return MultimodalModel(encoders, fusion)
+
+
+def build_optimizer(config: RunConfig, model: nn.Module, strategy: Strategy) -> torch.optim.Optimizer:
+    groups = [{"params": list(model.parameters())}, *(g for g in strategy.param_groups() if g["params"])]
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
+    adaptive = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
+    return adaptive(groups, lr=config.lr, weight_decay=config.weight_decay)
+
+
+def build_scheduler(config: RunConfig, optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler | None:
+    """Per epoch. ``cosine`` ends at 0 after the last epoch."""
+    if config.schedule == "step":
+        return torch.optim.lr_scheduler.MultiStepLR(optimizer, list(config.lr_steps), config.lr_factor)
+    if config.schedule == "cosine":
+        return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(config.epochs, 1))
+    return None
+
+
+def needed(config: RunConfig) -> dict[str, RunConfig]:
+    """Runs that must be made first: name under which the strategy asks for them -> their configuration.
+
+    They do not depend on the fusion, which they are therefore all given alike: one teacher serves all who need it.
+    """
+    strategy = find(config.method, STRATEGIES, "strategy")(**config.method_args)
+    wanted = strategy.needs(list(config.encoders))
+    return {
+        name: config.model_copy(
+            update={
+                "method": need.method,
+                "method_args": {**method_defaults(need.method, config.dataset), **need.options},
+                "fusion": RunConfig.model_fields["fusion"].default,
+                "fusion_args": {},
+            }
+        )
+        for name, need in wanted.items()
+    }
+
+
+def check(config: RunConfig) -> None:
+    """Raises ConfigError, all mistakes at once, for options that a method, fusion or encoder does not have."""
+    mistakes = options(find(config.method, STRATEGIES, "strategy"), config.method_args, "method_args")
+    mistakes += options(
+        find(config.fusion, FUSIONS, "fusion"), config.fusion_args, "fusion_args", {"dims", "num_classes"}
+    )
+    for m in config.encoder_args.keys() - config.encoders.keys():
+        mistakes.append(f"encoder_args.{m}: there is no encoder for {m}; there are {', '.join(config.encoders)}")
+    for m, name in config.encoders.items():
+        mistakes += options(
+            find(name, ENCODERS, "encoder"), config.encoder_args.get(m, {}), f"encoder_args.{m}", {"shape"}
+        )
+    if mistakes:
+        raise ConfigError(mistakes)
+
+
+def options(cls: type[Any], given: Mapping[str, Any], where: str, positional: Collection[str] = ()) -> list[str]:
+    """What is wrong with the options given to a class, by the names and types its constructor declares."""
+    hints = typing.get_type_hints(cls.__init__)
+    fields: dict[str, Any] = {
+        p.name: (hints.get(p.name, Any), ... if p.default is p.empty else p.default)
+        for p in inspect.signature(cls).parameters.values()
+        if p.name not in positional
+    }
+    try:
+        create_model(cls.__name__, __config__=ConfigDict(extra="forbid"), **fields)(**given)
+    except ValidationError as error:
+        return [f"{where}.{explain(e, fields)}" for e in error.errors()]
+    if positional:
+        return []
+    try:
+        cls(**given)  # a strategy checks its values when it is made, before it meets a model
+    except ValueError as error:
+        return [f"{where}: {error}"]
+    return []
+
+
+def notes(config: RunConfig) -> list[str]:
+    """What a reader of this run's numbers should know and cannot see from them."""
+    strategy = find(config.method, STRATEGIES, "strategy")(**config.method_args)
+    if getattr(strategy, "target", None) == "grad" and config.optimizer != "sgd":
+        return [
+            f"{config.method} scales gradients, and {config.optimizer} undoes a constant scale: only changes of the "
+            "coefficient act (method_args.target=update scales the update instead)"
+        ]
+    return []

@@ -1,0 +1,37 @@
+"""One encoder per modality, one fusion."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from torch import Tensor, nn
+
+from models.fusion import ALL_THERE, Fusion
+from ogm.types import Output
+
+
+class MultimodalModel(nn.Module):
+    """Encoders by modality, in configured order, and the fusion of what they emit."""
+
+    def __init__(self, encoders: Mapping[str, nn.Module], fusion: Fusion) -> None:
+        super().__init__()
+        self.encoders, self.fusion = nn.ModuleDict(encoders), fusion
+
+    def encode(
+        self, inputs: Mapping[str, Tensor], present: Mapping[str, Tensor] = ALL_THERE, drop: Collection[str] = ()
+    ) -> dict[str, Tensor]:
+        """modality -> feature (B, D_m), from inputs[m] (B, C, F, T), (B, C, H, W) or frames (B, C, T, H, W)."""
+        return {m: encoder(inputs[m]) for m, encoder in self.encoders.items()}
+
+    def fuse(
+        self, features: Mapping[str, Tensor], present: Mapping[str, Tensor] = ALL_THERE, drop: Collection[str] = ()
+    ) -> Output:
+        """What the fusion says about features, and what each modality says alone. An absent modality's feature is zero.
+
+        With ``drop`` the unimodal logits are of the same features: dropping concerns the fused prediction.
+        """
+        features = {m: f * present[m][:, None].to(f.dtype) if m in present else f for m, f in features.items()}
+        return Output(self.fusion(features, present, drop), self.fusion.unimodal_logits(features), dict(features))
+
+    def forward(self, inputs: Mapping[str, Tensor], present: Mapping[str, Tensor] = ALL_THERE) -> Output:
+        return self.fuse(self.encode(inputs, present), present)

@@ -1,0 +1,41 @@
+"""Joint and unimodal losses, all with weight one: every encoder gets a signal of its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+from torch import Tensor, nn
+
+from ogm.context import Context
+from ogm.strategy import Strategy
+from ogm.types import Batch, Output
+
+
+class EqualWeightMultiloss(Strategy):
+    """The "uniform baseline" of the MMPareto repository (spec methods_loss.md, section 1): L = CE(z) + sum_m CE(g_m).
+
+    g_m comes from a linear head of its own per modality (``heads="dedicated"``) or is the fusion's unimodal logits
+    (``"shared"``). A sum, not a mean: learning rates do not compare with joint training's. What the heads say is also
+    what is reported as each modality's own accuracy.
+    """
+
+    def __init__(self, *, heads: Literal["dedicated", "shared"] = "dedicated") -> None:
+        super().__init__()
+        self.sharing = heads == "shared"
+        self.heads = nn.ModuleDict()
+
+    def setup(self) -> None:
+        if not self.sharing:
+            self.heads.update({m: self.head(m) for m in self.modalities})
+
+    def read(self, output: Output) -> Output:
+        if self.sharing:
+            return output
+        if output.features.keys() != self.heads.keys():
+            raise ValueError("EqualWeightMultiloss has heads on the features: the output needs those of every modality")
+        return replace(output, unimodal_logits={m: head(output.features[m]) for m, head in self.heads.items()})
+
+    def losses(self, output: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
+        own = {f"unimodal/{m}": self.loss(z, batch, ctx, m) for m, z in output.unimodal_logits.items()}
+        return super().losses(output, batch, ctx) | own
