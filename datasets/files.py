@@ -21,8 +21,8 @@ def refuse_pointer(path: Path, kind: type[DataError]) -> None:
         raise kind(f"{path}: a git-lfs pointer, not the file itself; run `git lfs pull` in the clone it came from")
 
 
-def refuse_missing(paths: Sequence[Path], listed: int, allowed: int, how: str) -> None:
+def refuse_missing(names: Sequence[Path | str], listed: int, allowed: int, how: str) -> None:
     """Raises MissingMediaError, with counts and the first ten names, for more than ``allowed`` missing files."""
-    if len(paths) > allowed:
-        names = ", ".join(map(str, paths[:10])) + (", ..." if len(paths) > 10 else "")
-        raise MissingMediaError(f"{len(paths)} of {listed} files are missing: {names}; {how}")
+    if len(names) > allowed:
+        shown = ", ".join(map(str, names[:10])) + (", ..." if len(names) > 10 else "")
+        raise MissingMediaError(f"{len(names)} of {listed} are missing: {shown}; {how}")

@@ -61,7 +61,7 @@ class Prepared(MultimodalDataset):
         raise NotImplementedError
 
     @classmethod
-    def lists(cls, options: Any) -> str:
+    def lists_digest(cls, options: Any) -> str:
         """A digest of whatever beside the prepared set decides the splits."""
         return ""
 
@@ -116,7 +116,7 @@ class Prepared(MultimodalDataset):
         options = cls.options(args)
         cache = cls.open(options)
         chosen = canonical(options.model_dump())
-        key = (cls.name, str(cache.folder.absolute()), cache.digest, chosen, cls.lists(options))
+        key = (cls.name, str(cache.folder.absolute()), cache.digest, chosen, cls.lists_digest(options))
         if key not in _MODULES:
             _MODULES[key] = cls.split(options, cache)
         return _MODULES[key]

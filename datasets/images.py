@@ -1,0 +1,65 @@
+"""Frames to network inputs: what is random is drawn per sample, and applied to a whole batch on any device."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
+AREA, RATIO, TRIES = (0.08, 1.0), (3 / 4, 4 / 3), 10
+DRAWS = 3 + 2 * TRIES  # numbers in [0, 1) that decide one crop and flip
+
+
+def crop_boxes(draws: Tensor, height: int, width: int) -> Tensor:
+    """(..., 23) numbers in [0, 1) -> (..., 5): top, left, height, width in pixels, and 1 where the frame is mirrored.
+
+    The random resized crop of the literature: the area between 0.08 and 1 of the frame, the aspect ratio between 3/4
+    and 4/3 (evenly in its logarithm), ten tries, then the largest centred crop whose aspect ratio is allowed.
+    """
+    area, ratio = draws[..., 3::2], draws[..., 4::2]
+    area = height * width * (AREA[0] + (AREA[1] - AREA[0]) * area)
+    ratio = torch.exp(math.log(RATIO[0]) + (math.log(RATIO[1]) - math.log(RATIO[0])) * ratio)
+    w, h = (area * ratio).sqrt().round(), (area / ratio).sqrt().round()
+    fits = (w <= width) & (h <= height)
+    first = fits.int().argmax(-1, keepdim=True)
+    any_fits = fits.any(-1)
+    w = torch.where(any_fits, w.gather(-1, first).squeeze(-1), float(min(width, round(height * RATIO[1]))))
+    h = torch.where(any_fits, h.gather(-1, first).squeeze(-1), float(min(height, round(width / RATIO[0]))))
+    top = torch.where(any_fits, (draws[..., 0] * (height - h + 1)).floor(), ((height - h) / 2).round())
+    left = torch.where(any_fits, (draws[..., 1] * (width - w + 1)).floor(), ((width - w) / 2).round())
+    return torch.stack([top, left, h, w, (draws[..., 2] < 0.5).to(top.dtype)], -1)
+
+
+def crop_and_flip(frames: Tensor, boxes: Tensor, size: int) -> Tensor:
+    """Frames (B, T, H, W, 3) uint8 and their boxes (B, T, 5) -> normalised (B, 3, T, size, size) float32.
+
+    One bilinear sampling of the whole batch on its own device. Unlike PIL's resize it does not average before it
+    shrinks: a crop much larger than ``size`` keeps detail (and noise) that PIL would smooth away.
+    """
+    batch, picks, height, width, _ = frames.shape
+    top, left, h, w, flip = boxes.flatten(0, 1).to(frames.device).unbind(-1)
+    theta = torch.zeros(batch * picks, 2, 3, device=frames.device)
+    theta[:, 0, 0] = torch.where(flip > 0, -w, w) / width  # from the output's [-1, 1] to the frame's
+    theta[:, 0, 2] = (2 * left + w) / width - 1
+    theta[:, 1, 1] = h / height
+    theta[:, 1, 2] = (2 * top + h) / height - 1
+    images = frames.flatten(0, 1).permute(0, 3, 1, 2).float()
+    grid = F.affine_grid(theta, [batch * picks, 3, size, size], align_corners=False)
+    images = F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return _normalised(images, batch)
+
+
+def plain_resize(frames: Tensor, size: int) -> Tensor:
+    """Frames (B, T, H, W, 3) uint8 -> normalised (B, 3, T, size, size) float32; the aspect ratio is not kept."""
+    images = frames.flatten(0, 1).permute(0, 3, 1, 2)
+    images = F.interpolate(images, (size, size), mode="bilinear", antialias=True)
+    return _normalised(images.float(), len(frames))
+
+
+def _normalised(images: Tensor, batch: int) -> Tensor:
+    """(B T, 3, S, S) from 0 to 255 -> (B, 3, T, S, S), standardised per channel."""
+    mean, std = (torch.tensor(x, device=images.device).view(3, 1, 1) for x in (MEAN, STD))
+    return ((images / 255 - mean) / std).unflatten(0, (batch, -1)).transpose(1, 2)
