@@ -69,8 +69,12 @@ class RunConfig(BaseModel):
 
     @property
     def key(self) -> str:
-        """Twelve letters that stand for all of it."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        """Twelve letters that stand for all of it.
+
+        What equals its default is left out, so that a setting added one day leaves the keys of old records alone; the
+        day a default changes its meaning, ``protocol`` goes up.
+        """
+        text = json.dumps(self.model_dump(mode="json", exclude_defaults=True), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     @property

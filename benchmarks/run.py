@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from threadpoolctl import threadpool_limits
 from torch import nn
 
 from benchmarks.build import build, needed, notes
@@ -44,6 +45,7 @@ class Place:
     device: str = "cpu"
     threads: int = 1  # of one run on a CPU; another number may change the last bits, and is recorded
     workers: int = 0  # processes that load data for one run
+    group: str = ""  # what a dashboard calls these runs together
     debug: bool = False  # raise at the first number that is not finite, instead of recording "diverged"
 
     def folder(self, config: RunConfig) -> Path:
@@ -51,7 +53,7 @@ class Place:
 
     def finished(self, config: RunConfig, *, export: bool = False) -> RunRecord | None:
         """The record of a run that is done (and, where asked for, has left its weights behind)."""
-        path = record_path(self.results, {**config.model_dump(), "seed": config.seed}, config.key)
+        path = record_path(self.results, config.model_dump(), config.key)
         if not path.exists() or (export and not (self.folder(config) / "export.pt").exists()):
             return None
         record = RunRecord.load(path)
@@ -71,6 +73,7 @@ def run(
     if record is not None:
         return record
     torch.set_num_threads(place.threads)
+    threadpool_limits(place.threads)  # the probe's linear algebra has threads of its own
     torch.use_deterministic_algorithms(True)
     trained = {name: _teacher(need, place, listen) for name, need in needed(config).items()}
     with _alone(place.folder(config)):

@@ -52,6 +52,15 @@ class Suite:
         """Every run once, in the order of the tables."""
         return list({c.key: c for table in self.tables for row in table.rows for c in row.configs}.values())
 
+    def data(self) -> dict[str, list[dict[str, Any]]]:
+        """dataset -> the different dataset_args that the runs ask for."""
+        found: dict[str, list[dict[str, Any]]] = {}
+        for config in self.configs():
+            variants = found.setdefault(config.dataset, [])
+            if config.dataset_args not in variants:
+                variants.append(config.dataset_args)
+        return found
+
 
 def load(
     name: str,
@@ -72,13 +81,13 @@ def load(
         raise ConfigError([f"suite: {error}"]) from None
     spec = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
     over = merge(nest(spec.get("quick", {})) if quick else {}, nest(over or {}))
-    wanted = seeds or over.pop("seeds", None) or spec["seeds"]
-    over.pop("seeds", None)
+    over_seeds = over.pop("seeds", None)
     tables = []
     for data in spec["data"]:
         if datasets and data["dataset"] not in datasets:
             continue
-        places = [merge(nest(place), {"seed": s}) for place in grid(data.get("over_data", {})) for s in range(wanted)]
+        count = seeds or over_seeds or data.get("seeds", spec["seeds"])
+        places = [merge(nest(place), {"seed": s}) for place in grid(data.get("places", {})) for s in range(count)]
         for table in data["tables"]:
             about = spec["tables"][table]
             rows = tuple(_row(entry, about, data, places, over) for entry in about["rows"])
@@ -108,6 +117,37 @@ def _row(
     configs = tuple(configure(merge(merge(common, place), over)) for place in places)
     against = entry.get("against", about.get("against"))
     return Row(entry["label"], configs, None if against == entry["label"] else against)
+
+
+def compare(given: Mapping[str, Any], methods: Sequence[str], seeds: int) -> Suite:
+    """One ranked table: methods (``["all"]``: every one) with the same settings otherwise. Raises ConfigError."""
+    from ogm.registry import STRATEGIES
+
+    wanted = list(STRATEGIES) if list(methods) == ["all"] else list(methods)
+    rows, mistakes = [], []
+    for method in dict.fromkeys(["vanilla", *wanted]):
+        for label, args in _forms(method, given):
+            try:
+                configs = tuple(
+                    configure(merge(nest(given), {"method": method, "seed": s, **args})) for s in range(seeds)
+                )
+            except ConfigError as error:
+                mistakes += error.mistakes
+                continue
+            rows.append(Row(label, configs, None if method == "vanilla" else "vanilla"))
+    if mistakes:
+        raise ConfigError(list(dict.fromkeys(mistakes)))
+    one = rows[0].configs[0]
+    title = f"{len(rows)} ways to train {one.fusion} on {one.dataset}"
+    return Suite("compare", title, (Table("compare", title, one.dataset, one.dataset, tuple(rows), ranked=True),))
+
+
+def _forms(method: str, given: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """A method's rows in a comparison: one, but for ``unimodal``, which is one per modality."""
+    if method != "unimodal":
+        return [(method, {})]
+    encoders = configure({k: v for k, v in nest(given).items() if k in ("dataset", "encoders")}).encoders
+    return [(f"{m} only", {"method_args": {"modality": m}}) for m in encoders]
 
 
 def names() -> list[str]:

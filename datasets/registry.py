@@ -20,3 +20,22 @@ DATASETS: dict[str, str] = {
 def load(name: str, args: Mapping[str, Any]) -> DataModule:
     """The three splits of a dataset. Raises DataError where they cannot be had, with the command that helps."""
     return find(name, DATASETS, "dataset").module(**args)  # type: ignore[no-any-return]
+
+
+def ready(name: str, args: Mapping[str, Any]) -> bool:
+    """Can it be loaded at once? Embedded data always can."""
+    dataset = find(name, DATASETS, "dataset")
+    return not hasattr(dataset, "ready") or bool(dataset.ready(**args))
+
+
+def getting(name: str) -> str:
+    """The one command that gets a dataset: to fetch it, or to prepare the files that are there."""
+    dataset = find(name, DATASETS, "dataset")
+    return f"python -m datasets {'prepare' if dataset.raw_available() else 'download'} {name}"
+
+
+def prepare(name: str, args: Mapping[str, Any]) -> None:
+    """Make a dataset ready, where it is not embedded. Safe to repeat. Raises DataError."""
+    dataset = find(name, DATASETS, "dataset")
+    if hasattr(dataset, "prepare"):
+        dataset.prepare(**args)

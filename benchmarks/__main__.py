@@ -1,0 +1,324 @@
+"""The command line of the suite. Torch is imported when there is something to compute, not for --help."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+DESCRIPTION = """\
+OGM-Bench: how to train several modalities together without one of them taking over.
+
+What changes a number is written name=value; how it is carried out is a flag:
+
+  python -m benchmarks run dataset=synthav method=ogm_ge method_args.alpha=0.8 fusion=film seed=1
+  python -m benchmarks grid 'method=[vanilla, ogm_ge]' 'seed=[0, 1, 2]' --jobs 2
+  python -m benchmarks compare methods=all dataset=synthav fusion=concat seeds=3
+  python -m benchmarks reproduce --quick
+  python -m benchmarks list methods
+"""
+
+RUN = """\
+One run: train, evaluate, write one record. A run that is already recorded is read, not made again; one that was killed
+goes on from its last epoch and ends with the same bits.
+
+settings (name=value; dots go deeper; values are YAML):
+  dataset=synthav  method=ogm_ge  fusion=film  seed=1      see: python -m benchmarks list methods|fusions|datasets
+  method_args.alpha=0.8  dataset_args.preset=textbook      options of the method, the data, the fusion (fusion_args.)
+  encoders.audio=cnn  encoder_args.audio.widths=[16,32]    per modality
+  epochs= batch_size= optimizer=sgd|adam|adamw lr= momentum= weight_decay= schedule=constant|step|cosine
+  lr_steps=[70] lr_factor=0.1 max_norm= micro_batch= precision=fp32|fp64|bf16
+What is not given comes from the dataset's recipe and the method's defaults (benchmarks/defaults.py).
+
+several processes on one run:
+  python -m torch.distributed.run --nproc-per-node 2 -m benchmarks run dataset=synthav method=ogm_ge
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    raw: Any = argparse.RawDescriptionHelpFormatter
+    top = argparse.ArgumentParser("python -m benchmarks", description=DESCRIPTION, formatter_class=raw)
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, brief: str, text: str, *, settings: str = "", results: str = "") -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=brief, description=text, formatter_class=raw)
+        if settings:
+            sub.add_argument("settings", nargs="*", metavar="name=value", help=settings)
+        if results:
+            sub.add_argument(
+                "--results", type=Path, default=Path(results), help="where records go (default: %(default)s)"
+            )
+            sub.add_argument(
+                "--work",
+                type=Path,
+                default=Path(".work"),
+                help="checkpoints and other passing things (default: %(default)s)",
+            )
+            sub.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 (default: cuda where there is one)")
+            sub.add_argument(
+                "--threads",
+                type=positive,
+                default=1,
+                help="threads of one run on a CPU; another number "
+                "may change the last bits of a result (default: %(default)s)",
+            )
+            sub.add_argument("--workers", type=whole, default=0, help="processes that load data, per run (default: 0)")
+            sub.add_argument("--debug", action="store_true", help="stop at the first number that is not finite")
+        return sub
+
+    command("run", "one run", RUN, settings="what the run is", results="results/runs")
+    jobs = {"type": positive, "default": max(os.cpu_count() or 1, 1), "help": "runs at a time (default: one per core)"}
+    grid = command(
+        "grid",
+        "every combination of lists",
+        "Every combination of what is given as a list; otherwise as "
+        "`run`.\nRuns that are done are skipped; runs that fail are listed at the end (exit code 1).",
+        settings="as for run; a list, such as 'seed=[0, 1, 2]', is an axis",
+        results="results/grid",
+    )
+    grid.add_argument("--jobs", **jobs)
+    compare = command(
+        "compare",
+        "methods in one ranked table",
+        "Methods with the same data, model and recipe, over "
+        "seeds, in one table sorted by\nvalidation-selected accuracy.",
+        settings="methods=all or methods=[ogm, ogm_ge], seeds=3, and as for run",
+        results="results/compare",
+    )
+    compare.add_argument("--jobs", **jobs)
+    reproduce = command(
+        "reproduce",
+        "a suite of tables, figures and records",
+        "The tables of a suite: records, runs.csv, tables (CSV, Markdown, LaTeX), figures, a report.",
+        results="",
+    )
+    reproduce.add_argument(
+        "--suite", default="paper", help="see: python -m benchmarks list suites (default: %(default)s)"
+    )
+    reproduce.add_argument("--datasets", default="", help="comma-separated (default: every one that is ready)")
+    reproduce.add_argument("--seeds", type=positive, help="training seeds per row (default: the suite's)")
+    reproduce.add_argument("--quick", action="store_true", help="a shortened run, marked as such in every table")
+    reproduce.add_argument(
+        "--results", type=Path, help="where records and tables go (default: results/SUITE, or results/SUITE-quick)"
+    )
+    reproduce.add_argument("--work", type=Path, default=Path(".work"), help="checkpoints (default: %(default)s)")
+    reproduce.add_argument("--device", default="auto", help="cpu, cuda (default: cuda where there is one)")
+    reproduce.add_argument("--threads", type=positive, default=1, help="threads of one run (default: %(default)s)")
+    reproduce.add_argument("--workers", type=whole, default=0, help="processes that load data, per run (default: 0)")
+    reproduce.add_argument("--debug", action="store_true", help="stop at the first number that is not finite")
+    reproduce.add_argument("--jobs", **jobs)
+    tables = command(
+        "tables",
+        "tables and figures again, from records alone",
+        "Makes runs.csv, tables, figures and the report of a results folder again. Nothing is trained.",
+    )
+    tables.add_argument("folder", type=Path, help="a folder that reproduce or compare made, such as results/paper")
+    listing = command("list", "what there is", "The names that settings take, one line each.")
+    listing.add_argument("what", choices=["methods", "fusions", "encoders", "datasets", "suites"])
+    return top
+
+
+def positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
+    return int(text)
+
+
+def whole(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")
+    return int(text)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; the exit code: 0 done, 1 some runs failed, 2 bad input (one line per mistake), 130 stopped."""
+    args = parser().parse_args(argv)
+    from benchmarks.config import ConfigError
+
+    try:
+        return COMMANDS[args.command](args)
+    except ConfigError as error:
+        mistakes = error.mistakes
+    except OSError as error:
+        mistakes = [f"{error.filename or args.command}: {error.strerror or error}"]
+    except ValueError as error:  # DataError, Damaged, a broken record: one line each
+        mistakes = [" ".join(str(error).split())]
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on where this one was", file=sys.stderr)
+        return 130
+    for mistake in mistakes:
+        print(f"error: {mistake}", file=sys.stderr)
+    return 2
+
+
+def _place(args: argparse.Namespace, group: str = "") -> Any:
+    import torch
+
+    from benchmarks.config import ConfigError
+    from benchmarks.grid import writable
+    from benchmarks.run import Place
+
+    device = ("cuda" if torch.cuda.is_available() else "cpu") if args.device == "auto" else args.device
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError([f"--device {device}: {str(error).splitlines()[0]}"]) from None
+    writable(args.results)
+    writable(args.work)
+    return Place(args.results, args.work, device, args.threads, args.workers, group, args.debug)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from benchmarks.config import configure, parse
+
+    config = configure(parse(args.settings))
+    from benchmarks.distributed import ranks
+    from benchmarks.log import Board, Mirror, summary, warn
+    from benchmarks.run import run
+
+    with ranks(args.device) as rank:
+        place = _place(args)
+        mirror = Mirror(place.work / "wandb", "", warn)
+        with Board(1, 0) as board:
+
+            def listen(event: str, about: Any) -> None:
+                if rank == 0:
+                    of = about.get("config", config)
+                    mirror.hear(of, event, about)
+                    board.hear(of, event, about)
+
+            record = run(config, place, listen=listen)
+        if rank == 0:
+            print(f"{config.title}: {summary(record)}")
+            print(record.path(place.results))
+    return 0 if record.status == "done" else 1
+
+
+def _grid(args: argparse.Namespace) -> int:
+    from benchmarks.config import parse
+    from benchmarks.suite import expand
+
+    configs = expand(parse(args.settings))
+    from benchmarks.build import check
+    from benchmarks.grid import launch
+
+    for config in configs:
+        check(config)
+    return _ending(launch(configs, _place(args, args.results.name), jobs=args.jobs))
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from benchmarks.config import ConfigError, parse
+    from benchmarks.suite import compare
+
+    given = parse(args.settings)
+    methods, seeds = given.pop("methods", "all"), given.pop("seeds", 3)
+    methods = [methods] if isinstance(methods, str) else methods
+    if not isinstance(seeds, int) or seeds < 1:
+        raise ConfigError([f"seeds={seeds!r}: a whole number of 1 or more"])
+    suite = compare(given, [m for part in methods for m in str(part).split(",")], seeds)
+    return _carry_out(suite, args, {"compare": {"given": given, "methods": methods, "seeds": seeds}})
+
+
+def _reproduce(args: argparse.Namespace) -> int:
+    from benchmarks.suite import load
+    from datasets.registry import getting, prepare, ready
+
+    asked = [name for name in args.datasets.split(",") if name]
+    suite = load(args.suite, datasets=asked, seeds=args.seeds, quick=args.quick)
+    here = []
+    for name, variants in suite.data().items():
+        if name in asked:
+            for variant in variants:
+                prepare(name, variant)
+        if all(ready(name, variant) for variant in variants):
+            here.append(name)
+        else:
+            print(f"{name} is not here, so its tables are left out; to get it: {getting(name)}", file=sys.stderr)
+    args.results = args.results or Path("results") / (f"{suite.name}-quick" if args.quick else suite.name)
+    suite = load(args.suite, datasets=here, seeds=args.seeds, quick=args.quick)
+    recipe = {"name": args.suite, "datasets": here, "seeds": args.seeds, "quick": args.quick}
+    return _carry_out(suite, args, {"suite": recipe})
+
+
+def _carry_out(suite: Any, args: argparse.Namespace, how: dict[str, Any]) -> int:
+    """Make a suite's runs, then everything people read."""
+    from benchmarks.build import check
+    from benchmarks.grid import launch
+    from benchmarks.log import mirror_report, warn
+    from benchmarks.record import write_whole
+
+    configs = suite.configs()
+    for config in configs:
+        check(config)
+    place = _place(args, suite.name)
+    write_whole(args.results / "suite.json", json.dumps(how, indent=1, sort_keys=True) + "\n")
+    records = launch(configs, place, jobs=args.jobs)
+
+    from benchmarks.report import write
+
+    paths = write(suite, args.results)
+    mirror_report(suite.name, suite.title, paths, place.work / "wandb", warn)
+    for path in paths:
+        if path.suffix == ".md":
+            print(path)
+    return _ending(records)
+
+
+def _ending(records: Sequence[Any]) -> int:
+    bad = [r for r in records if r.status in ("failed", "diverged")]
+    refused = [r for r in records if r.status == "skipped"]
+    done = sum(r.status == "done" for r in records)
+    print(f"{len(records)} runs: {done} done, {len(refused)} refused, {len(bad)} not made")
+    from benchmarks.config import RunConfig
+
+    for record in [*refused, *bad]:
+        print(f"  {record.status}: {RunConfig(**record.config).title}: {record.reason}", file=sys.stderr)
+    return 1 if bad else 0
+
+
+def _tables(args: argparse.Namespace) -> int:
+    from benchmarks.config import ConfigError
+    from benchmarks.report import write
+    from benchmarks.suite import compare, load
+
+    path = args.folder / "suite.json"
+    if not path.exists():
+        raise ConfigError([f"{args.folder}: no suite.json, so this is no folder that reproduce or compare made"])
+    how = json.loads(path.read_text())
+    if "compare" in how:
+        suite = compare(how["compare"]["given"], how["compare"]["methods"], how["compare"]["seeds"])
+    else:
+        about = how["suite"]
+        suite = load(about["name"], datasets=about["datasets"], seeds=about["seeds"], quick=about["quick"])
+    for made in write(suite, args.folder):
+        print(made)
+    return 0
+
+
+def _list(args: argparse.Namespace) -> int:
+    from benchmarks.suite import FOLDER, names
+    from datasets.registry import DATASETS
+    from models.registry import ENCODERS, FUSIONS
+    from ogm.registry import STRATEGIES
+
+    if args.what == "suites":
+        for name in names():
+            print(f"{name:<24} {(FOLDER / f'{name}.yaml').read_text().splitlines()[0].lstrip('# ')}")
+        return 0
+    listed = {"methods": STRATEGIES, "fusions": FUSIONS, "encoders": ENCODERS, "datasets": DATASETS}[args.what]
+    for name, where in listed.items():
+        path = Path(__file__).parents[1].joinpath(*where.partition(":")[0].split(".")).with_suffix(".py")
+        print(f"{name:<24} {(ast.get_docstring(ast.parse(path.read_text())) or '').splitlines()[0]}")
+    return 0
+
+
+COMMANDS = {"run": _run, "grid": _grid, "compare": _compare, "reproduce": _reproduce, "tables": _tables, "list": _list}
+
+if __name__ == "__main__":
+    sys.exit(main())
