@@ -1,0 +1,99 @@
+"""Everything that people read about a suite, made again from its records: tables, figures, one page."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from benchmarks import figures, sheets
+from benchmarks.config import RunConfig
+from benchmarks.page import page
+from benchmarks.record import RunRecord, read_records
+from benchmarks.sheets import Sheet, escape_markdown
+from benchmarks.suite import Suite
+from benchmarks.tables import PUBLISHED, runs_frame
+
+
+def write(suite: Suite, folder: Path, *, published: Path = PUBLISHED) -> list[Path]:
+    """Write runs.csv, tables/, figures/, README.md and report.html below ``folder``, from its records alone.
+
+    Tables use the records the suite asks for; others that lie there are in runs.csv only. Raises ValueError for a
+    damaged record, before anything is written.
+    """
+    found = {r.key: r for r in read_records(folder)}
+    contents = dict(files(suite, found, published))
+    for name, content in contents.items():
+        _write_whole(folder / name, content)
+    return [folder / name for name in contents]
+
+
+def files(suite: Suite, records: Mapping[str, RunRecord], published: Path = PUBLISHED) -> Iterator[tuple[str, bytes]]:
+    """(path, content) of every file of the report."""
+    made = [sheets.sheet(t, records, quick=suite.quick, published=published) for t in suite.tables]
+    drawn: dict[str, bytes] = {}
+    yield "runs.csv", sheets.csv(runs_frame(list(records.values()))).encode()
+    for sheet in made:
+        slug = sheet.table.slug
+        yield f"tables/{slug}.csv", sheets.csv(sheet.numbers).encode()
+        yield f"tables/{slug}.md", sheets.markdown(sheet).encode()
+        yield f"tables/{slug}.tex", sheets.latex(sheet).encode()
+        pictures = {"bars": figures.bars(sheet), "curves": figures.curves(sheet.table, records, quick=suite.quick)}
+        for kind, figure in pictures.items():
+            drawn[f"{slug}-{kind}"] = figures.render(figure, "svg")
+            yield f"figures/{slug}-{kind}.svg", drawn[f"{slug}-{kind}"]
+            yield f"figures/{slug}-{kind}.pdf", figures.render(figure, "pdf")
+    yield "README.md", readme(suite, made, records).encode()
+    yield "report.html", page(suite, progress(suite, records), made, drawn, troubles(suite, records)).encode()
+
+
+def readme(suite: Suite, made: Sequence[Sheet], records: Mapping[str, RunRecord]) -> str:
+    parts = [f"# {escape_markdown(suite.title)}"]
+    if suite.quick:
+        parts.append(f"**{sheets.QUICK}.**")
+    parts.append(f"{progress(suite, records)} Made from `records/`: what is written here by hand is lost next time.")
+    for variant, group in itertools.groupby(made, key=lambda sheet: sheet.table.variant):
+        parts.append(f"## {escape_markdown(variant)}")
+        for sheet in group:
+            slug, alt = sheet.table.slug, escape_markdown(sheet.title)
+            parts.append(sheets.markdown(sheet).rstrip())
+            parts.append(f"![{alt}: accuracies](figures/{slug}-bars.svg)")
+            parts.append(f"![{alt}: course of training](figures/{slug}-curves.svg)")
+    parts.append("## Runs without a result")
+    lines = [f"{run.title}: {state}: {reason}" for run, state, reason in troubles(suite, records)]
+    parts.append("\n".join(f"- {escape_markdown(line)}" for line in lines) or "None.")
+    return "\n\n".join(parts) + "\n"
+
+
+def progress(suite: Suite, records: Mapping[str, RunRecord]) -> str:
+    """How far the suite has come, in one sentence."""
+    configs = suite.configs()
+    count = Counter(records[c.key].status if c.key in records else "missing" for c in configs)
+    states = ", ".join(f"{count[s]} {s}" for s in ("done", "diverged", "failed", "skipped", "missing") if count[s])
+    minutes = sum(records[c.key].cost.get("seconds", 0.0) for c in configs if c.key in records) / 60
+    return f"{len(configs)} runs ({states}), {minutes:.1f} minutes of run time in all."
+
+
+def troubles(suite: Suite, records: Mapping[str, RunRecord]) -> list[tuple[RunConfig, str, str]]:
+    """(run, state, reason) of every run of the suite that has no result."""
+    out = []
+    for config in suite.configs():
+        record = records.get(config.key)
+        if record is None:
+            out.append((config, "missing", "there is no record of it"))
+        elif record.status != "done":
+            out.append((config, record.status, record.reason))
+    return out
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """A file that is either there completely or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        fresh.write_bytes(content)
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)

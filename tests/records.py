@@ -1,0 +1,59 @@
+"""Records as the runner would leave them, with numbers that the test chooses."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from benchmarks.config import RunConfig
+from benchmarks.record import SELECTIONS, RunRecord
+
+PROVENANCE = {"commit": "0123abc", "dirty": False, "device": "a processor", "torch": "2.11.0", "ranks": 1}
+
+
+def record(config: RunConfig, accuracy: float = 0.8, **changes: Any) -> RunRecord:
+    """A finished run with this last accuracy; validation picked a slightly worse test epoch, the test set a better one.
+
+    audio: branch 10 points below, probe 5 below; visual: 40 and 20 below.
+    """
+    epochs = config.epochs
+    grown = [accuracy * (e + 1) / epochs for e in range(epochs)]
+    picks = zip(SELECTIONS, (0.0, -0.01, 0.02), strict=True)
+    drops = {"audio": (0.1, 0.05), "visual": (0.4, 0.2)}
+    own = {f"accuracy/{m}": accuracy - branch for m, (branch, _) in drops.items()}
+    made = RunRecord(
+        config.key,
+        config.model_dump(mode="json"),
+        "done",
+        selected={"last": epochs - 1, "val_best": max(epochs - 2, 0), "test_best": max(epochs - 3, 0)},
+        test={s: {"accuracy": accuracy + d, "macro_f1": accuracy - 0.02, "loss": 0.5, **own} for s, d in picks},
+        probe={m: accuracy - probe for m, (_, probe) in drops.items()},
+        curves={
+            "test/accuracy": grown,
+            "test/accuracy/audio": [a * 0.9 for a in grown],
+            "test/accuracy/visual": [a * 0.5 for a in grown],
+            "train/discrepancy_ratio/audio": [1 + 2 * a for a in grown],
+            "train/discrepancy_ratio/visual": [1 / (1 + 2 * a) for a in grown],
+        },
+        data={
+            "fingerprint": {s: f"{s}{config.dataset_args.get('data_seed')}" for s in SPLITS},
+            "report": {s: {"listed": 8, "found": 8} for s in SPLITS},
+            "notes": [],
+        },
+        cost={"seconds": 10.0, "samples_per_second": 100.0, "peak_bytes": 1e6},
+        provenance=PROVENANCE,
+    )
+    return dataclasses.replace(made, **changes)
+
+
+SPLITS = ("train", "val", "test")
+
+
+def stopped(config: RunConfig, status: str, reason: str) -> RunRecord:
+    """A run without numbers."""
+    return RunRecord(config.key, config.model_dump(mode="json"), status, reason, provenance=PROVENANCE)
+
+
+def by_key(*records: RunRecord) -> Mapping[str, RunRecord]:
+    return {r.key: r for r in records}
