@@ -9,49 +9,34 @@ Visual is (1, 28, 28), (x / 255 - 0.1307) / 0.3081. Nothing is augmented: digits
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import re
-import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from datasets import audio
 from datasets.base import DataModule, ScanReport
-from datasets.cache import Cache, Column, Decoded, Piece, sha256
+from datasets.cache import Cache, Column, Decoded, Piece
 from datasets.cards import CARDS
-from datasets.errors import DataError, ManifestError, PinMismatchError
-from datasets.files import refuse_missing
+from datasets.digits import SPEAKERS, Clip, download, scan_images, scan_recordings
+from datasets.errors import DataError
 from datasets.paths import raw_folder
 from datasets.prepared import Options, Plan, Prepared
+from datasets.progress import Progress
 from ogm.context import fold_in
 from ogm.types import Batch
 
 RATE, SAMPLES = 8000, 8000
-SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
-NAME = re.compile(rf"([0-9])_({'|'.join(SPEAKERS)})_([0-9]|[1-4][0-9])")
-TAKES = 50
 SPECTROGRAM = {"avmnist": (129, 126), "mel32": (32, 32)}
 MNIST_MEAN, MNIST_STD = 0.1307, 0.3081
 SOURCES = {"train": "train", "val": "train", "test": "t10k"}  # which MNIST file a split takes its images from
-MAGIC = {"images-idx3-ubyte": 2051, "labels-idx1-ubyte": 2049}
-# sha256 of the uncompressed idx files, and of the folder listing that LICENSE-NOTE.md of the data describes.
-MNIST_PINS = {
-    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-}
-FSDD_PIN = "04e1baae96c6a26e39c623f2b01d0182ddae627ba0ac02a3cdc17ba2af99fd9b"
 
 
 class AVMNISTOptions(Options):
@@ -60,27 +45,15 @@ class AVMNISTOptions(Options):
     pair_seed: int = 0
     split: Literal["takes", "speaker6"] = "takes"
     fold: int = Field(0, ge=0, lt=len(SPEAKERS))  # of speaker6: which speaker is the test
-    image_noise: float = Field(0.0, ge=0, strict=False)  # std, where black is 0 and white 1
-    audio_snr_db: float | None = Field(None, strict=False)  # None: no noise
+    image_noise: float = Field(0.0, ge=0, strict=False, allow_inf_nan=False)  # std, where black is 0 and white 1
+    audio_snr_db: float | None = Field(None, strict=False, allow_inf_nan=False)  # None: no noise
     allow_unpinned: bool = False
 
-
-@dataclass(frozen=True)
-class Clip:
-    digit: int
-    speaker: str
-    take: int
-
-    @property
-    def stem(self) -> str:
-        return f"{self.digit}_{self.speaker}_{self.take}"
-
-    @classmethod
-    def parse(cls, stem: str) -> Clip:
-        match = NAME.fullmatch(stem)
-        if not match:
-            raise ManifestError(f"avmnist: {stem}.wav is not called DIGIT_SPEAKER_TAKE.wav; remove it from recordings/")
-        return cls(int(match[1]), match[2], int(match[3]))
+    @model_validator(mode="after")
+    def _read_all(self) -> Self:
+        if self.fold and self.split != "speaker6":
+            raise ValueError("fold belongs to split=speaker6")
+        return self
 
 
 @dataclass(frozen=True)
@@ -144,6 +117,11 @@ class AVMNIST(Prepared):
         )
 
     # ---- preparing
+    @classmethod
+    def download(cls, base: str | None = None, progress: Progress | None = None) -> str:
+        download(raw_folder("avmnist"), base, progress)
+        return ""
+
     @classmethod
     def storage(cls, options: AVMNISTOptions) -> dict[str, Any]:
         return {
@@ -288,81 +266,3 @@ def noisy_images(pixels: np.ndarray, source: str, std: float) -> np.ndarray:
         ]
     )
     return pixels + 255 * std * noise.numpy()
-
-
-# ---- raw files
-def scan_recordings(folder: Path, pinned: bool) -> dict[str, str]:
-    """Stem -> sha256 of every recording. Raises DataError: a name that does not parse, a file that is missing or other
-    than pinned."""
-    stems = sorted(path.stem for path in folder.glob("*.wav"))
-    for stem in stems:
-        Clip.parse(stem)
-    if pinned:
-        expected = [folder / f"{d}_{s}_{t}.wav" for d in range(10) for s in SPEAKERS for t in range(TAKES)]
-        refuse_missing(
-            [path for path in expected if not path.is_file()],
-            len(expected),
-            0,
-            "run `python -m datasets download avmnist`, or put them there",
-        )
-    digests = {stem: sha256(folder / f"{stem}.wav") for stem in stems}
-    if pinned and (found := folder_digest(digests)) != FSDD_PIN:
-        raise PinMismatchError(
-            f"{folder}: these are not the recordings of the pinned commit (digest of the folder "
-            f"{found}, expected {FSDD_PIN}); download them again, or say allow_unpinned=true"
-        )
-    return digests
-
-
-def folder_digest(digests: Mapping[str, str]) -> str:
-    lines = sorted((f"{stem}.wav".encode(), digest) for stem, digest in digests.items())
-    return hashlib.sha256("".join(f"{d}  recordings/{name.decode()}\n" for name, d in lines).encode()).hexdigest()
-
-
-def scan_images(folder: Path, pinned: bool) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """{"train": (pixels (n, 28, 28) uint8, labels (n,) uint8), "t10k": ...}. Raises DataError."""
-    paths = {n: next((p for p in (folder / f"{n}.gz", folder / n) if p.is_file()), None) for n in MNIST_PINS}
-    refuse_missing(
-        [folder / f"{name}.gz" for name, path in paths.items() if path is None],
-        len(paths),
-        0,
-        "run `python -m datasets download avmnist`, or put them there (plain or gzipped)",
-    )
-    images = {}
-    for source in ("train", "t10k"):
-        pixels, labels = (
-            read_idx(paths[f"{source}-{kind}"], kind, MNIST_PINS[f"{source}-{kind}"] if pinned else None)
-            for kind in MAGIC
-        )
-        if len(pixels) != len(labels) or pixels.shape[1:] != (28, 28) or labels.max(initial=0) > 9:
-            raise ManifestError(
-                f"{folder}: {source} has images {pixels.shape} and {len(labels)} labels from 0 to "
-                f"{labels.max(initial=0)}, expected as many images of 28 x 28 as labels from 0 to 9"
-            )
-        images[source] = pixels, labels
-    return images
-
-
-def read_idx(path: Path, kind: str, pin: str | None) -> np.ndarray:
-    """An idx file, plain or gzipped: big-endian magic number, sizes, bytes. Raises ManifestError, PinMismatchError."""
-    try:
-        data = path.read_bytes()
-        data = gzip.decompress(data) if path.suffix == ".gz" else data
-    except (OSError, EOFError, zlib.error) as error:
-        raise ManifestError(f"{path}: cannot be read ({error}); get the file again") from error
-    axes = MAGIC[kind] % 256
-    header = np.frombuffer(data[: 4 + 4 * axes], ">i4") if len(data) >= 4 + 4 * axes else np.zeros(1, ">i4")
-    if header[0] != MAGIC[kind]:
-        raise ManifestError(f"{path}: magic number {header[0]}, expected {MAGIC[kind]}: not an idx file of this kind")
-    shape = tuple(int(n) for n in header[1:])
-    if min(shape) < 1 or len(data) != 4 + 4 * axes + np.prod(shape, dtype=object):
-        raise ManifestError(
-            f"{path}: {len(data)} bytes do not hold the {' x '.join(map(str, shape))} that the header "
-            "promises; get the file again"
-        )
-    if pin and (found := hashlib.sha256(data).hexdigest()) != pin:
-        raise PinMismatchError(
-            f"{path}: not the published file (sha256 of its content {found}, expected {pin}); get "
-            "it again, or say allow_unpinned=true"
-        )
-    return np.frombuffer(data, np.uint8, offset=4 + 4 * axes).reshape(shape)

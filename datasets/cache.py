@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
+import io
 import json
 import math
 import os
@@ -185,9 +186,10 @@ def build(
 
     Goes on with the journal of a killed preparation if the pieces it holds are still made of the same bytes. Raises
     what ``decode`` raises, at once; what is decoded by then is kept. A full or read-only disk raises DataError and
-    leaves nothing behind.
+    leaves behind nothing that was not there before.
     """
     part = folder.with_name(folder.name + ".part")
+    fresh = not part.exists()
     with writing(part):
         part.mkdir(parents=True, exist_ok=True)
     with _locked(part):
@@ -209,7 +211,7 @@ def build(
                 shutil.rmtree(folder, ignore_errors=True)
                 part.replace(folder)
         except DataError as error:
-            if isinstance(error.__cause__, OSError):
+            if fresh and isinstance(error.__cause__, OSError):
                 shutil.rmtree(part, ignore_errors=True)
             raise
     return Cache(folder)
@@ -223,29 +225,46 @@ class _Journal:
     ) -> None:
         self.part, self.recipe, self.columns = part, recipe, columns
         self.done: dict[str, dict[str, Any]] = {}
-        self.length = dict.fromkeys(columns, 0)
         self._resume({piece.key: piece.source for piece in pieces})
 
     def _resume(self, sources: Mapping[str, str]) -> None:
         path = self.part / "journal.jsonl"
-        lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []  # a cut last line has no end
+        path.touch()
+        lines = path.read_bytes().split(b"\n")[:-1]  # a last line that was cut off has no end
         entries = [entry for line in lines for entry in json.loads(line)]
-        if any(sources.get(entry["key"]) != entry["source"] for entry in entries):
-            entries = []  # other raw files: start again
+        self._count(entries)
+        if any(sources.get(entry["key"]) != entry["source"] for entry in entries) or not self._all_there():
+            entries = []  # made of other raw files, or not on disk after all: start again
+            self._count(entries)
         self.done = {entry["key"]: entry for entry in entries}
         path.write_text("".join(json.dumps([entry]) + "\n" for entry in entries))
         for name in self.columns:
-            self.length[name] = sum(entry["rows"].get(name, 0) for entry in entries)
             self._set_length(name)
+
+    def _count(self, entries: Sequence[Mapping[str, Any]]) -> None:
+        self.length = {name: sum(entry["rows"].get(name, 0) for entry in entries) for name in self.columns}
+
+    def _header(self, name: str) -> bytes:
+        header, column = io.BytesIO(), self.columns[name]
+        npy.write_array_header_1_0(  # leaves room for the first axis to grow
+            header, {"descr": column.dtype, "fortran_order": False, "shape": (self.length[name], *column.shape)}
+        )
+        return header.getvalue()
+
+    def _size(self, name: str) -> int:
+        return len(self._header(name)) + self.length[name] * self.columns[name].bytes
+
+    def _all_there(self) -> bool:
+        paths = {name: self.part / f"{name}.npy" for name in self.columns}
+        return all(path.exists() and path.stat().st_size >= self._size(name) for name, path in paths.items())
 
     def _set_length(self, name: str) -> None:
         """Writes the header, and cuts off what a killed run wrote after its last line."""
-        path, column = self.part / f"{name}.npy", self.columns[name]
+        path = self.part / f"{name}.npy"
         path.touch()
         with path.open("r+b") as file:
-            header = {"descr": column.dtype, "fortran_order": False, "shape": (self.length[name], *column.shape)}
-            npy.write_array_header_1_0(file, header)  # numpy leaves room for the first axis to grow
-            file.truncate(file.tell() + self.length[name] * column.bytes)
+            file.write(self._header(name))
+            file.truncate(self._size(name))
 
     def add(self, pieces: Sequence[Piece], decoded: Sequence[Decoded]) -> None:
         for name, column in self.columns.items():

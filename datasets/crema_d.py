@@ -17,22 +17,33 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from datasets import audio, images
 from datasets.base import DataModule, ScanReport
 from datasets.cache import Cache, Column, Decoded, Piece, canonical, sha256
 from datasets.cards import CARDS
-from datasets.crema_d_lists import CLASSES, FOLDS, LISTS, Rows, actors, copy_lists, label_of, read_splits
+from datasets.crema_d_lists import (
+    CLASSES,
+    FOLDS,
+    LISTS,
+    Rows,
+    actors,
+    copy_lists,
+    download_lists,
+    label_of,
+    read_splits,
+)
 from datasets.errors import AudioDecodeError, EmptyMediaError, MissingMediaError, VideoDecodeError
 from datasets.files import refuse_missing, refuse_pointer
 from datasets.paths import cache_folder, raw_folder
 from datasets.prepared import Options, Plan, Prepared
+from datasets.progress import Progress
 from datasets.video import read_frames, segments
 from ogm.types import Batch
 
@@ -77,6 +88,12 @@ class CremaDOptions(Options):
     image_size: int = Field(224, ge=8)
     max_missing: int = Field(0, ge=0)  # clips that may be absent; their number is reported
     allow_unpinned: bool = False  # split lists of your own
+
+    @model_validator(mode="after")
+    def _read_all(self) -> Self:
+        if self.fold and self.split != "actor5":
+            raise ValueError("fold belongs to split=actor5")
+        return self
 
 
 class CremaD(Prepared):
@@ -144,6 +161,12 @@ class CremaD(Prepared):
         )
 
     # ---- preparing
+    @classmethod
+    def download(cls, base: str | None = None, progress: Progress | None = None) -> str:
+        """The two split lists. The media come by git lfs, 3 GB: that is left to people."""
+        download_lists(raw_folder("crema_d") / "splits", base, progress)
+        return "" if cls.raw_available() else cls.how_to_get
+
     @classmethod
     def storage(cls, options: CremaDOptions) -> dict[str, Any]:
         preset = PRESETS[options.preset]

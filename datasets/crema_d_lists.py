@@ -13,7 +13,9 @@ from pathlib import Path
 
 from datasets.cache import writing
 from datasets.errors import LabelError, ManifestError, MissingMediaError
+from datasets.fetch import Exactly, fetch
 from datasets.lists import Pin, parse, read_pinned, refuse_leaks
+from datasets.progress import Progress
 
 CLASSES = ("NEU", "HAP", "SAD", "FEA", "DIS", "ANG")
 SENTENCES = ("IEO", "TIE", "IOM", "IWW", "TAI", "MTI", "IWL", "ITH", "DFA", "ITS", "TSI", "WSI")
@@ -23,6 +25,7 @@ NAME = re.compile(rf"(10(?:0[1-9]|[1-8][0-9]|9[01]))_({'|'.join(SENTENCES)})_({'
 # Sentences an actor does not have, in all emotions or in one: 20 of 7,462 possible clips.
 ABSENT = ("1008_WSI", "1009_MTI", "1019_ITH", "1002_TIE_NEU", "1076_ITS_NEU")
 LISTS = {"ogm": ("train.csv", "test.csv"), "ogm_val": ("my_train.csv", "val.csv", "test.csv"), "actor5": ()}
+BASE = "https://raw.githubusercontent.com/GeWu-Lab/OGM-GE_CVPR2022/343dc1d95c9bda88f105c0da8d24f185e0e98b54/data/CREMAD"
 # The OGM-GE repository's lists, and those of Diagnosing and Re-learning (my_train.csv, val.csv).
 PINS = {
     "train.csv": Pin(
@@ -137,6 +140,11 @@ def read_splits(split: str, fold: int, folder: Path, pinned: bool) -> tuple[dict
     if absent:
         raise LabelError(f"{folder}: no clip of {', '.join(absent)} is left to train on")
     return parts, notes
+
+
+def download_lists(folder: Path, base: str | None, progress: Progress | None) -> None:
+    for name in LISTS["ogm"]:
+        fetch(f"{base or BASE}/{name}", folder / name, Exactly(PINS[name].size, PINS[name].sha256), progress=progress)
 
 
 def copy_lists(split: str, source: Path, target: Path) -> None:

@@ -148,4 +148,5 @@ def _complaint(error: Mapping[str, Any], known: Mapping[str, Any]) -> str:
         near = difflib.get_close_matches(name, known, 1)
         advice = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
         return f"no argument is called {name!r}; {advice}"
-    return f"{name}={error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}" if name else str(error["msg"])
+    reason = str(error["msg"]).removeprefix("Value error, ")
+    return f"{name}={error['input']!r}: {reason[0].lower()}{reason[1:]}" if name else reason

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -10,8 +11,8 @@ Progress = Callable[[str, int, int], None]  # what is being done, how much of it
 
 @contextmanager
 def bar(show: bool = True) -> Iterator[Progress | None]:
-    """A bar on standard error that forgets itself when it is done. ``show=False``: None, and silence."""
-    if not show:
+    """A bar on standard error, while that is a terminal. ``show=False``: None, and silence."""
+    if not show or not sys.stderr.isatty():
         yield None
         return
     from rich.console import Console

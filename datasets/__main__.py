@@ -1,0 +1,186 @@
+"""The command line of the datasets: python -m datasets list | info | download | prepare | verify."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from datasets.cards import CARDS, state
+from datasets.paths import cache_folder, raw_folder
+from datasets.progress import bar
+from datasets.registry import DATASETS
+from ogm.registry import find
+
+if TYPE_CHECKING:
+    from datasets.base import DataModule
+
+EXAMPLES = """
+examples:
+  python -m datasets list                                 what there is, and what of it is ready
+  python -m datasets download avmnist                     fetch it (33 MB) into data/avmnist
+  python -m datasets prepare avmnist preset=mel32         decode it once into data/prepared/avmnist
+  python -m datasets info crema_d                         where to get it, its licence, its quirks
+  python -m datasets prepare crema_d split=actor5 max_missing=3
+  python -m datasets verify avmnist preset=mel32          read every prepared byte again
+
+Raw files are looked for in $OGM_DATA (data), prepared ones are kept in $OGM_CACHE (data/prepared).
+Every command may be repeated: it goes on where it was stopped and leaves alone what is done.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = _parser().parse_args(argv)
+    try:
+        return int(args.run(args) or 0)
+    except ValueError as error:  # DataError, unknown names and arguments: one line each
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m datasets",
+        description="Get, prepare and check datasets.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(run: Any, what: str, takes: bool = True) -> argparse.ArgumentParser:
+        name = run.__name__.strip("_")
+        one = commands.add_parser(
+            name,
+            help=what,
+            description=what[0].upper() + what[1:] + ".",
+            epilog=EXAMPLES,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        one.set_defaults(run=run)
+        if takes:
+            one.add_argument("name", metavar="NAME", help=f"one of: {', '.join(DATASETS)}")
+        return one
+
+    command(_list, "what there is, and what of it is ready", takes=False)
+    download = command(_download, "fetch what may be fetched, and say what else to get")
+    download.add_argument("--base", metavar="URL", help="take the files from under this address instead")
+    for run, what in (
+        (_info, "where it comes from, licence, quirks, samples per split and class"),
+        (_prepare, "decode it once, so that every run can start at once"),
+        (_verify, "read every prepared byte again and compare with what was written"),
+    ):
+        command(run, what).add_argument("args", nargs="*", metavar="KEY=VALUE", help="arguments, such as preset=mel32")
+    return parser
+
+
+def _class(name: str) -> Any:
+    return find(name, DATASETS, "dataset")
+
+
+def _pairs(words: Sequence[str]) -> dict[str, Any]:
+    """key=value words, the values read as YAML."""
+    args = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not key or not equals:
+            raise ValueError(f"{word!r} is not KEY=VALUE, such as preset=mel32")
+        try:
+            args[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ValueError(f"{word!r}: the value cannot be read as YAML") from error
+    return args
+
+
+def _list(args: argparse.Namespace) -> None:
+    rows = [("NAME", "MODALITIES", "CLASSES", "SIZE", "STATE")]
+    rows += [
+        (name, ", ".join(CARDS[name].modalities), str(CARDS[name].classes), CARDS[name].size, state(name))
+        for name in DATASETS
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _info(args: argparse.Namespace) -> None:
+    kind, given = _class(args.name), _pairs(args.args)
+    if _embedded(kind) or kind.ready(**given):
+        samples = _counts(kind.module(**given), per_class=True)
+    else:
+        samples = [
+            f"not prepared this way; `python -m datasets {' '.join(['prepare', args.name, *args.args])}` does it"
+        ]
+    card = CARDS[args.name]
+    print(f"{args.name}: {card.title}")
+    for title, lines in (
+        ("classes", [str(card.classes)]),
+        ("modalities", [", ".join(card.modalities)]),
+        ("size", [card.size]),
+        ("state", [state(args.name)]),
+        ("raw files", [str(raw_folder(args.name))]),
+        ("prepared", [str(cache_folder(args.name))]),
+        ("licence", [card.licence]),
+        ("citation", [card.citation]),
+        ("how to get it", [card.how_to_get]),
+        ("quirks", card.quirks),
+        ("samples", samples),
+    ):
+        for number, line in enumerate(lines):
+            print(f"  {'' if number else title:15}{line}")
+
+
+def _counts(module: DataModule, per_class: bool = False) -> list[str]:
+    lines = []
+    for part, dataset in module.splits().items():
+        report = dataset.report
+        line = f"{part}: {report.found} of {report.listed}"
+        if per_class:
+            line += f" ({', '.join(f'{name} {count}' for name, count in report.per_class.items())})"
+        lines.append(line + "".join(f"; {name} {count}" for name, count in report.notes.items()))
+    return lines
+
+
+def _download(args: argparse.Namespace) -> None:
+    kind = _class(args.name)
+    if _embedded(kind):
+        print(f"{args.name} is generated: there is nothing to download")
+        return
+    with bar() as progress:
+        left = kind.download(args.base, progress)
+    print(left or f"{args.name} is in {raw_folder(args.name)}; now run `python -m datasets prepare {args.name}`")
+
+
+def _prepare(args: argparse.Namespace) -> None:
+    kind, given = _class(args.name), _pairs(args.args)
+    if _embedded(kind):
+        kind.module(**given)
+        print(f"{args.name} is generated: there is nothing to prepare")
+        return
+    print(f"{args.name} is prepared in {kind.prepare(**given)}")
+    print(*_counts(kind.module(**given)), sep="\n")
+
+
+def _verify(args: argparse.Namespace) -> None:
+    kind, given = _class(args.name), _pairs(args.args)
+    if _embedded(kind):
+        print(f"{args.name} is generated: there is nothing to verify")
+        return
+    cache = kind.open(kind.options(given))
+    with bar() as progress:
+        cache.verify(progress)
+    size = sum(facts["size"] for facts in cache.manifest["files"].values())
+    print(f"{cache.folder}: {len(cache.manifest['files'])} files, {size / 1e6:.1f} MB, all as they were written")
+
+
+def _embedded(kind: Any) -> bool:
+    return not hasattr(kind, "prepare")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,179 @@
+"""The raw files of AV-MNIST (MNIST's images, the Free Spoken Digit Dataset's recordings): get, check, read."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import re
+import shutil
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from datasets.cache import sha256, writing
+from datasets.errors import ManifestError, PinMismatchError
+from datasets.fetch import Exactly, fetch, unpack
+from datasets.files import refuse_missing
+from datasets.progress import Progress
+
+MNIST_BASE = "https://ossci-datasets.s3.amazonaws.com/mnist"
+FSDD_BASE = "https://github.com/Jakobovski/free-spoken-digit-dataset/archive"
+FSDD_ARCHIVE = "26eb9aaf76e81b692f806f9140c2d2777410d7a1.tar.gz"  # made by GitHub: its own bytes may change
+FSDD_PIN = "04e1baae96c6a26e39c623f2b01d0182ddae627ba0ac02a3cdc17ba2af99fd9b"  # of the folder, see folder_digest
+SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
+TAKES = 50
+NAME = re.compile(rf"([0-9])_({'|'.join(SPEAKERS)})_([0-9]|[1-4][0-9])")
+MAGIC = {"images-idx3-ubyte": 2051, "labels-idx1-ubyte": 2049}
+# The gzipped files as published, and the sha256 of what is inside.
+MNIST = {
+    "train-images-idx3-ubyte": (
+        Exactly(9_912_422, "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"),
+        "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    ),
+    "train-labels-idx1-ubyte": (
+        Exactly(28_881, "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c"),
+        "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    ),
+    "t10k-images-idx3-ubyte": (
+        Exactly(1_648_877, "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"),
+        "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    ),
+    "t10k-labels-idx1-ubyte": (
+        Exactly(4_542, "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6"),
+        "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One recording, called DIGIT_SPEAKER_TAKE.wav."""
+
+    digit: int
+    speaker: str
+    take: int
+
+    @property
+    def stem(self) -> str:
+        return f"{self.digit}_{self.speaker}_{self.take}"
+
+    @classmethod
+    def parse(cls, stem: str, where: str = "recordings") -> Clip:
+        match = NAME.fullmatch(stem)
+        if not match:
+            raise ManifestError(f"{where}/{stem}.wav is not called DIGIT_SPEAKER_TAKE.wav; rename or remove it")
+        return cls(int(match[1]), match[2], int(match[3]))
+
+
+def download(raw: Path, base: str | None, progress: Progress | None) -> None:
+    """Fetches what is not there yet: 12 MB of images, 21 MB of recordings. Raises DataError."""
+    for name, (pin, inside) in MNIST.items():
+        plain = raw / "mnist" / name
+        if not (plain.is_file() and sha256(plain) == inside):
+            fetch(f"{base or MNIST_BASE}/{name}.gz", raw / "mnist" / f"{name}.gz", pin, progress=progress)
+    recordings = raw / "fsdd" / "recordings"
+    if recordings.is_dir() and any(recordings.iterdir()):
+        scan_recordings(recordings, pinned=True)
+        return
+    archive = fetch(
+        f"{base or FSDD_BASE}/{FSDD_ARCHIVE}", raw / "fsdd" / FSDD_ARCHIVE, None, limit=100_000_000, progress=progress
+    )
+    part = recordings.with_name("recordings.part")
+    try:
+        with writing(part):
+            shutil.rmtree(part, ignore_errors=True)
+        unpack(archive, part, re.compile(rf"[^/]+/recordings/{NAME.pattern}\.wav"), limit=100_000_000)
+        scan_recordings(part, pinned=True)
+        with writing(recordings):
+            shutil.rmtree(recordings, ignore_errors=True)
+            part.replace(recordings)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+        archive.unlink()
+
+
+def scan_recordings(folder: Path, pinned: bool) -> dict[str, str]:
+    """Stem -> sha256 of every recording. Raises DataError for a name that does not parse and, where pinned, for files
+    that are missing or other than published."""
+    stems = sorted(path.stem for path in folder.glob("*.wav"))
+    for stem in stems:
+        Clip.parse(stem, str(folder))
+    if pinned:
+        expected = [folder / f"{d}_{s}_{t}.wav" for d in range(10) for s in SPEAKERS for t in range(TAKES)]
+        refuse_missing(
+            [path for path in expected if not path.is_file()],
+            len(expected),
+            0,
+            f"get the missing ones, or remove {folder} and run `python -m datasets download avmnist`",
+        )
+    digests = {stem: sha256(folder / f"{stem}.wav") for stem in stems}
+    if pinned and (found := folder_digest(digests)) != FSDD_PIN:
+        raise PinMismatchError(
+            f"{folder}: not the recordings of the pinned commit (digest of the folder {found}, "
+            f"expected {FSDD_PIN}); remove it and download again, or say allow_unpinned=true"
+        )
+    return digests
+
+
+def folder_digest(digests: Mapping[str, str]) -> str:
+    """sha256 of the lines ``<sha256>  recordings/<name>``, in byte order of the names."""
+    lines = sorted((f"{stem}.wav".encode(), digest) for stem, digest in digests.items())
+    text = "".join(f"{digest}  recordings/{name.decode()}\n" for name, digest in lines)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def scan_images(folder: Path, pinned: bool) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """{"train": (pixels (n, 28, 28) uint8, labels (n,) uint8), "t10k": ...}. Raises DataError."""
+    paths = {n: next((p for p in (folder / f"{n}.gz", folder / n) if p.is_file()), None) for n in MNIST}
+    refuse_missing(
+        [folder / f"{name}.gz" for name, path in paths.items() if path is None],
+        len(paths),
+        0,
+        "run `python -m datasets download avmnist`, or put them there (plain or gzipped)",
+    )
+    images = {}
+    for source in ("train", "t10k"):
+        pixels, labels = (
+            read_idx(path, magic, MNIST[f"{source}-{kind}"][1] if pinned else None)
+            for kind, magic in MAGIC.items()
+            if (path := paths[f"{source}-{kind}"])
+        )
+        top = labels.max(initial=0)
+        if len(pixels) != len(labels) or pixels.shape[1:] != (28, 28) or top > 9:
+            raise ManifestError(
+                f"{folder}: {source} has images {pixels.shape} and {len(labels)} labels from 0 to {top}; "
+                "expected as many images of 28 x 28 as labels, from 0 to 9"
+            )
+        images[source] = pixels, labels
+    return images
+
+
+def read_idx(path: Path, magic: int, pin: str | None) -> np.ndarray:
+    """An idx file, plain or gzipped: magic number and sizes as big-endian int32, then bytes.
+
+    Raises ManifestError for a damaged file and PinMismatchError if the sha256 of its content is not ``pin``.
+    """
+    try:
+        data = path.read_bytes()
+        data = gzip.decompress(data) if path.suffix == ".gz" else data
+    except (OSError, EOFError, zlib.error) as error:
+        raise ManifestError(f"{path}: cannot be read ({error}); get the file again") from error
+    start = 4 + 4 * (magic % 256)
+    header = np.frombuffer(data[:start], ">i4") if len(data) >= start else np.zeros(1, ">i4")
+    if header[0] != magic:
+        raise ManifestError(f"{path}: magic number {header[0]}, expected {magic}: not an idx file of this kind")
+    shape = tuple(int(n) for n in header[1:])
+    if min(shape) < 1 or len(data) != start + np.prod(shape, dtype=object):
+        raise ManifestError(
+            f"{path}: {len(data)} bytes, but the header promises {' x '.join(map(str, shape))} behind "
+            f"{start}; get the file again"
+        )
+    if pin and (found := hashlib.sha256(data).hexdigest()) != pin:
+        raise PinMismatchError(
+            f"{path}: not the published file (sha256 of its content {found}, expected {pin}); "
+            "get it again, or say allow_unpinned=true"
+        )
+    return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
