@@ -118,6 +118,13 @@ def parser() -> argparse.ArgumentParser:
         "Makes runs.csv, tables, figures and the report of a results folder again. Nothing is trained.",
     )
     tables.add_argument("folder", type=Path, help="a folder that reproduce or compare made, such as results/paper")
+    bench = command(
+        "bench",
+        "time and memory of a step of every method",
+        "Step time and peak memory of every method, as "
+        "ratios to vanilla, with two ResNet-18s at\nCREMA-D's shapes. The methods take turns in one run.",
+    )
+    bench.add_argument("--device", default="auto", help="cpu, cuda (default: cuda where there is one)")
     listing = command("list", "what there is", "The names that settings take, one line each.")
     listing.add_argument("what", choices=["methods", "fusions", "encoders", "datasets", "suites"])
     return top
@@ -156,21 +163,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 2
 
 
-def _place(args: argparse.Namespace, group: str = "") -> Any:
+def _device(name: str) -> str:
+    """The device that is meant, tried out. Raises ConfigError."""
     import torch
 
     from benchmarks.config import ConfigError
-    from benchmarks.grid import writable
-    from benchmarks.run import Place
 
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if args.device == "auto" else args.device
+    device = ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise ConfigError([f"--device {device}: {str(error).splitlines()[0]}"]) from None
+    return device
+
+
+def _place(args: argparse.Namespace, group: str = "") -> Any:
+    from benchmarks.grid import writable
+    from benchmarks.run import Place
+
     writable(args.results)
     writable(args.work)
-    return Place(args.results, args.work, device, args.threads, args.workers, group, args.debug)
+    return Place(args.results, args.work, _device(args.device), args.threads, args.workers, group, args.debug)
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -318,7 +331,25 @@ def _list(args: argparse.Namespace) -> int:
     return 0
 
 
-COMMANDS = {"run": _run, "grid": _grid, "compare": _compare, "reproduce": _reproduce, "tables": _tables, "list": _list}
+def _bench(args: argparse.Namespace) -> int:
+    import torch
+
+    from benchmarks.bench import bench
+
+    torch.set_num_threads(os.cpu_count() or 1)
+    bench(_device(args.device))
+    return 0
+
+
+COMMANDS = {
+    "run": _run,
+    "grid": _grid,
+    "compare": _compare,
+    "reproduce": _reproduce,
+    "tables": _tables,
+    "bench": _bench,
+    "list": _list,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

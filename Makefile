@@ -1,0 +1,66 @@
+# Every target does its own set-up and is safe to repeat. `make` alone lists them.
+SHELL := /bin/bash
+PYTHON ?= python3
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+PY := .venv/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help setup reproduce-paper compare test test-all lint bench report clean
+
+help: ## this list
+	@echo "OGM-Bench: balanced multimodal learning, reproducibly. Targets:"
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "Variables (make reproduce-paper QUICK=1 JOBS=2):"
+	@echo "  DATASETS  avmnist,crema_d     which data (reproduce-paper; default: synthav and all that are prepared)"
+	@echo "  SEEDS     3                   training seeds per row"
+	@echo "  QUICK     1                   shortened runs, marked as such in every table"
+	@echo "  SUITE     paper               which tables: python -m benchmarks list suites"
+	@echo "  JOBS      $(JOBS)                   runs at a time (default: one per core)"
+	@echo "  DEVICE    auto                cpu, cuda, cuda:1"
+	@echo "  METHODS   all                 for compare, comma-separated; DATASET, FUSION likewise"
+	@echo "  RESULTS   results/SUITE       where records and tables go"
+	@echo "  OGM_DATA  data                folder with the downloaded datasets (environment)"
+	@echo "  PYTHON    python3             3.11 or newer, for the virtual environment"
+
+setup: .venv/.ready ## the virtual environment, with the exact versions of requirements.txt
+
+.venv/.ready: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $(PYTHON) is older than Python 3.11; name another: make PYTHON=python3.11 ..." >&2; exit 2; }
+	@if command -v uv > /dev/null; then \
+		{ [ -x $(PY) ] || uv venv --quiet --python $(PYTHON) .venv; } && uv pip sync --python $(PY) --require-hashes requirements.txt; \
+	else \
+		{ [ -x $(PY) ] && $(PY) -m pip --version > /dev/null 2>&1 || $(PYTHON) -m venv --clear .venv; } && \
+		$(PY) -m pip install --disable-pip-version-check --require-hashes -r requirements.txt; \
+	fi
+	@touch $@
+
+reproduce-paper: setup ## the paper's tables and figures, on every dataset that is ready (DATASETS= SEEDS= QUICK=1 SUITE= JOBS=)
+	$(PY) -m benchmarks reproduce --jobs $(JOBS) $(if $(SUITE),--suite $(SUITE)) $(if $(DATASETS),--datasets $(DATASETS)) \
+		$(if $(SEEDS),--seeds $(SEEDS)) $(if $(filter-out 0,$(QUICK)),--quick) $(if $(DEVICE),--device $(DEVICE)) \
+		$(if $(RESULTS),--results $(RESULTS))
+
+compare: setup ## all methods in one ranked table (METHODS= DATASET= FUSION= SEEDS= JOBS=)
+	$(PY) -m benchmarks compare methods=$(or $(METHODS),all) dataset=$(or $(DATASET),synthav) fusion=$(or $(FUSION),concat) \
+		seeds=$(or $(SEEDS),3) --jobs $(JOBS) $(if $(DEVICE),--device $(DEVICE)) $(if $(RESULTS),--results $(RESULTS))
+
+test: setup ## the tests (under 10 minutes on 2 cores)
+	$(PY) -m pytest -q -m "not long"
+
+test-all: setup ## the tests and the long checks
+	$(PY) -m pytest -q
+
+lint: setup ## style and types
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+bench: setup ## time and memory of a step of every method, as ratios to vanilla (DEVICE=)
+	$(PY) -m benchmarks bench $(if $(DEVICE),--device $(DEVICE))
+
+report: setup ## tables, figures and report of a results folder again, from its records (RESULTS=results/paper)
+	$(PY) -m benchmarks tables $(or $(RESULTS),results/paper)
+
+clean: ## remove the environment, checkpoints and caches; results and data stay
+	rm -rf .venv .work .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
+	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,130 @@
+"""What a step of each method costs: time and memory, as ratios to vanilla, measured side by side in one run."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.build import build_optimizer
+from benchmarks.config import RunConfig, configure
+from models.encoders.resnet import ResNet18
+from models.fusions.concat import Concat
+from models.model import MultimodalModel
+from ogm.engine import Engine
+from ogm.registry import STRATEGIES, find
+from ogm.types import Batch
+
+# CREMA-D as the paper feeds it (spec datasets.md, 10.6): a 3 s spectrogram and one frame; six emotions.
+SHAPES = {"audio": (1, 257, 188), "visual": (3, 1, 224, 224)}
+CLASSES = 6
+# The published figure to beat, as a ratio to joint training, where there is one.
+PUBLISHED = {"ogm_ge": 2.9}
+
+
+def methods() -> dict[str, dict[str, Any]]:
+    """Every method that trains two modalities jointly, with the options it has on CREMA-D."""
+    return {
+        name: configure({"dataset": "crema_d", "method": name}).method_args
+        for name in STRATEGIES
+        if name not in ("unimodal", "ume")
+    }
+
+
+def engine(method: str, config: RunConfig, device: str) -> Engine:
+    """Two ResNet-18s and a concat head, with this method's strategy and the paper's optimizer."""
+    torch.manual_seed(0)
+    encoders = {m: ResNet18(shape) for m, shape in SHAPES.items()}
+    model = MultimodalModel(encoders, Concat({m: e.dim for m, e in encoders.items()}, CLASSES)).to(device)
+    strategy = find(method, STRATEGIES, "strategy")(**methods()[method])
+    strategy.attach(model.encoders, dims=model.fusion.dims, num_classes=CLASSES, num_samples=1).to(device)
+    made = Engine(model, strategy, build_optimizer(config, model, strategy), epochs=1, precision=config.precision)
+    model.train()
+    return made
+
+
+def batch(size: int, device: str) -> Batch:
+    generator = torch.Generator().manual_seed(0)
+    inputs = {m: torch.randn(size, *shape, generator=generator) for m, shape in SHAPES.items()}
+    label = torch.randint(0, CLASSES, (size,), generator=generator)
+    return Batch(inputs, label, torch.arange(size)).to(torch.device(device))
+
+
+def seconds(one: Engine, data: Batch, steps: int) -> float:
+    """Wall seconds of ``steps`` steps."""
+    began = time.perf_counter()
+    for _ in range(steps):
+        one.logs = {}
+        one.strategy.step(data, one)
+    if one.device.type == "cuda":
+        torch.cuda.synchronize(one.device)
+    return time.perf_counter() - began
+
+
+def step_times(names: Sequence[str], size: int, rounds: int, steps: int, device: str, precision: str) -> dict[str, Any]:
+    """method -> seconds per step, one for each round; the methods take turns, so that a busy machine hurts all alike.
+
+    The first round warms up and is left out.
+    """
+    config = configure({"dataset": "crema_d", "precision": precision})
+    data = batch(size, device)
+    engines = {name: engine(name, config, device) for name in names}
+    times: dict[str, list[float]] = {name: [] for name in names}
+    for _ in range(rounds + 1):
+        for name, one in engines.items():
+            times[name].append(seconds(one, data, steps) / steps)
+    return {name: t[1:] for name, t in times.items()}
+
+
+def peak_bytes(method: str, size: int, device: str, precision: str) -> int:
+    """Peak memory of two steps: the device's own count on CUDA, else the growth of a fresh process."""
+    if device.startswith("cuda"):
+        one, data = (
+            engine(method, configure({"dataset": "crema_d", "precision": precision}), device),
+            batch(size, device),
+        )
+        torch.cuda.reset_peak_memory_stats(device)
+        seconds(one, data, 2)
+        return torch.cuda.max_memory_allocated(device)
+    code = (
+        "import resource, torch; torch.set_num_threads(1); from benchmarks import bench; "
+        f"one, data = bench.engine({method!r}, bench.configure({{'dataset': 'crema_d'}}), 'cpu'), bench.batch({size}, 'cpu'); "
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; bench.seconds(one, data, 2); "
+        "print(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))"
+    )
+    return int(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
+
+
+def bench(device: str) -> None:
+    """Measure and print; one table per precision."""
+    on_gpu = device.startswith("cuda")
+    size, rounds, steps = (64, 20, 5) if on_gpu else (4, 5, 1)
+    console = Console(width=100)
+    for precision in ("fp32", "bf16") if on_gpu else ("fp32",):
+        names = list(methods())
+        with console.status(f"{len(names)} methods take turns, {rounds} rounds of {steps} steps"):
+            times = step_times(names, size, rounds, steps, device, precision)
+        table = Table(title=f"One step, two ResNet-18s at CREMA-D's shapes, batch {size}, {precision}, {device}")
+        for title in ("method", "s/step", "x vanilla", "peak memory", "x vanilla", "published"):
+            table.add_column(title, justify="left" if title == "method" else "right")
+        with console.status("peak memory, each method by itself"):
+            memory = {name: peak_bytes(name, size, device, precision) for name in names}
+        for name in names:
+            # The ratio within each round, so that what changes between rounds cancels.
+            ratio = statistics.median(t / v for t, v in zip(times[name], times["vanilla"], strict=True))
+            table.add_row(
+                name,
+                f"{statistics.median(times[name]):.4f}",
+                f"{ratio:.3f}",
+                f"{memory[name] / 2**20:.0f} MiB",
+                f"{memory[name] / memory['vanilla']:.3f}",
+                f"{PUBLISHED[name]:.1f}" if name in PUBLISHED else "",
+            )
+        console.print(table)
