@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from benchmarks.record import RunRecord
-from benchmarks.sheets import QUICK, Sheet
+from benchmarks.sheets import Sheet
 from benchmarks.suite import Row, Table
 from benchmarks.tables import modalities, state
 
@@ -92,9 +92,9 @@ def _marker(i: int, *, filled: bool) -> dict[str, object]:
 
 
 @matplotlib.rc_context(STYLE)
-def curves(table: Table, records: Mapping[str, RunRecord], *, quick: bool = False) -> Figure:
+def curves(sheet: Sheet, records: Mapping[str, RunRecord]) -> Figure:
     """Per epoch: fused test accuracy, each modality's own, and the discrepancy ratio; mean and ± std over the runs."""
-    rows = followed(table)
+    rows = followed(sheet.table)
     panels = _panels([records[c.key] for row in rows for c in row.configs if c.key in records])
     height = max(1, math.ceil(len(panels) / 4))
     width = max(1, math.ceil(len(panels) / height))
@@ -113,14 +113,15 @@ def curves(table: Table, records: Mapping[str, RunRecord], *, quick: bool = Fals
         axes.set_axis_off()
     handles = [Line2D([], [], color=COLOURS[i], ls=DASHES[i]) for i in range(len(rows))]
     labels = [f"{row.label} ({why})" if (why := state(row, records)) else row.label for row in rows]
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(rows), 4), frameon=False)
-    figure.suptitle(f"{table.title}: {table.variant}{f' ({QUICK})' if quick else ''}", x=0.01, ha="left", fontsize=10)
+    figure.legend(handles, labels, loc="outside lower center", ncols=max(len(rows), 1), frameon=False)
+    figure.suptitle(sheet.title, x=0.01, ha="left", fontsize=10)
     return figure
 
 
 def followed(table: Table) -> list[Row]:
     """At most four rows, in the table's order: the methods whose course is the point; of many fusions, one."""
-    rows = [row for row in table.rows if row.configs[0].method in FOLLOWED] or list(table.rows[:4])
+    trained = [row for row in table.rows if row.configs[0].epochs > 1]
+    rows = [row for row in trained if row.configs[0].method in FOLLOWED] or trained[:4]
     if len(rows) > 4:
         fusions = [row.configs[0].fusion for row in rows]
         kept = "concat" if "concat" in fusions else fusions[0]

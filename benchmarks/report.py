@@ -40,7 +40,7 @@ def files(suite: Suite, records: Mapping[str, RunRecord], published: Path = PUBL
         yield f"tables/{slug}.csv", sheets.csv(sheet.numbers).encode()
         yield f"tables/{slug}.md", sheets.markdown(sheet).encode()
         yield f"tables/{slug}.tex", sheets.latex(sheet).encode()
-        pictures = {"bars": figures.bars(sheet), "curves": figures.curves(sheet.table, records, quick=suite.quick)}
+        pictures = {"bars": figures.bars(sheet), "curves": figures.curves(sheet, records)}
         for kind, figure in pictures.items():
             drawn[f"{slug}-{kind}"] = figures.render(figure, "svg")
             yield f"figures/{slug}-{kind}.svg", drawn[f"{slug}-{kind}"]

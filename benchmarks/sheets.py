@@ -60,7 +60,7 @@ def sheet(table: Table, records: Mapping[str, RunRecord], *, quick: bool = False
     numbers.insert(0, "quick", quick)
     asked = dict.fromkeys(c.key for row in table.rows for c in row.configs)
     about = notes(table, [records[key] for key in asked if key in records], numbers, printed)
-    title = f"{table.title}: {table.variant}"
+    title = table.title if table.variant in table.title else f"{table.title}: {table.variant}"
     if quick:
         title, about = f"{title} ({QUICK})", [("Quick", QUICK), *about]
     return Sheet(table, title, numbers, shown(numbers), about)
@@ -135,6 +135,8 @@ def notes(
     seeds = f"training {_listed([c.seed for c in configs])}"
     if data_seeds := _listed([c.dataset_args.get("data_seed") for c in configs]):
         seeds += f"; data {data_seeds}"
+    if "," in data_seeds:
+        seeds += " (runs on the same data share its test set; the intervals take them as independent)"
     fields = ("epochs", "batch_size", "optimizer", "lr", "schedule", "precision")
     recipe = "; ".join(f"{f.replace('_', ' ')} {_listed([getattr(c, f) for c in configs])}" for f in fields)
     out += [("Data", _data(table, records)), ("Seeds", f"{seeds}."), ("Training", f"{recipe}.")]

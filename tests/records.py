@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.config import RunConfig
+from benchmarks.config import RunConfig, configure
 from benchmarks.record import SELECTIONS, RunRecord
+from benchmarks.suite import Row, Suite, Table
 
+SPLITS = ("train", "val", "test")
 PROVENANCE = {"commit": "0123abc", "dirty": False, "device": "a processor", "torch": "2.11.0", "ranks": 1}
 
 
@@ -47,13 +49,29 @@ def record(config: RunConfig, accuracy: float = 0.8, **changes: Any) -> RunRecor
     return dataclasses.replace(made, **changes)
 
 
-SPLITS = ("train", "val", "test")
-
-
 def stopped(config: RunConfig, status: str, reason: str) -> RunRecord:
     """A run without numbers."""
     return RunRecord(config.key, config.model_dump(mode="json"), status, reason, provenance=PROVENANCE)
 
 
-def by_key(*records: RunRecord) -> Mapping[str, RunRecord]:
-    return {r.key: r for r in records}
+HOSTILE = "a & b_c %d <e> | \"f\" $g$ {h} \\i #j ~k ^l *m* [n] `o` 'p' &amp;"
+
+
+def small(labels: Sequence[str] = ("vanilla", "ogm_ge"), seeds: int = 3) -> Suite:
+    """A suite of one table: the first row on concat, the others compared with it."""
+    methods = ["vanilla", "ogm_ge", "ogm", "ge_noise"]
+    rows = tuple(
+        Row(
+            label,
+            tuple(configure({"method": methods[i], "seed": s, "epochs": 4}) for s in range(seeds)),
+            labels[0] if i else None,
+        )
+        for i, label in enumerate(labels)
+    )
+    return Suite("small", "A small suite", (Table("table2", "Strategies", "synthav", "SynthAV", rows),))
+
+
+def filled(suite: Suite, accuracies: Sequence[Sequence[float]]) -> dict[str, RunRecord]:
+    """Finished runs for its only table: accuracies[row][seed]."""
+    rows = zip(suite.tables[0].rows, accuracies, strict=True)
+    return {c.key: record(c, a) for row, numbers in rows for c, a in zip(row.configs, numbers, strict=True)}

@@ -1,0 +1,323 @@
+"""Records to tables: known numbers become known cells, what failed is shown, and any text survives any format."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import re
+import warnings
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from markdown_it import MarkdownIt
+
+from benchmarks import sheets
+from benchmarks.config import configure
+from benchmarks.record import RunRecord
+from benchmarks.sheets import NONE, escape_latex, escape_markdown, sheet
+from benchmarks.suite import Row, Suite, Table, load
+from benchmarks.tables import PUBLISHED, runs_frame, table_frame
+from tests.records import HOSTILE, filled, record, small, stopped
+from tests.shared import shared
+
+VANILLA, OGM_GE = [0.80, 0.82, 0.78], [0.85, 0.83, 0.87]
+
+
+def cells(suite: Suite, records: dict[str, RunRecord]) -> dict[str, dict[str, str]]:
+    return {row["setting"]: row for row in sheet(suite.tables[0], records).cells.to_dict("records")}
+
+
+def test_known_numbers_make_known_cells() -> None:
+    suite = small()
+    row = cells(suite, filled(suite, [VANILLA, OGM_GE]))["ogm_ge"]
+    assert row["runs"] == "3/3"
+    assert row["last epoch"] == "85.0 ± 2.0"
+    assert row["chosen by validation"] == "84.0 ± 2.0"
+    assert row["best test epoch (optimistic)"] == "87.0 ± 2.0"
+    assert row["audio branch"] == "75.0 ± 2.0"
+    assert row["visual probe"] == "65.0 ± 2.0"
+    # differences 5, 1, 9: mean 5, std 4, t(.975, 2) = 4.3027, half width 4.3027 x 4 / sqrt(3) = 9.94
+    assert row["difference to vanilla"] == "+5.0 [−4.9, +14.9]"  # noqa: RUF001
+    assert row["wins"] == "3/3"
+    assert row["p (Holm)"] == "0.250"
+
+
+def test_one_run_shows_no_spread() -> None:
+    suite = small(seeds=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        row = cells(suite, filled(suite, [[0.8], [0.84]]))["ogm_ge"]
+    assert row["last epoch"] == "84.0"
+    assert row["difference to vanilla"] == "+4.0"
+    assert row["wins"] == "1/1"
+    assert "nan" not in sheets.markdown(sheet(suite.tables[0], filled(suite, [[0.8], [0.84]]))).lower()
+
+
+@pytest.mark.parametrize("status", ["diverged", "failed"])
+def test_a_run_without_result_is_shown_not_averaged(status: str) -> None:
+    suite = small()
+    records = filled(suite, [VANILLA, OGM_GE])
+    bad = suite.tables[0].rows[1].configs[1]
+    records[bad.key] = stopped(bad, status, "the loss was not finite at step 7")
+    row = cells(suite, records)["ogm_ge"]
+    assert row["last epoch"] == f"{status} 1/3"
+    assert row["runs"] == "2/3"
+    assert {v for k, v in row.items() if k not in ("setting", "runs", "last epoch")} == {NONE}
+    frame = table_frame(suite.tables[0], records).set_index("row")
+    assert frame.loc["ogm_ge"].filter(regex="_mean$").isna().all()
+    assert runs_frame(list(records.values())).query("status == 'done'")["key"].nunique() == 5
+
+
+def test_missing_and_refused_runs_say_so() -> None:
+    suite = small(("vanilla", "ogm_ge", "ogm"))
+    records = filled(suite, [VANILLA, OGM_GE, OGM_GE])
+    del records[suite.tables[0].rows[1].configs[0].key]
+    for config in suite.tables[0].rows[2].configs:
+        records[config.key] = stopped(config, "skipped", "it needs two heads")
+    found = cells(suite, records)
+    assert found["ogm_ge"]["last epoch"] == "missing 1/3"
+    assert found["ogm"]["last epoch"] == "refused: it needs two heads"
+    assert found["vanilla"]["last epoch"] == "80.0 ± 2.0"
+
+
+def test_nothing_is_compared_with_an_incomplete_row() -> None:
+    suite = small()
+    records = filled(suite, [VANILLA, OGM_GE])
+    del records[suite.tables[0].rows[0].configs[2].key]
+    row = cells(suite, records)["ogm_ge"]
+    assert row["last epoch"] == "85.0 ± 2.0"
+    assert row["difference to vanilla"] == "vanilla is incomplete"
+
+
+def test_pairs_are_made_by_seed_whatever_the_order_of_records() -> None:
+    suite = small()
+    paired = filled(suite, [[0.5, 0.7, 0.9], [0.6, 0.8, 1.0]])  # +10 each: no spread at all if paired by seed
+    shuffled = dict(sorted(paired.items(), key=lambda kv: hash(kv[0][::-1]) % 7, reverse=True))
+    assert cells(suite, shuffled)["ogm_ge"]["difference to vanilla"] == "+10.0 [+10.0, +10.0]"
+    crossed = filled(suite, [[0.5, 0.7, 0.9], [1.0, 0.8, 0.6]])
+    assert cells(suite, crossed)["ogm_ge"]["difference to vanilla"] != "+10.0 [+10.0, +10.0]"
+
+
+def test_rows_that_cannot_be_paired_are_refused() -> None:
+    table = small().tables[0]
+    first, second = table.rows
+    backwards = dataclasses.replace(second, configs=second.configs[::-1])
+    with pytest.raises(ValueError, match="do not share their seeds"):
+        table_frame(dataclasses.replace(table, rows=(first, backwards)), {})
+    with pytest.raises(ValueError, match="'nobody', which is not in its table"):
+        table_frame(dataclasses.replace(table, rows=(first, dataclasses.replace(second, against="nobody"))), {})
+
+
+def test_holm_counts_the_comparisons_of_the_table() -> None:
+    suite = small(("vanilla", "ogm_ge", "ogm"), seeds=5)
+    low, high = [0.5 + i / 100 for i in range(5)], [0.6 + i / 50 for i in range(5)]
+    frame = table_frame(suite.tables[0], filled(suite, [low, high, high])).set_index("row")
+    assert frame.loc["ogm_ge", "p"] == 2 / 2**5
+    assert frame.loc["ogm_ge", "p_holm"] == 2 * 2 / 2**5
+
+
+def test_modalities_are_those_of_the_records() -> None:
+    suite = small()
+    records = filled(suite, [VANILLA, OGM_GE])
+    for key, r in records.items():
+        test = {s: {**t, "accuracy/text": 0.5} for s, t in r.test.items()}
+        records[key] = dataclasses.replace(r, test=test, probe={**r.probe, "text": 0.25})
+    row = cells(suite, records)["vanilla"]
+    assert row["text branch"] == "50.0 ± 0.0"
+    assert row["text probe"] == "25.0 ± 0.0"
+
+
+def test_ranks_follow_validation_not_the_last_epoch() -> None:
+    suite = small(("vanilla", "ogm_ge", "ogm", "ge_noise"), seeds=2)
+    records = filled(suite, [[0.8, 0.8], [0.7, 0.7], [0.9, 0.6], [0.99, 0.99]])
+    for config in suite.tables[0].rows[1].configs:  # the lowest at the last epoch, the highest by validation
+        r = records[config.key]
+        test = {**r.test, "val_best": {**r.test["val_best"], "accuracy": 0.95}}
+        records[config.key] = dataclasses.replace(r, test=test, cost={"seconds": 25.0})
+    bad = suite.tables[0].rows[3].configs[0]
+    records[bad.key] = stopped(bad, "diverged", "not finite")
+    table = dataclasses.replace(suite.tables[0], ranked=True)
+    shown = sheet(table, records).cells
+    assert list(shown["setting"]) == ["ogm_ge", "vanilla", "ogm", "ge_noise"]
+    assert list(shown["rank"]) == ["1", "2", "3", NONE]
+    assert list(shown["mean rank"]) == ["1.0", "2.5", "2.5", NONE]
+    assert list(shown["time"]) == ["2.50", "1.00", "1.00", NONE]
+
+
+def test_one_row_per_run_and_selection() -> None:
+    done, bad = configure({"method": "ogm_ge", "seed": 1}), configure({"method": "ogm", "seed": 2})
+    frame = runs_frame([stopped(bad, "failed", "no space, none"), record(done, 0.8)])
+    assert list(frame["status"]) == ["failed", "done", "done", "done"]
+    assert list(frame["selection"][1:]) == ["last", "val_best", "test_best"]
+    assert list(frame["accuracy"][1:]) == pytest.approx([0.8, 0.79, 0.82])
+    assert list(frame["epoch"][1:]) == [19, 18, 17]
+    last = frame.iloc[1]
+    assert last["probe/audio"] == pytest.approx(0.75)
+    assert pd.isna(frame.iloc[2]["probe/audio"])
+    assert json.loads(last["method_args"]) == {"alpha": 0.8}
+    assert (last["data_seed"], last["data"]) == (0, "train:train0 val:val0 test:test0")
+    assert frame.iloc[0][["accuracy", "epoch", "selection", "probe/audio"]].isna().all()
+    assert frame.iloc[0]["reason"] == "no space, none"
+    read = list(csv.DictReader(io.StringIO(sheets.csv(frame))))
+    assert (read[0]["accuracy"], read[1]["accuracy"], read[1]["epoch"]) == ("", "0.8", "19")
+    assert frame.equals(runs_frame([record(done, 0.8), stopped(bad, "failed", "no space, none")]))
+
+
+def test_notes_say_where_numbers_come_from() -> None:
+    suite = small()
+    records = filled(suite, [VANILLA, OGM_GE])
+    key = suite.tables[0].rows[1].configs[2].key
+    report = {"train": {"listed": 10, "found": 8}}
+    data = {**records[key].data, "fingerprint": {"train": "another"}, "report": report, "notes": ["adam undoes it"]}
+    provenance = {**records[key].provenance, "dirty": True, "commit": "fedcba9"}
+    records[key] = dataclasses.replace(records[key], data=data, provenance=provenance)
+    notes = dict(sheet(suite.tables[0], records, quick=True).notes)
+    assert "train train0, another" in notes["Data"]
+    assert "INCOMPLETE: train: 8 of 10" in notes["Data"]
+    assert "commit 0123abc, fedcba9" in notes["Made with"]
+    assert "uncommitted changes in 1 of 6 runs" in notes["Made with"]
+    assert notes["Seeds"] == "training 0, 1, 2; data 0."
+    assert notes["Mind"] == "adam undoes it."
+    assert "with 3 pairs an uncorrected p is 0.25 at the least" in notes["Difference"]
+    assert "flatters" in notes["Selection"]
+
+
+def test_quick_is_marked_in_every_format() -> None:
+    suite = small()
+    records = filled(suite, [VANILLA, OGM_GE])
+    for quick in (True, False):
+        made = sheet(suite.tables[0], records, quick=quick)
+        for text in (sheets.markdown(made), sheets.latex(made)):
+            assert ("QUICK: shortened, not comparable" in text) is quick
+        assert {row["quick"] for row in csv.DictReader(io.StringIO(sheets.csv(made.numbers)))} == {str(quick)}
+
+
+def test_an_empty_folder_makes_a_table_of_missing_runs() -> None:
+    suite = small()
+    assert {row["last epoch"] for row in cells(suite, {}).values()} == {"missing 3/3"}
+    assert "missing 3/3" in sheets.latex(sheet(suite.tables[0], {}))
+
+
+# ---- published numbers
+
+
+def lines_of(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(path.read_text())))
+
+
+def test_published_numbers_stand_beside_ours() -> None:
+    table = next(t for t in load("paper", datasets=["crema_d"]).tables if t.name == "table2")
+    records = {c.key: record(c) for row in table.rows for c in row.configs}
+    made = sheet(table, records)
+    published = dict(zip(made.cells["setting"], made.cells["published"], strict=True))
+    assert (published["vanilla"], published["ogm"], published["ogm_ge"]) == ("51.7", "59.0", "61.9")
+    assert published["static_lr"] == NONE
+    words = dict(made.notes)["Published"]
+    assert "arXiv 2203.15332" in words
+    assert "G-Blending 56.8" in words
+    on_ours = sheet(small().tables[0], filled(small(), [VANILLA, OGM_GE]))
+    assert "published" not in on_ours.cells
+    assert "Published" not in dict(on_ours.notes)
+
+
+def test_published_rows_are_rows_of_the_suite() -> None:
+    lines = lines_of(PUBLISHED)
+    places = [(line["table"], line["dataset"], line["row"], line["metric"]) for line in lines]
+    assert len(set(places)) == len(places)
+    rows = {(t.name, row.label) for t in load("paper", datasets=["crema_d"]).tables for row in t.rows}
+    strange = {line["row"] for line in lines if (line["table"], line["row"]) not in rows}
+    assert strange == {"Modality-Drop(audio)", "Modality-Drop(visual)", "G-Blending"}
+
+
+def test_published_numbers_are_those_of_the_reference() -> None:
+    names = {"CREMA-D": "crema_d", "Kinetics-Sounds": "kinetics_sounds", "VGGSound": "vggsound"}
+    theirs = [
+        ("table" + line["source_table"][-1], names[line["dataset"]], line["metric"].lower(), float(line["value"]))
+        for line in lines_of(shared("reference", "published_results.csv"))
+        if line["source"].startswith("OGM-GE (CVPR 2022") and re.fullmatch("Table [126]", line["source_table"])
+    ]
+    ours = [
+        (line["table"], line["dataset"], line["metric"].lower().replace("accuracy", "acc"), float(line["value"]))
+        for line in lines_of(PUBLISHED)
+    ]
+    assert sorted(ours) == sorted(theirs)
+
+
+# ---- escaping
+
+
+def test_markdown_shows_hostile_text_as_it_is() -> None:
+    suite = small(("vanilla", HOSTILE))
+    records = filled(suite, [VANILLA, OGM_GE])
+    bad = suite.tables[0].rows[1].configs[1]
+    records[bad.key] = stopped(bad, "skipped", HOSTILE)
+    text = sheets.markdown(sheet(suite.tables[0], records))
+    tokens = MarkdownIt("commonmark").enable("table").parse(text)
+    shown = ["".join(c.content for c in t.children or ()) for t in tokens if t.type == "inline"]
+    assert HOSTILE in shown
+    assert f"refused 1/3: {HOSTILE}" in shown
+    assert not [c for t in tokens for c in t.children or () if c.type in ("html_inline", "em_open", "code_inline")]
+
+
+def test_markdown_keeps_plain_names_legible() -> None:
+    assert escape_markdown("concat + ogm_ge") == "concat + ogm_ge"
+    assert escape_markdown("_x_\n# y") == r"\_x\_ \# y"
+
+
+def test_latex_shows_hostile_text_as_it_is() -> None:
+    assert escape_latex(r"50% of a_b & {c} <d> #1 $x ~ ^ \e") == (
+        r"50\% of a\_b \& \{c\} \textless{}d\textgreater{} \#1 \$x \textasciitilde{} \textasciicircum{} "
+        r"\textbackslash{}e"
+    )
+    suite = small(("vanilla", HOSTILE))
+    made = sheet(suite.tables[0], filled(suite, [VANILLA, OGM_GE]))
+    text = sheets.latex(made)
+    body = text[text.index(r"\midrule") : text.index(r"\bottomrule")].splitlines()[1:]
+    assert len(body) == 2
+    for line in body:
+        assert len(re.findall(r"(?<!\\)&", line)) == len(made.cells.columns) - 1
+        assert line.endswith(r"\\")
+        ours = re.sub(r"\$(-|\\pm)\$|\\[&%$#_{}]|\\text[a-z]+\{\}", "", line)
+        assert not set(ours) & set('%#_$~^<>|"')
+    assert escape_latex(HOSTILE) in text
+
+
+def test_latex_stretches_a_reason_over_the_cells_it_empties() -> None:
+    suite = small()
+    records = filled(suite, [VANILLA, OGM_GE])
+    bad = suite.tables[0].rows[1].configs[1]
+    records[bad.key] = stopped(bad, "diverged", "not finite")
+    made = sheet(suite.tables[0], records)
+    line = next(line for line in sheets.latex(made).splitlines() if line.startswith(r"ogm\_ge"))
+    span = len(made.cells.columns) - 2
+    assert line == rf"ogm\_ge & 2/3 & \multicolumn{{{span}}}{{l}}{{\emph{{diverged 1/3}}}} \\"
+
+
+def test_the_same_records_make_the_same_bytes() -> None:
+    suite = small()
+    records = filled(suite, [VANILLA, OGM_GE])
+    again = dict(reversed(records.items()))
+    for write in (sheets.markdown, sheets.latex, lambda made: sheets.csv(made.numbers)):
+        assert write(sheet(suite.tables[0], records)) == write(sheet(suite.tables[0], again))
+
+
+def test_a_row_may_be_compared_with_another_in_each_line() -> None:
+    table: Table = small(("vanilla", "ogm_ge", "ogm")).tables[0]
+    rows = (*table.rows[:2], Row("ogm", table.rows[2].configs, "ogm_ge"))
+    suite = Suite("small", "", (dataclasses.replace(table, rows=rows),))
+    found = cells(suite, filled(suite, [VANILLA, OGM_GE, VANILLA]))
+    assert [row["compared with"] for row in found.values()] == [NONE, "vanilla", "ogm_ge"]
+    assert found["ogm"]["difference"] == "−5.0 [−14.9, +4.9]"  # noqa: RUF001
+
+
+def test_published_can_be_read_from_elsewhere(tmp_path: Path) -> None:
+    suite = small()
+    path = tmp_path / "published.csv"
+    path.write_text("paper,table,dataset,row,metric,value,note\nA & B,table2,synthav,ogm_ge,accuracy,91.3,a note\n")
+    made = sheet(suite.tables[0], filled(suite, [VANILLA, OGM_GE]), published=path)
+    assert list(made.cells["published"]) == [NONE, "91.3"]
+    assert "A & B" in dict(made.notes)["Published"]
+    assert "ogm_ge: a note" in dict(made.notes)["Published"]
