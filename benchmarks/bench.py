@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import resource
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -85,21 +85,20 @@ def step_times(names: Sequence[str], size: int, rounds: int, steps: int, device:
 
 def peak_bytes(method: str, size: int, device: str, precision: str) -> int:
     """Peak memory of two steps: the device's own count on CUDA, else the growth of a fresh process."""
-    if device.startswith("cuda"):
-        one, data = (
-            engine(method, configure({"dataset": "crema_d", "precision": precision}), device),
-            batch(size, device),
-        )
-        torch.cuda.reset_peak_memory_stats(device)
-        seconds(one, data, 2)
-        return torch.cuda.max_memory_allocated(device)
-    code = (
-        "import resource, torch; torch.set_num_threads(1); from benchmarks import bench; "
-        f"one, data = bench.engine({method!r}, bench.configure({{'dataset': 'crema_d'}}), 'cpu'), bench.batch({size}, 'cpu'); "
-        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; bench.seconds(one, data, 2); "
-        "print(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))"
-    )
-    return int(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
+    if not device.startswith("cuda"):
+        with multiprocessing.get_context("spawn").Pool(1) as fresh:
+            return fresh.apply(_growth, (method, size))
+    one, data = engine(method, configure({"dataset": "crema_d", "precision": precision}), device), batch(size, device)
+    torch.cuda.reset_peak_memory_stats(device)
+    seconds(one, data, 2)
+    return torch.cuda.max_memory_allocated(device)
+
+
+def _growth(method: str, size: int) -> int:
+    one, data = engine(method, configure({"dataset": "crema_d"}), "cpu"), batch(size, "cpu")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    seconds(one, data, 2)
+    return 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 
 def bench(device: str) -> None:
