@@ -137,8 +137,8 @@ def psd_log(x: Tensor, rate: int, n_fft: int = 512, hop: int = 159) -> Tensor:
     segments = (segments - segments.mean(1, keepdim=True)) * window
     power = torch.fft.rfft(segments).abs().square().T / (rate * window.square().sum())
     power[1:-1] *= 2
-    log = (power + 1e-7).log()
-    return (log - log.mean()) / (log.std(correction=0) + 1e-9)
+    log = (power + 1e-7).log().double()  # or rounding would be all there is to standardise in silence
+    return ((log - log.mean()) / (log.std(correction=0) + 1e-9)).to(x.dtype)
 
 
 @lru_cache

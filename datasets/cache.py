@@ -210,6 +210,7 @@ def build(
                 journal.finish(pieces, progress)
                 shutil.rmtree(folder, ignore_errors=True)
                 part.replace(folder)
+                (folder / "journal.jsonl").unlink()
         except DataError as error:
             if fresh and isinstance(error.__cause__, OSError):
                 shutil.rmtree(part, ignore_errors=True)
@@ -314,7 +315,6 @@ class _Journal:
                 self._set_length(name[:-4])
             path = self.part / name
             files[name] = {"size": path.stat().st_size, "sha256": sha256(path)}
-        (self.part / "journal.jsonl").unlink()
         (self.part / "manifest.json").write_text(
             json.dumps(
                 {
