@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from benchmarks.record import RunRecord
 from benchmarks.sheets import Sheet
@@ -21,7 +22,7 @@ from benchmarks.tables import modalities, state
 # Okabe and Ito's palette, told apart by colour-blind eyes; shapes and dashes say the same once more.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 MARKERS = ("o", "^", "s", "D", "v", "P")
-DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
+DASHES = ("-", "--", "-.", (0, (2, 1)), (0, (5, 1, 1, 1, 1, 1)), ":")
 BAR, INK, ALARM = "#D5D9E0", "#222222", "#A00000"
 STYLE = {
     "font.size": 9,
@@ -103,6 +104,7 @@ def curves(sheet: Sheet, records: Mapping[str, RunRecord]) -> Figure:
     for axes, (curve, title) in zip(grid.flat, panels, strict=False):
         axes.set_title(title, loc="left")
         axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
         percent = "accuracy" in curve
         if not percent:
             axes.axhline(1, color=INK, lw=0.8, ls=":")
@@ -145,7 +147,7 @@ def _band(axes: Axes, series: Sequence[Sequence[float | None]], scale: float, i:
     if y.size == 0:
         return
     epochs, mean = np.arange(1, y.shape[1] + 1), y.mean(axis=0)
-    axes.plot(epochs, mean, color=COLOURS[i], ls=DASHES[i], lw=1.4)
+    axes.plot(epochs, mean, color=COLOURS[i], ls=DASHES[i], lw=1.6)
     if len(y) > 1:
         std = y.std(axis=0, ddof=1)
         axes.fill_between(epochs, mean - std, mean + std, color=COLOURS[i], alpha=0.18, lw=0)

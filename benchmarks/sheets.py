@@ -165,11 +165,12 @@ def _provenance(records: Sequence[RunRecord]) -> str:
         return "nothing yet."
 
     def listed(name: str) -> str:
-        return _listed([str(r.provenance.get(name, "unknown")) for r in records])
+        return _listed([r.provenance.get(name, "unknown") for r in records])
 
     dirty = sum(bool(r.provenance.get("dirty", True)) for r in records)
     changes = f"uncommitted changes in {dirty} of {len(records)} runs" if dirty else "no uncommitted changes"
-    return f"commit {listed('commit')}, {changes}; torch {listed('torch')}; device {listed('device')}."
+    commits = _listed([r.provenance.get("commit", "unknown")[:12] for r in records])
+    return f"commit {commits}, {changes}; torch {listed('torch')}; device {listed('device')}."
 
 
 def _published(table: Table, printed: Mapping[str, Mapping[str, str]]) -> list[tuple[str, str]]:
