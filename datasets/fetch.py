@@ -91,6 +91,7 @@ def _transfer(url: str, part: Path, limit: int, progress: Progress | None) -> No
                     if progress:
                         progress(f"fetching {part.stem}", have, total)
     except urllib.error.HTTPError as error:
+        error.close()
         if error.code == 416:  # nothing lies behind what we have: it is complete, or not a part of this file
             if have != limit:
                 part.unlink()
@@ -118,11 +119,12 @@ def unpack(archive: Path, folder: Path, names: re.Pattern[str], limit: int) -> N
     """Extracts the regular files of a tar whose path matches ``names`` into ``folder``, by the last part of their path.
 
     Raises DataError, before that member is written, for an archive that is damaged, holds a path or link that leads
-    out of it, or holds more than ``limit`` bytes.
+    out of it, or holds more than ``limit`` bytes. Damage behind the first members may only look like an early end: the
+    caller checks what was unpacked.
     """
     total = 0
     try:
-        with tarfile.open(archive) as tar:
+        with tarfile.open(archive, "r:gz") as tar:
             for member in tar:
                 member = tarfile.data_filter(member, str(folder))
                 if not member.isfile() or not names.fullmatch(member.name):
