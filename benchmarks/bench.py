@@ -104,7 +104,7 @@ def _growth(method: str, size: int) -> int:
 def bench(device: str) -> None:
     """Measure and print; one table per precision."""
     on_gpu = device.startswith("cuda")
-    size, rounds, steps = (64, 20, 5) if on_gpu else (4, 5, 1)
+    size, rounds, steps = (64, 20, 5) if on_gpu else (16, 3, 1)
     console = Console(width=100)
     for precision in ("fp32", "bf16") if on_gpu else ("fp32",):
         names = list(methods())

@@ -1,0 +1,80 @@
+"""The README is somebody's first ten minutes: what it shows is run, as it stands there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+LINES = [line for language, text in BLOCKS if language == "bash" for line in text.strip().splitlines()]
+# What makes a run short; given after what the README says, where it says nothing of its own.
+SHORT = {
+    "epochs": "1",
+    "dataset_args.num_train": "64",
+    "dataset_args.num_val": "32",
+    "dataset_args.num_test": "32",
+    "encoder_args.audio.widths": "[8, 8]",
+    "encoder_args.visual.widths": "[8, 8]",
+}
+
+
+def run(*command: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=240)
+
+
+def short(words: list[str]) -> list[str]:
+    """The settings of a command line, shortened."""
+    given = {word.partition("=")[0] for word in words if "=" in word}
+    return words + [f"{name}={value}" for name, value in SHORT.items() if name not in given]
+
+
+def test_the_python_block_runs_as_it_stands(tmp_path: Path) -> None:
+    (block,) = [text for language, text in BLOCKS if language == "python"]
+    (tmp_path / "loop.py").write_text(block)
+    done = subprocess.run(
+        [sys.executable, "loop.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={"PYTHONPATH": str(ROOT), "PATH": ""},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "coefficient/audio" in done.stdout
+
+
+@pytest.mark.parametrize("line", [x for x in LINES if x.startswith(".venv/bin/python")])
+def test_command_lines_run(line: str, tmp_path: Path) -> None:
+    words = shlex.split(line.removeprefix(".venv/bin/python"))
+    if any(command in words for command in ("run", "grid", "compare")) and "list" not in words:
+        flags = words[words.index("--jobs") :] if "--jobs" in words else []
+        words = short([w for w in words if w not in flags])
+        words += [*flags, "--results", str(tmp_path / "results"), "--work", str(tmp_path / "work")]
+    done = run(sys.executable, *words)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("line", [x for x in LINES if x.startswith("make")])
+def test_make_targets_say_what_they_would_do(line: str) -> None:
+    done = run(*shlex.split(line), "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert ".venv/bin/python -m" in done.stdout
+
+
+def test_every_path_that_the_readme_links_to_is_there() -> None:
+    text = "\n".join((ROOT / name).read_text() for name in ("README.md", "CONTRIBUTING.md"))
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", text):
+        assert (ROOT / target).exists(), target
+
+
+def test_the_commands_of_the_data_table_exist() -> None:
+    for words in re.findall(r"`\.venv/bin/python (-m datasets [^`]+)`", (ROOT / "README.md").read_text()):
+        verb, name = words.split()[2:4]
+        done = run(sys.executable, "-m", "datasets", verb, "--help")
+        assert done.returncode == 0 and name in run(sys.executable, "-m", "datasets", "list").stdout

@@ -1,0 +1,51 @@
+"""The committed results: made again from their records, and one run of them made again from nothing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from benchmarks.__main__ import main
+from benchmarks.config import RunConfig, configure
+from benchmarks.record import RunRecord, read_records
+from benchmarks.run import Place, run
+
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+FOLDERS = sorted(path.parent for path in RESULTS.glob("*/suite.json"))
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_tables_follow_from_the_records(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(folder / "records", tmp_path / "records")
+    shutil.copy(folder / "suite.json", tmp_path)
+    assert main(["tables", str(tmp_path)]) == 0
+    capsys.readouterr()
+    for path in [folder / "runs.csv", folder / "README.md", *sorted((folder / "tables").iterdir())]:
+        assert (tmp_path / path.relative_to(folder)).read_text() == path.read_text(), path.name
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_records_come_from_one_commit_and_say_so(folder: Path) -> None:
+    records = list(read_records(folder))
+    assert all(RunConfig(**r.config).key == r.key for r in records)
+    assert {(r.provenance["commit"], r.provenance["dirty"]) for r in records} == {
+        (records[0].provenance["commit"], False)
+    }
+
+
+def test_a_run_of_the_reference_can_be_made_again(tmp_path: Path) -> None:
+    """The whole run, 20 epochs. Another processor rounds differently, so it is compared as accuracies are read."""
+    config = configure({"dataset": "synthav", "method": "unimodal", "method_args.modality": "audio", "seed": 0})
+    place = Place(RESULTS / "reference", tmp_path)
+    committed = place.finished(config)
+    assert committed is not None, "the reference has no audio-only run"
+    again = run(config, Place(tmp_path / "results", tmp_path))
+    assert again.data == json.loads(json.dumps(committed.data))
+    for name in ("accuracy", "macro_f1"):
+        assert again.test["last"][name] == pytest.approx(committed.test["last"][name], abs=0.02)
+    assert isinstance(committed, RunRecord) and again.probe["audio"] == pytest.approx(
+        committed.probe["audio"], abs=0.02
+    )
