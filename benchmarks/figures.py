@@ -6,6 +6,7 @@ import io
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -24,7 +25,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 MARKERS = ("o", "^", "s", "D", "v", "P")
 DASHES = ("-", "--", "-.", (0, (2, 1)), (0, (5, 1, 1, 1, 1, 1)), ":")
 BAR, INK, ALARM = "#D5D9E0", "#222222", "#A00000"
-STYLE = {
+STYLE: Any = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -86,7 +87,7 @@ def bars(sheet: Sheet) -> Figure:
     return figure
 
 
-def _marker(i: int, *, filled: bool) -> dict[str, object]:
+def _marker(i: int, *, filled: bool) -> dict[str, Any]:
     colour = COLOURS[i % len(COLOURS)]
     shape = MARKERS[i % len(MARKERS)]
     return {"marker": shape, "color": colour, "mfc": colour if filled else "white", "ms": 5, "mew": 1.2}

@@ -21,7 +21,7 @@ h1 { font-size: 1.6rem; line-height: 1.2 } h2 { font-size: 1.2rem; margin-top: 3
 a { color: inherit } nav ul { columns: 20rem; padding-left: 1.2rem }
 .quick { border: 2px solid var(--alarm); color: var(--alarm); padding: .4rem .8rem; font-weight: 600 }
 .wide { overflow-x: auto }
-table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums }
+table { border-collapse: collapse; font-size: .8rem; font-variant-numeric: tabular-nums }
 th, td { padding: .3rem .5rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line) }
 thead th { vertical-align: bottom; white-space: normal; min-width: 3.5rem; border-bottom: 2px solid var(--soft) }
 tbody th { position: sticky; left: 0; background: var(--back); text-align: left; font-weight: 600 }

@@ -129,7 +129,7 @@ def notes(
     if compared := int(numbers["p"].notna().sum()):
         pairs = int(numbers["pairs"].max())
         least = f"with {pairs} pairs an uncorrected p is {2 ** (1 - pairs):.2g} at the least"
-        out.append(("Difference", f"{DIFFERENCE} for the {compared} comparisons of this table ({least})."))
+        out.append(("Difference", f"{DIFFERENCE} for this table's comparisons ({compared}; {least})."))
     if "rank" in numbers:
         out.append(("Rank", RANK))
     seeds = f"training {_listed([c.seed for c in configs])}"
@@ -249,7 +249,7 @@ def escape_markdown(text: str) -> str:
 
 
 BREAK = r"\\"  # ends a line
-_LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
+_LATEX: dict[str, Any] = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
