@@ -254,19 +254,40 @@ def _reproduce(args: argparse.Namespace) -> int:
         else:
             print(f"{name} is not here, so its tables are left out; to get it: {getting(name)}", file=sys.stderr)
     args.results = args.results or Path("results") / (f"{suite.name}-quick" if args.quick else suite.name)
-    suite = load(args.suite, datasets=here, seeds=args.seeds, quick=args.quick)
     recipe = {"name": args.suite, "datasets": here, "seeds": args.seeds, "quick": args.quick}
-    return _carry_out(suite, args, {"suite": recipe})
+    before = _before(args.results, recipe)  # what lies there already stays in the tables
+    recipe["datasets"] = list(dict.fromkeys([*before, *here]))
+    return _carry_out(load(**recipe), args, {"suite": recipe}, load(**{**recipe, "datasets": here}))
 
 
-def _carry_out(suite: Any, args: argparse.Namespace, how: dict[str, Any]) -> int:
-    """Make a suite's runs, then everything people read."""
+def _before(folder: Path, recipe: dict[str, Any]) -> list[str]:
+    """The datasets that an earlier call, otherwise the same, has put into this folder."""
+    how = _how(folder).get("suite", {}) if (folder / "suite.json").exists() else {}
+    return how["datasets"] if {**how, "datasets": 0} == {**recipe, "datasets": 0} else []
+
+
+def _how(folder: Path) -> dict[str, Any]:
+    """What a results folder was made from. Raises ConfigError for a damaged file."""
+    from benchmarks.config import ConfigError
+
+    path = folder / "suite.json"
+    try:
+        how = json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError([f"{path} is damaged ({error}): delete it and make the folder's tables again"]) from None
+    if not isinstance(how, dict) or not how.keys() & {"suite", "compare"}:
+        raise ConfigError([f"{path} does not say what this folder was made from: delete it and make it again"])
+    return how
+
+
+def _carry_out(suite: Any, args: argparse.Namespace, how: dict[str, Any], now: Any = None) -> int:
+    """Make the runs of a suite (or those of ``now``, a part of it), then everything people read."""
     from benchmarks.build import check
     from benchmarks.grid import launch
     from benchmarks.log import mirror_report, warn
     from benchmarks.record import write_whole
 
-    configs = suite.configs()
+    configs = (now or suite).configs()
     for config in configs:
         check(config)
     place = _place(args, suite.name)
@@ -300,10 +321,9 @@ def _tables(args: argparse.Namespace) -> int:
     from benchmarks.report import write
     from benchmarks.suite import compare, load
 
-    path = args.folder / "suite.json"
-    if not path.exists():
+    if not (args.folder / "suite.json").exists():
         raise ConfigError([f"{args.folder}: no suite.json, so this is no folder that reproduce or compare made"])
-    how = json.loads(path.read_text())
+    how = _how(args.folder)
     if "compare" in how:
         suite = compare(how["compare"]["given"], how["compare"]["methods"], how["compare"]["seeds"])
     else:

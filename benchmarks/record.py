@@ -43,7 +43,6 @@ class RunRecord:
     def save(self, folder: Path) -> Path:
         """Write it whole or not at all, below ``folder``/records."""
         path = self.path(folder)
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, json.dumps(dataclasses.asdict(self), indent=1, sort_keys=True, allow_nan=False) + "\n")
         return path
 
@@ -61,12 +60,13 @@ def record_path(folder: Path, config: Mapping[str, Any], key: str) -> Path:
     return place / f"{config['seed']}-{key}.json"
 
 
-def write_whole(path: Path, text: str) -> None:
-    """A file that is either there completely or not at all."""
+def write_whole(path: Path, content: str | bytes) -> None:
+    """A file that is either there completely or not at all; its folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        fresh.write_text(text)
-        os.replace(fresh, path)
+        fresh.write_bytes(content.encode() if isinstance(content, str) else content)
+        fresh.replace(path)
     finally:
         fresh.unlink(missing_ok=True)
 

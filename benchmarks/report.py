@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 from benchmarks import figures, sheets
 from benchmarks.config import RunConfig
 from benchmarks.page import page
-from benchmarks.record import RunRecord, read_records
+from benchmarks.record import RunRecord, read_records, write_whole
 from benchmarks.sheets import Sheet, escape_markdown
 from benchmarks.suite import Suite
 from benchmarks.tables import PUBLISHED, runs_frame
@@ -26,7 +25,7 @@ def write(suite: Suite, folder: Path, *, published: Path = PUBLISHED) -> list[Pa
     found = {r.key: r for r in read_records(folder)}
     contents = dict(files(suite, found, published))
     for name, content in contents.items():
-        _write_whole(folder / name, content)
+        write_whole(folder / name, content)
     return [folder / name for name in contents]
 
 
@@ -86,14 +85,3 @@ def troubles(suite: Suite, records: Mapping[str, RunRecord]) -> list[tuple[RunCo
         elif record.status != "done":
             out.append((config, record.status, record.reason))
     return out
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """A file that is either there completely or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        fresh.write_bytes(content)
-        fresh.replace(path)
-    finally:
-        fresh.unlink(missing_ok=True)

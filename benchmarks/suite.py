@@ -62,35 +62,32 @@ class Suite:
         return found
 
 
-def load(
-    name: str,
-    *,
-    datasets: Sequence[str] = (),
-    seeds: int | None = None,
-    quick: bool = False,
-    over: Mapping[str, Any] | None = None,
-) -> Suite:
+def load(name: str, *, datasets: Sequence[str] = (), seeds: int | None = None, quick: bool = False) -> Suite:
     """The suite in ``suites/<name>.yaml``, on those of its data whose dataset is in ``datasets`` (none named: all).
 
-    ``seeds`` training seeds instead of the file's; ``quick`` applies the file's ``quick`` settings; ``over`` are
-    settings for every run. Raises ConfigError.
+    ``seeds`` training seeds instead of the file's. A row's own settings win over the file's ``quick`` ones, those over
+    the data's, those over the table's. Raises ConfigError.
     """
     try:
         known(name, names())
     except ValueError as error:
         raise ConfigError([f"suite: {error}"]) from None
     spec = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
-    over = merge(nest(spec.get("quick", {})) if quick else {}, nest(over or {}))
-    over_seeds = over.pop("seeds", None)
+    shortened = nest(spec["quick"]) if quick else {}
+    few = shortened.pop("seeds", None)
     tables = []
     for data in spec["data"]:
         if datasets and data["dataset"] not in datasets:
             continue
-        count = seeds or over_seeds or data.get("seeds", spec["seeds"])
+        count = seeds or few or data.get("seeds", spec["seeds"])
         places = [merge(nest(place), {"seed": s}) for place in grid(data.get("places", {})) for s in range(count)]
         for table in data["tables"]:
             about = spec["tables"][table]
-            rows = tuple(_row(entry, about, data, places, over) for entry in about["rows"])
+            common = merge(
+                nest(about.get("settings", {})), nest({"dataset": data["dataset"], **data.get("settings", {})})
+            )
+            common = merge(common, shortened)
+            rows = tuple(_row(entry, common, places, about.get("against")) for entry in about["rows"])
             tables.append(Table(table, about["title"], data["dataset"], data["name"], rows))
     if not tables:
         raise ConfigError(
@@ -103,19 +100,11 @@ def load(
 
 
 def _row(
-    entry: Mapping[str, Any],
-    about: Mapping[str, Any],
-    data: Mapping[str, Any],
-    places: Sequence[Mapping[str, Any]],
-    over: Mapping[str, Any],
+    entry: Mapping[str, Any], common: Mapping[str, Any], places: Sequence[Mapping[str, Any]], against: str | None
 ) -> Row:
-    settings = {k: v for k, v in entry.items() if k not in ("label", "against")}
-    common = merge(
-        nest(about.get("settings", {})),
-        merge(nest({"dataset": data["dataset"], **data.get("settings", {})}), nest(settings)),
-    )
-    configs = tuple(configure(merge(merge(common, place), over)) for place in places)
-    against = entry.get("against", about.get("against"))
+    settings = nest({k: v for k, v in entry.items() if k not in ("label", "against")})
+    configs = tuple(configure(merge(merge(common, settings), place)) for place in places)
+    against = entry.get("against", against)
     return Row(entry["label"], configs, None if against == entry["label"] else against)
 
 
