@@ -1,4 +1,4 @@
-"""What is used where nothing is said: per dataset a recipe, per method and dataset its settings, each with its source."""
+"""What is used where nothing is said: a recipe per dataset, settings per method and dataset, each with its source."""
 
 from __future__ import annotations
 

@@ -27,7 +27,8 @@ def launch(configs: Sequence[RunConfig], place: Place, *, jobs: int) -> list[Run
     A run that cannot be made is a record as well: ``skipped`` where the combination is refused, ``failed`` for
     everything else. Only ``done`` is not tried again the next time. Raises OSError if records cannot be written.
     """
-    first = {need.key: need for config in configs for need in needed(config).values()}
+    needs = {c.key: list(needed(c).values()) for c in configs}
+    first = {need.key: need for some in needs.values() for need in some}
     plan = {**first, **{c.key: c for c in configs}}
     records = {key: found for key, c in plan.items() if (found := place.finished(c, export=key in first))}
     waiting = [c for key, c in plan.items() if key not in records]
@@ -35,9 +36,9 @@ def launch(configs: Sequence[RunConfig], place: Place, *, jobs: int) -> list[Run
         team = [_Worker(place) for _ in range(min(jobs, len(waiting)))]
         try:
             while waiting or any(w.config for w in team):
-                for worker in team:
-                    ready = next((c for c in waiting if all(n.key in records for n in needed(c).values())), None)
-                    if worker.config is None and ready is not None:
+                for worker in (w for w in team if w.config is None):
+                    ready = next((c for c in waiting if all(n.key in records for n in needs.get(c.key, ()))), None)
+                    if ready is not None:
                         waiting.remove(ready)
                         worker.give(ready, export=ready.key in first)
                 for worker in _stirred(team):
