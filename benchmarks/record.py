@@ -18,8 +18,8 @@ class RunRecord:
     """One run's numbers. Accuracies and F1 are fractions in [0, 1]; epochs count from 0.
 
     ``test[selection]`` holds the test metrics of the epoch ``selected[selection]``: ``accuracy``, ``macro_f1``,
-    ``loss`` of the fused prediction and ``accuracy/<modality>`` etc. of each modality's own. ``probe[modality]`` is the test
-    accuracy of a linear probe on that modality's features after the last epoch. ``curves`` have one entry per epoch:
+    ``loss`` of the fused prediction and ``accuracy/<modality>`` etc. of each modality's own. ``probe[modality]`` is the
+    test accuracy of a linear probe on that modality's features at the end. ``curves`` have one entry per epoch:
     ``train/loss/fused``, ``train/discrepancy_ratio/audio``, ``train/coefficient/audio``, ``val/accuracy``,
     ``test/accuracy/visual``... ``cost`` and ``provenance`` are the only parts that two runs of one configuration on one
     machine may disagree about.
