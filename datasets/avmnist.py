@@ -34,7 +34,15 @@ from ogm.context import fold_in
 from ogm.types import Batch
 
 RATE, SAMPLES = 8000, 8000
-SPECTROGRAM = {"avmnist": (129, 126), "mel32": (32, 32)}
+SHAPE = {"avmnist": (129, 126), "mel32": (32, 32)}
+# fmt: off
+SPECTROGRAM: dict[str, dict[str, Any]] = {
+    "avmnist": {"operator": "stft_log", "n_fft": 256, "hop": 64, "window": "hann, periodic",
+                "padding": "zeros, centred", "log": "ln(|S| + 1e-7)"},
+    "mel32": {"operator": "log_mel", "n_fft": 256, "hop": 128, "window": "hann, periodic",
+              "padding": "zeros, centred", "bins": 32, "hertz": [62.5, 4000], "log": "ln(P + 1e-4)", "time": "mean of pairs of frames"},
+}
+# fmt: on
 MNIST_MEAN, MNIST_STD = 0.1307, 0.3081
 SOURCES = {"train": "train", "val": "train", "test": "t10k"}  # which MNIST file a split takes its images from
 
@@ -128,8 +136,7 @@ class AVMNIST(Prepared):
             "dataset": "avmnist",
             "version": 1,
             "preset": options.preset,
-            "rate": RATE,
-            "samples": SAMPLES,
+            "audio": {"rate": RATE, "samples": SAMPLES, **SPECTROGRAM[options.preset]},
             "image_noise": options.image_noise,
             "audio_snr_db": options.audio_snr_db,
             "pinned": not options.allow_unpinned,
@@ -143,7 +150,7 @@ class AVMNIST(Prepared):
         images = scan_images(folder / "mnist", pinned)
         float_images = "<f4" if options.image_noise else "|u1"
         columns = {
-            "audio": Column("<f4", SPECTROGRAM[options.preset], len(clips)),
+            "audio": Column("<f4", SHAPE[options.preset], len(clips)),
             "audio_sums": Column("<f8", (2,), len(clips)),
             "visual": Column(float_images, (28, 28), sum(len(labels) for _, labels in images.values())),
             "digit": Column("|u1", (), sum(len(labels) for _, labels in images.values())),
@@ -177,7 +184,7 @@ class AVMNIST(Prepared):
         parts = split_takes(clips) if options.split == "takes" else split_speakers(clips, options.fold)
         pairs = pair(parts, digits, options.k, options.pair_seed)
         rows = [cache.rows("audio_sums", clip.stem).start for clip in parts["train"]]
-        total, squares = cache["audio_sums"][rows].sum(0) / (len(rows) * np.prod(SPECTROGRAM[options.preset]))
+        total, squares = cache["audio_sums"][rows].sum(0) / (len(rows) * np.prod(SHAPE[options.preset]))
         mean, std = round(float(total), 4), round(float(np.sqrt(squares - total**2)), 4)
         return DataModule(**{name: cls(options, cache, pairs[name], mean, std) for name in pairs})
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -52,12 +52,13 @@ HEIGHT, WIDTH = 360, 480
 
 @dataclass(frozen=True)
 class Preset:
-    """``shape`` of a clip's spectrogram, frames stored per second, and how many of them a sample sees."""
+    """A spectrogram, its ``shape`` and parameters, frames stored per second, and how many of them a sample sees."""
 
+    spectrogram: Callable[[audio.Recording], Tensor]
     shape: tuple[int, int]
     frames_per_second: int
     picks: int
-    spectrogram: Callable[[audio.Recording], Tensor]
+    parameters: Mapping[str, Any]
 
 
 def _paper(recording: audio.Recording) -> Tensor:
@@ -74,11 +75,22 @@ def _bb(recording: audio.Recording) -> Tensor:
     return audio.kaldi_fbank(recording.samples, recording.rate)
 
 
+# fmt: off
 PRESETS = {
-    "paper": Preset((257, 188), 1, 1, _paper),
-    "paper299": Preset((257, 299), 1, 1, _paper299),
-    "bb": Preset((1024, 128), 2, 2, _bb),
+    "paper": Preset(_paper, (257, 188), 1, 1, {
+        "operator": "stft_log", "rate": 22_050, "channels": "mean", "resampler": "torchaudio sinc_interp_hann, width 6",
+        "repeated_to": 66_150, "n_fft": 512, "hop": 353, "window": "hann, periodic", "padding": "zeros, centred",
+        "log": "ln(|S| + 1e-7)"}),
+    "paper299": Preset(_paper299, (257, 299), 1, 1, {
+        "operator": "psd_log", "rate": 16_000, "channels": "mean", "resampler": "torchaudio sinc_interp_hann, width 6",
+        "repeated_to": 48_000, "n_fft": 512, "hop": 159, "window": "tukey 0.25, periodic", "padding": "none",
+        "log": "ln(P + 1e-7), standardised per clip"}),
+    "bb": Preset(_bb, (1024, 128), 2, 2, {
+        "operator": "kaldi_fbank", "rate": "as recorded", "channels": "first", "bins": 128, "frames": 1024,
+        "window": "hanning 25 ms, shift 10 ms", "padding": "zeros after the logarithm", "mean": -4.503877,
+        "std": 2 * 5.141276}),
 }
+# fmt: on
 
 
 class CremaDOptions(Options):
@@ -174,6 +186,7 @@ class CremaD(Prepared):
             "dataset": "crema_d",
             "version": 1,
             "preset": options.preset,
+            "audio": dict(preset.parameters),
             "height": HEIGHT,
             "width": WIDTH,
             "frames_per_second": preset.frames_per_second,

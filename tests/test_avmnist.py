@@ -6,6 +6,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from datasets.loader import Loader
 from tests.media import tone, write_idx, write_wav
 from tests.shared import shared
 
+ROOT = Path(__file__).parents[1]
 DIGESTS = {  # section 8.1 of the data specification: seed 0, k 10 and k 1
     "train": ("5231e06ee1b29c6b23103f5e49298000aa2f16da247bc063d631ffd113fd9959",
               "8ebc507daa5ecadd1a7a642328db2a96c8235ffda89d382c6122bfba06b11d56"),
@@ -410,7 +412,7 @@ AVMNIST.prepare(progress=False, allow_unpinned=True, preset="mel32")
 
 def test_a_killed_preparation_is_finished_later(small, tmp_path):
     done = subprocess.run(
-        [sys.executable, "-c", KILLED], env={**os.environ, "PYTHONPATH": "."}, timeout=60, check=False
+        [sys.executable, "-c", KILLED], env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=60, check=False
     )
     assert done.returncode == -9 and not AVMNIST.ready(**SMALL)
     folder = AVMNIST.prepare(progress=False, **SMALL)

@@ -33,6 +33,7 @@ from datasets.video import read_frames
 from tests.media import tone, wav_from_flv, write_flv, write_lists, write_wav
 from tests.shared import shared
 
+ROOT = Path(__file__).parents[1]
 TRAIN = [
     f"{actor}_{sentence}_{emotion}_XX" for actor in (1001, 1002) for sentence in ("TAI", "IOM") for emotion in CLASSES
 ]
@@ -69,7 +70,7 @@ def prepared(written, tmp_path_factory):
 
 @pytest.fixture
 def raw(written, tmp_path, monkeypatch):
-    """A copy to damage, of eight clips: six to train on, carved to nothing for validation, and two more."""
+    """A copy to damage."""
     folder = tmp_path / "raw" / "crema_d"
     shutil.copytree(written, folder)
     monkeypatch.setenv("OGM_DATA", str(tmp_path / "raw"))
@@ -306,7 +307,7 @@ crema_d.CremaD.prepare(progress=False, allow_unpinned=True)
 
 def test_a_killed_preparation_keeps_what_it_had(raw):
     done = subprocess.run(
-        [sys.executable, "-c", KILLED], env={**os.environ, "PYTHONPATH": "."}, timeout=60, check=False
+        [sys.executable, "-c", KILLED], env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=60, check=False
     )
     part = next((raw.parents[1] / "cache" / "crema_d").glob("*.part"))
     assert done.returncode == -9 and (part / "journal.jsonl").read_text().count('"key"') == 16
