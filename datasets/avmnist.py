@@ -40,7 +40,8 @@ SPECTROGRAM: dict[str, dict[str, Any]] = {
     "avmnist": {"operator": "stft_log", "n_fft": 256, "hop": 64, "window": "hann, periodic",
                 "padding": "zeros, centred", "log": "ln(|S| + 1e-7)"},
     "mel32": {"operator": "log_mel", "n_fft": 256, "hop": 128, "window": "hann, periodic",
-              "padding": "zeros, centred", "bins": 32, "hertz": [62.5, 4000], "log": "ln(P + 1e-4)", "time": "mean of pairs of frames"},
+              "padding": "zeros, centred", "bins": 32,
+              "hertz": [62.5, 4000], "log": "ln(P + 1e-4)", "time": "mean of pairs of frames"},
 }
 # fmt: on
 MNIST_MEAN, MNIST_STD = 0.1307, 0.3081
