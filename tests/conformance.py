@@ -366,7 +366,7 @@ CHECKERS: dict[str, Checker] = {
 
 # ---- running them
 def differences(found: Any, expected: Any, tolerance: float, where: str = "") -> Iterator[str]:
-    """What of ``expected`` is not found, or is off by more than the tolerance; what is found beyond it does not count."""
+    """What of ``expected`` is not found, or is off by more than the tolerance; what is found besides is ignored."""
     if isinstance(expected, Mapping):
         for name, value in expected.items():
             if name.startswith(("wrong", "naive")):  # what a faulty implementation would give

@@ -36,7 +36,7 @@ class UME(Strategy):
         return Output(fused, own, {m: part.features[m] for m, part in parts.items()})
 
     def step(self, batch: Batch, engine: Engine) -> Output:
-        return self.forward(engine.model, batch).detach()  # nothing is left to train
+        raise ValueError("UME puts together what earlier runs have trained: evaluate it, there is nothing to train")
 
 
 def ensemble(
