@@ -153,7 +153,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         mistakes = error.mistakes
     except OSError as error:
         mistakes = [f"{error.filename or args.command}: {error.strerror or error}"]
-    except ValueError as error:  # DataError, Damaged, a broken record: one line each
+    except (ValueError, FloatingPointError) as error:  # DataError, Damaged, a broken record: one line each
         mistakes = [" ".join(str(error).split())]
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on where this one was", file=sys.stderr)

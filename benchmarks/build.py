@@ -171,7 +171,10 @@ def options(cls: type[Any], given: Mapping[str, Any], where: str, positional: Co
     try:
         create_model(cls.__name__, __config__=ConfigDict(extra="forbid"), **fields)(**given)
     except ValidationError as error:
-        return [f"{where}.{explain(e, fields)}" for e in error.errors()]
+        wrong: dict[Any, Any] = {}
+        for e in error.errors():  # a union complains once for each of its types: one line is enough
+            wrong[e["loc"][0]] = {**e, "loc": e["loc"][:1]} if e["loc"][0] in wrong else e
+        return [f"{where}.{explain(e, fields)}" for e in wrong.values()]
     if positional:
         return []
     try:

@@ -54,7 +54,7 @@ class RunConfig(BaseModel):
     lr_factor: float = Field(0.1, gt=0, le=1)
     max_norm: float | None = Field(None, gt=0)  # clips the gradient's norm
     micro_batch: int | None = Field(None, ge=1)  # accumulates a batch in parts of this size
-    precision: Literal["fp32", "fp64", "bf16", "fp16"] = "fp32"
+    precision: Literal["fp32", "fp64", "bf16"] = "fp32"
     protocol: Literal[1] = 1  # goes up when the same settings change their meaning
 
     @field_validator("dataset", "method", "fusion")

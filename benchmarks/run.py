@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import io
 import math
-import os
-import pickle
 import resource
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -20,11 +19,11 @@ import torch.distributed as dist
 from threadpoolctl import threadpool_limits
 from torch import nn
 
-from benchmarks.build import build, needed, notes
+from benchmarks.build import build, check, needed, notes
 from benchmarks.config import RunConfig
 from benchmarks.metrics import evaluate, probe
 from benchmarks.provenance import provenance
-from benchmarks.record import RunRecord, record_path
+from benchmarks.record import RunRecord, record_path, write_whole
 from datasets.base import MultimodalDataset
 from ogm.context import world_size
 from ogm.engine import Diverged, Engine
@@ -72,6 +71,7 @@ def run(
     record = place.finished(config, export=export)
     if record is not None:
         return record
+    check(config)
     torch.set_num_threads(place.threads)
     threadpool_limits(place.threads)  # the probe's linear algebra has threads of its own
     torch.use_deterministic_algorithms(True)
@@ -235,21 +235,15 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def save_whole(state: object, path: Path) -> None:
-    """Write to a temporary file, then rename: a kill leaves the old file or the new one."""
+    """Write state behind its sha256, to a temporary file that is renamed: a kill leaves the old file or the new one."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    fresh = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        fresh.write_bytes(buffer.getbuffer())
-        fresh.replace(path)
-    finally:
-        fresh.unlink(missing_ok=True)
+    write_whole(path, hashlib.sha256(buffer.getbuffer()).digest() + buffer.getvalue())
 
 
 def load_whole(path: Path, device: torch.device) -> Any:
-    """What ``save_whole`` wrote. Raises Damaged, in one line, for anything else."""
-    try:
-        return torch.load(path, weights_only=True, map_location=device)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise Damaged(f"{path} is damaged ({said}): delete it to start this run again") from None
+    """What ``save_whole`` wrote. Raises Damaged, in one line, for anything else, before anything of it is read."""
+    content = path.read_bytes()
+    if hashlib.sha256(content[32:]).digest() != content[:32]:
+        raise Damaged(f"{path} is damaged: its content does not match its checksum; delete it to start this run again")
+    return torch.load(io.BytesIO(content[32:]), weights_only=True, map_location=device)

@@ -112,7 +112,7 @@ def compare(given: Mapping[str, Any], methods: Sequence[str], seeds: int) -> Sui
     """One ranked table: methods (``["all"]``: every one) with the same settings otherwise. Raises ConfigError."""
     from ogm.registry import STRATEGIES
 
-    wanted = list(STRATEGIES) if list(methods) == ["all"] else list(methods)
+    wanted = [name for method in methods for name in (STRATEGIES if method == "all" else [method])]
     rows, mistakes = [], []
     for method in dict.fromkeys(["vanilla", *wanted]):
         for label, args in _forms(method, given):
