@@ -78,7 +78,7 @@ def parser() -> argparse.ArgumentParser:
         "every combination of lists",
         "Every combination of what is given as a list; otherwise as "
         "`run`.\nRuns that are done are skipped; runs that fail are listed at the end (exit code 1).",
-        settings="as for run; a list, such as 'seed=[0, 1, 2]', is an axis",
+        settings="as for run; a list, such as 'seed=[0, 1]', is an axis; what is a list itself is written [[8, 8]]",
         results="results/grid",
     )
     grid.add_argument("--jobs", **jobs)

@@ -151,14 +151,12 @@ def grid(axes: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def expand(given: Mapping[str, Any]) -> list[RunConfig]:
-    """The runs of a grid: every combination of what is given as a list. Raises ConfigError with all mistakes."""
-    singles = {"lr_steps"}  # a list by nature: an axis only if it is a list of lists
-    axes = {
-        k: [v] if k in singles and not (isinstance(v, list) and v and isinstance(v[0], list)) else v
-        for k, v in given.items()
-    }
+    """The runs of a grid: every combination of what is given as a list. Raises ConfigError with all mistakes.
+
+    A setting that is a list itself is given as a list of one: ``lr_steps=[[70]]``.
+    """
     configs, mistakes = [], []
-    for one in grid(axes):
+    for one in grid(given):
         try:
             configs.append(configure(one))
         except ConfigError as error:

@@ -55,7 +55,7 @@ class MultimodalDataset(Dataset[dict[str, Any]]):
         return len(self.ids)
 
     def __getitem__(self, key: int | tuple[int, int]) -> dict[str, Any]:
-        """``dataset[i]`` as evaluation sees it; ``dataset[i, seed]`` with the random choices that belong to the seed."""
+        """``dataset[i]`` as evaluation sees it; ``dataset[i, seed]`` with the random choices of that seed."""
         i, rng = (key, None) if isinstance(key, int) else (key[0], torch.Generator().manual_seed(key[1]))
         return {**self.load(i, rng), "label": self.labels[i], "index": i, "id": self.ids[i]}
 

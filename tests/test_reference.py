@@ -43,9 +43,22 @@ def test_a_run_of_the_reference_can_be_made_again(tmp_path: Path) -> None:
     committed = place.finished(config)
     assert committed is not None, "the reference has no audio-only run"
     again = run(config, Place(tmp_path / "results", tmp_path))
-    assert again.data == json.loads(json.dumps(committed.data))
+    assert json.loads(json.dumps(again.data)) == committed.data
     for name in ("accuracy", "macro_f1"):
         assert again.test["last"][name] == pytest.approx(committed.test["last"][name], abs=0.02)
     assert isinstance(committed, RunRecord) and again.probe["audio"] == pytest.approx(
         committed.probe["audio"], abs=0.02
     )
+
+
+def test_the_readme_prints_the_references_numbers() -> None:
+    """Every row of the README's table stands, cell for cell, in the table made from the records."""
+    text = (RESULTS.parent / "README.md").read_text()
+    made = (RESULTS / "reference" / "tables" / "strategies-synthav.md").read_text().replace("\\", "")
+    cells = {
+        line.split("|")[1].strip(): {c.strip() for c in line.split("|")} for line in made.splitlines() if "|" in line
+    }
+    rows = [[c.strip() for c in line.strip("|").split("|")] for line in text.splitlines() if "/15 |" in line]
+    assert len(rows) == 10
+    for label, *values in rows:
+        assert set(values) <= cells[label], label
