@@ -255,7 +255,9 @@ def test_interrupting_is_one_line_and_130(folders):
     httpd, thread, base = serve(Endless)
     try:
         process = subprocess.Popen([sys.executable, "-m", "datasets", "download", "crema_d", "--base", base], cwd=ROOT,
-                                   stderr=subprocess.PIPE, text=True, env=dict(os.environ))  # fmt: skip
+                                   stderr=subprocess.PIPE, text=True, env=dict(os.environ),
+                                   # a shell's background jobs start with ctrl-C ignored
+                                   preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # fmt: skip
         assert Endless.asked.wait(60)
         time.sleep(0.2)
         process.send_signal(signal.SIGINT)
