@@ -27,7 +27,8 @@ def launch(configs: Sequence[RunConfig], place: Place, *, jobs: int) -> list[Run
     A run that cannot be made is a record as well: ``skipped`` where the combination is refused, ``failed`` for
     everything else. Only ``done`` is not tried again the next time. Raises OSError if records cannot be written.
     """
-    needs = {c.key: list(needed(c).values()) for c in configs}
+    unfinished = [c for c in configs if place.finished(c) is None]  # only these need what they build on
+    needs = {c.key: list(needed(c).values()) for c in unfinished}
     first = {need.key: need for some in needs.values() for need in some}
     plan = {**first, **{c.key: c for c in configs}}
     records = {key: found for key, c in plan.items() if (found := place.finished(c, export=key in first))}
