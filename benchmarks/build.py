@@ -53,8 +53,11 @@ def build(
             dims=model.fusion.dims,
             num_classes=len(data.train.classes),
             num_samples=len(data.train),
+            fusion=model.fusion,
             trained=trained,
         )
+        if strategy.needs_whole_batch and config.micro_batch is not None:
+            raise ValueError("it decides from the whole batch before it differentiates: leave micro_batch out")
         loaders = {
             name: Loader(
                 split,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,6 @@ from models.registry import FUSIONS
 from ogm.context import fold_in
 from ogm.engine import Engine
 from ogm.registry import STRATEGIES, find
-from ogm.strategies.unimodal import Branch
 from ogm.strategy import Strategy
 from ogm.types import Batch, Draws
 
@@ -30,10 +30,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "ogm": {"alpha": 0.8},
     "ogm_ge": {"alpha": 0.8},
 }
+FOUR = ("concat", "sum", "film", "gated")  # every method is tried with these; other fusions in test_combinations.py
 METHODS = list(STRATEGIES)
-TRAINED = [m for m in METHODS if m != "ume"]  # ume only puts together what was trained before
-JOINT = [m for m in TRAINED if m != "unimodal"]
-WINDOWED = ["ogm", "ogm_ge", "ge_noise", "weak_boost"]
+CLASSES_OF = {name: find(name, STRATEGIES, "strategy") for name in METHODS}
+TRAINED = [name for name, cls in CLASSES_OF.items() if cls.trains]
+JOINT = [name for name in TRAINED if name != "unimodal"]
+WINDOWED = [name for name, cls in CLASSES_OF.items() if "start" in inspect.signature(cls).parameters]
 
 
 def samples(modalities: tuple[str, ...], seed: int = 1) -> Batch:
@@ -64,16 +66,23 @@ class Loader:
         there[:, 0] |= ~there.any(1)
         self.there = there
 
-    def pick(self, rows: Tensor, size: int) -> Batch:
-        present = {m: self.there[rows, k] for k, m in enumerate(self.modalities)} if self.missing else {}
+    def pick(self, rows: Tensor, size: int, keep: Tensor | None = None) -> Batch:
+        here = self.there[rows] if self.missing else None
+        if keep is not None:
+            here = keep if here is None else here & keep
+        present = {} if here is None else {m: here[:, k] for k, m in enumerate(self.modalities)}
         return Batch(
             {m: x[rows] for m, x in self.data.inputs.items()}, self.data.label[rows], rows, present, None, size
         )
 
     def epoch(self, number: int, draws: Draws | None = None) -> list[Batch]:
-        order = torch.randperm(SAMPLES, generator=torch.Generator().manual_seed(fold_in(self.seed, "order", number)))
+        index = torch.arange(SAMPLES) if draws is None else draws.index
+        order = torch.randperm(len(index), generator=torch.Generator().manual_seed(fold_in(self.seed, "order", number)))
         rank, ranks = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-        return [self.pick(part[rank::ranks], len(part)) for part in order.split(self.size)]
+        return [
+            self.pick(index[part[rank::ranks]], len(part), None if draws is None else draws.keep[part[rank::ranks]])
+            for part in order.split(self.size)
+        ]
 
     def all(self) -> list[Batch]:
         return [self.pick(rows, len(rows)) for rows in torch.arange(SAMPLES).split(20)]
@@ -96,7 +105,10 @@ def build(
     options: Mapping[str, Any] | None = None,
     **engine: Any,
 ) -> Engine:
-    """An engine over small samples, the same for the same arguments."""
+    """An engine over small samples, the same for the same arguments.
+
+    What the method builds on stands there untrained. Raises ValueError where the method refuses, as ``attach`` does.
+    """
     encoders = {}
     for i, m in enumerate(modalities):
         torch.manual_seed(fold_in(seed, m))
@@ -104,14 +116,20 @@ def build(
     dims = {m: e.dim for m, e in encoders.items()}
     torch.manual_seed(fold_in(seed, "fusion"))
     model = MultimodalModel(encoders, find(fusion, FUSIONS, "fusion")(dims, CLASSES)).to(dtype=dtype)
-    torch.manual_seed(99)
+    plan = strategy(method, **(options or {}))
     trained = {
-        m: Branch(m, CNN((i + 1, 6, 6), widths=(8, 8)), nn.Linear(8, CLASSES)).to(dtype=dtype).eval()
-        for i, m in enumerate(modalities)
+        name: exported(build(need.method, modalities=modalities, seed=99, dtype=dtype, options=need.options))
+        for name, need in plan.needs(modalities).items()
     }
     torch.manual_seed(fold_in(seed, "strategy"))
-    plan = strategy(method, **(options or {}))
-    plan.attach(model.encoders, dims=dims, num_classes=CLASSES, num_samples=SAMPLES, trained=trained).to(dtype=dtype)
+    plan.attach(
+        model.encoders,
+        dims=dims,
+        num_classes=CLASSES,
+        num_samples=SAMPLES,
+        fusion=model.fusion,
+        trained=trained,
+    ).to(dtype=dtype)
     groups = [{"params": list(model.parameters())}, *(g for g in plan.param_groups() if g["params"])]
     made = (
         torch.optim.SGD(groups, lr=0.1, momentum=0.9, weight_decay=1e-4)
@@ -129,6 +147,20 @@ def build(
         scheduler=torch.optim.lr_scheduler.StepLR(made, 2, 0.5),
         **{"max_norm": 5.0, **engine},
     )
+
+
+def exported(engine: Engine) -> nn.Module:
+    """What a run leaves to those that build on it, as the runner hands it on."""
+    return engine.strategy.export(engine.model).requires_grad_(False).eval()
+
+
+def refusal(method: str, fusion: str, modalities: tuple[str, ...] = TWO, **how: Any) -> str | None:
+    """Why this combination cannot be built, in the method's own words; None if it can."""
+    try:
+        build(method, fusion, modalities, **how)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def flat(engine: Engine) -> Tensor:

@@ -20,6 +20,9 @@ class EqualWeightMultiloss(Strategy):
     what is reported as each modality's own accuracy.
     """
 
+    category = "loss"
+    paper = "Wei and Hu, ICML 2024 (its uniform baseline)"
+
     def __init__(self, *, heads: Literal["dedicated", "shared"] = "dedicated") -> None:
         super().__init__()
         self.sharing = heads == "shared"

@@ -13,6 +13,10 @@ from ogm.types import Batch, Output
 class GENoise(Strategy):
     """OGM-GE (CVPR 2022) with k = 1 throughout; the "GE only" row of the paper's table 7."""
 
+    category = "control"
+    paper = "Peng et al., CVPR 2022, table 7"
+    touches = "weights"
+
     def __init__(self, *, scope: Scope = "weights", start: int = 0, end: int | None = 50) -> None:
         super().__init__(start=start, end=end)
         self.scope: Scope = scope

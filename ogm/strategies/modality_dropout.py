@@ -21,6 +21,9 @@ class ModalityDropout(Strategy):
     ones are not rescaled. The encoder still runs on every sample, and gets no gradient from hidden ones.
     """
 
+    category = "feature"
+    paper = "ModDrop family; this suite's definition"
+
     def __init__(self, p: float | Mapping[str, float] = 0.3) -> None:
         super().__init__()
         values = p.values() if isinstance(p, Mapping) else [p]

@@ -27,6 +27,10 @@ class OGM(Strategy):
     is not a number changes nothing and is counted in the curves (the code trains on NaN), or raises under ``debug``.
     """
 
+    category = "gradient"
+    paper = "Peng et al., CVPR 2022"
+    touches = "weights"
+
     def __init__(
         self,
         alpha: float = 0.3,

@@ -21,6 +21,10 @@ class OGMGE(OGM):
     after a resume. With ``target="update"`` it goes through the optimizer and is shortened with the update.
     """
 
+    category = "gradient"
+    paper = "Peng et al., CVPR 2022"
+    touches = "weights"
+
     def __init__(
         self,
         alpha: float = 0.3,

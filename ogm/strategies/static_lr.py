@@ -19,6 +19,10 @@ class StaticLR(Strategy):
     weight decay is scaled along, as with a smaller learning rate).
     """
 
+    category = "control"
+    paper = "this suite"
+    touches = "nothing"
+
     def __init__(self, factors: Mapping[str, float]) -> None:
         super().__init__()
         if not factors or any(not f >= 0 for f in factors.values()):

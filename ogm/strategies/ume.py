@@ -20,6 +20,9 @@ class UME(Strategy):
     are taken as they stand at the end of their runs.
     """
 
+    category = "baseline"
+    paper = "Du et al., ICML 2023"
+    stages = "one unimodal run per modality; nothing is trained jointly"
     trains = False
 
     def __init__(self, rule: Literal["prob_mean", "logit_mean"] = "prob_mean") -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ogm.engine import Engine
-from ogm.strategy import Strategy
+from ogm.strategy import Passes, Strategy
 from ogm.types import Batch, Output
 
 
@@ -28,9 +28,15 @@ class Branch(nn.Module):
 class Unimodal(Strategy):
     """CE on one encoder and a linear head (spec methods_gradient.md, 3.2); the other encoders are not even run."""
 
+    category = "baseline"
+    paper = "this suite"
+
     def __init__(self, modality: str) -> None:
         super().__init__()
         self.modality = modality
+
+    def passes(self, modalities: int) -> Passes:
+        return Passes(1, 1)
 
     def setup(self) -> None:
         if self.modality not in self.modalities:

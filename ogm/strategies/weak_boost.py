@@ -26,6 +26,10 @@ class WeakBoost(Strategy):
     AdamW, else the gradient.
     """
 
+    category = "gradient"
+    paper = "this suite"
+    touches = "weights"
+
     def __init__(
         self,
         alpha: float = 0.3,

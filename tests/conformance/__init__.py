@@ -1,0 +1,57 @@
+"""Runs conformance vectors through the project's own functions: python -m tests.conformance FILE.json ...
+
+A file maps a method to its vectors, each with inputs, hyperparams, expected numbers and a tolerance. Every vector is
+printed as passed, failed or unsupported (a method or a number this project does not have). Exit code 1 if any failed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+
+from tests.conformance import alternating, baselines, features, fusions, gradient, ogm_family, stages
+from tests.conformance.vectors import Checker, Unsupported, Vector, tensor, vectors
+
+__all__ = ["check", "vectors"]
+
+CHECKERS: dict[str, Checker] = {
+    **baselines.CHECKERS,
+    **ogm_family.CHECKERS,
+    **gradient.CHECKERS,
+    **alternating.CHECKERS,
+    **features.CHECKERS,
+    **stages.CHECKERS,
+    **fusions.CHECKERS,
+}
+
+
+def differences(found: Any, expected: Any, tolerance: float, where: str = "") -> Iterator[str]:
+    """What of ``expected`` is not found, or is off by more than the tolerance; what is found besides is ignored."""
+    if isinstance(expected, Mapping):
+        for name, value in expected.items():
+            if name.startswith(("wrong", "naive")):  # what a faulty implementation would give
+                continue
+            if name not in found:
+                yield f"{where}{name}: nothing here computes it"
+            else:
+                yield from differences(found[name], value, tolerance, f"{where}{name}.")
+        return
+    a, b = torch.as_tensor(found, dtype=torch.float64), tensor(expected)
+    if a.numel() != b.numel() or not torch.isclose(a.flatten(), b.flatten(), rtol=0, atol=tolerance).all():
+        yield f"{where.rstrip('.')}: found {a.tolist()}, expected {b.tolist()}"
+
+
+def check(method: str, vector: Vector) -> tuple[str, str]:
+    """("passed" | "failed" | "unsupported", why)."""
+    if method not in CHECKERS:
+        return "unsupported", f"no {method} here"
+    try:
+        found = CHECKERS[method](vector)
+    except Unsupported as error:
+        return "unsupported", str(error)
+    except (KeyError, TypeError, ValueError, RuntimeError, AssertionError) as error:
+        return "failed", f"{type(error).__name__}: {error}"
+    off = list(differences(found, vector["expected"], vector.get("tolerance", 1e-6)))
+    return ("failed", "; ".join(off)) if off else ("passed", "")

@@ -1,0 +1,160 @@
+"""Fusions, and what each modality says of their logits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from models.fusion import Fusion
+from models.fusions.concat import Concat
+from models.fusions.film import FiLM
+from models.fusions.gated import Gated
+from models.fusions.sum import Sum
+from ogm.coalitions import coalitions, responses, shapley
+from ogm.context import Context
+from ogm.scores import true_class_scores
+from ogm.strategies.vanilla import Vanilla
+from ogm.types import Output
+from tests.conformance.vectors import Checker, Unsupported, Vector, batch, tensor
+
+
+def filled(fusion: Fusion, weights: Mapping[nn.Linear, tuple[Any, Any]]) -> Fusion:
+    """A fusion with the vector's weights in its own layers."""
+    fusion.double()
+    with torch.no_grad():
+        for layer, (weight, bias) in weights.items():
+            layer.weight.copy_(tensor(weight))
+            layer.bias.copy_(tensor(bias))
+    return fusion
+
+
+def film(
+    conditioner: Any, target: Any, generator: tuple[Any, Any], out: tuple[Any, Any]
+) -> tuple[FiLM, dict[str, Tensor]]:
+    features = {"conditioner": tensor(conditioner), "target": tensor(target)}
+    fusion = FiLM({m: f.shape[1] for m, f in features.items()}, len(out[0]), target="target")
+    filled(fusion, {fusion.generator: generator, fusion.head: out})
+    return fusion, features
+
+
+def gated(
+    gate: Any, value: Any, p: tuple[Any, Any], q: tuple[Any, Any], out: tuple[Any, Any]
+) -> tuple[Gated, dict[str, Tensor]]:
+    features = {"gate": tensor(gate), "value": tensor(value)}
+    fusion = Gated({m: f.shape[1] for m, f in features.items()}, len(out[0]), value="value", width=len(p[0]))
+    filled(fusion, {fusion.project_gate: p, fusion.project_value: q, fusion.head: out})
+    return fusion, features
+
+
+def fusion_logits(vector: Vector) -> dict[str, Any]:
+    inputs = vector["inputs"]
+    if "W_film" in inputs:
+        fusion, features = film(
+            inputs["h_cond"],
+            inputs["h_target"],
+            (inputs["W_film"], inputs["b_film"]),
+            (inputs["W_out"], inputs["b_out"]),
+        )
+        gamma, beta = fusion.generator(features["conditioner"]).chunk(2, dim=1)
+        return {"gamma": gamma, "beta": beta, "fused": gamma * features["target"] + beta, "logits": fusion(features)}
+    if "W_gate" in inputs:
+        one, features = gated(
+            inputs["h_gate"],
+            inputs["h_value"],
+            (inputs["W_gate"], inputs["b_gate"]),
+            (inputs["W_value"], inputs["b_value"]),
+            (inputs["W_out"], inputs["b_out"]),
+        )
+        gate = torch.sigmoid(one.project_gate(features["gate"]))
+        return {"gate": gate, "fused": gate * one.project_value(features["value"]), "logits": one(features)}
+    raise Unsupported("a fusion that this project does not have")
+
+
+def unimodal_logits(vector: Vector) -> dict[str, Any]:
+    inputs = vector["inputs"]
+    if "coalition_logits" in inputs:
+        worth = {frozenset(name): tensor(z) for name, z in inputs["coalition_logits"].items()}
+        players = max(inputs["coalition_logits"], key=len)
+        worth[frozenset()] = torch.zeros_like(worth[frozenset(players)])
+        found = {m: shapley(worth, m, players) for m in players}
+        return {**found, "sum": torch.stack(list(found.values())).sum(0)}
+    if "generator" in inputs or "gate_from" in inputs:
+        return ablation(vector)
+    if "W_a" in inputs or "W_1" in inputs:
+        return sum_parts(inputs)
+    return concat_parts(vector)
+
+
+def concat_parts(vector: Vector) -> dict[str, Any]:
+    """Exact parts of a concat, and the Shapley responses that must equal them."""
+    inputs = vector["inputs"]
+    features = (
+        {m: tensor(f) for m, f in inputs["features"].items()}
+        if "features" in inputs
+        else {name.removeprefix("h_"): tensor(f) for name, f in inputs.items() if name.startswith("h_")}
+    )
+    features = {m: features[m] for m in inputs.get("order", features)}
+    weight, bias = inputs.get("weight", inputs.get("W")), inputs.get("bias", inputs.get("b"))
+    fusion = Concat({m: f.shape[1] for m, f in features.items()}, len(bias))
+    filled(fusion, {fusion.head: (weight, bias)})
+    said, joint = fusion.unimodal_logits(features), fusion(features)
+    found: dict[str, Any] = {**said, **{f"u_{m}": z for m, z in said.items()}, "joint": joint, "fused": joint}
+    for m, z in by_subsets(fusion, features).items():
+        torch.testing.assert_close(z, said[m], msg="a concat's Shapley responses are not its parts")
+    if "labels" in inputs:
+        some = batch(inputs["labels"])
+        found["joint_ce"] = Vanilla().losses(Output(joint), some, Context())["fused"]
+        found |= {f"true_class_prob_sum_{m}": s for m, s in true_class_scores(said, some, Context()).items()}
+    return found
+
+
+def sum_parts(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    names = [name.removeprefix("W_") for name in inputs if name.startswith("W_")]
+    features = {m: tensor(inputs[f"h_{m}"]) for m in names}
+    fusion = Sum({m: f.shape[1] for m, f in features.items()}, len(inputs[f"b_{names[0]}"]))
+    filled(fusion, {fusion.head[m]: (inputs[f"W_{m}"], inputs[f"b_{m}"]) for m in names})  # type: ignore[index, misc]
+    return {"joint": fusion(features), **{f"u_{m}": z for m, z in fusion.unimodal_logits(features).items()}}
+
+
+def ablation(vector: Vector) -> dict[str, Any]:
+    """Solo logits, Shapley responses and the empty say of a FiLM or a gated fusion of x and y."""
+    inputs = vector["inputs"]
+
+    def layer(name: str) -> tuple[Any, Any]:
+        return inputs[name]["weight"], inputs[name]["bias"]
+
+    first = inputs.get("conditioner", inputs.get("gate_from"))
+    other = "y" if first == "x" else "x"
+    fusion: Fusion
+    if "generator" in inputs:
+        fusion, features = film(inputs[first], inputs[other], layer("generator"), layer("out"))
+    else:
+        fusion, features = gated(inputs[first], inputs[other], layer(f"fc_{first}"), layer(f"fc_{other}"), layer("out"))
+    name = dict(zip(features, (first, other), strict=True))
+    alone, fused = fusion.unimodal_logits(features), fusion(features)
+    model = type("Model", (), {"fusion": fusion})
+    shared = responses(Output(fused, alone, features), batch([0] * len(fused)), Context(model=model))
+    return {
+        "fused": fused,
+        "empty": fusion(features, drop=set(features)),
+        **{f"solo_{name[m]}": z for m, z in alone.items()},
+        **{f"phi_{name[m]}": z for m, z in shared.items()},
+    }
+
+
+def by_subsets(fusion: Fusion, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Shapley responses of any fusion by evaluating all of its subsets, the empty one shared equally."""
+    players = list(features)
+    empty = fusion(features, drop=players)
+    worth = {some: fusion(features, drop=set(players) - some) for some in coalitions(players)}
+    worth[frozenset()] = empty
+    return {m: shapley(worth, m, players) + empty / len(players) for m in players}
+
+
+CHECKERS: dict[str, Checker] = {
+    "fusion": fusion_logits,
+    "unimodal_logits": unimodal_logits,
+}

@@ -1,0 +1,105 @@
+"""OGM, OGM-GE, the weak-modality boost, and what decides about them over several ranks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ogm.context import Context
+from ogm.scores import discrepancy_ratios, true_class_scores
+from ogm.strategies.ogm import coefficients
+from ogm.strategies.ogm_ge import add_noise, deviation
+from ogm.strategies.vanilla import Vanilla
+from ogm.strategies.weak_boost import boosts, bounded, lag_ratios
+from ogm.strategy import scaled_update
+from ogm.types import Output
+from tests.conformance.vectors import Checker, Unsupported, Vector, batch, given, scores, tensor
+
+
+def ogm(vector: Vector) -> dict[str, Any]:
+    sums = scores(vector)
+    rule = given(vector, "multi").get("multi", "pairwise_mean")
+    rho = discrepancy_ratios(sums, rule)
+    return {
+        "score_sum": sums,
+        "rho": rho,
+        "k": coefficients(rho, vector["hyperparams"]["alpha"], **given(vector, "variant")),
+    }
+
+
+def ogm_ge(vector: Vector) -> dict[str, Any]:
+    inputs = vector["inputs"]
+    grad = tensor(inputs["grad"]).view(inputs["grad_shape"])
+    drawn, sigma = Context(), deviation(grad)
+    drawn.noise_like = lambda x, number: tensor(inputs["standard_normal"]).view_as(x)  # type: ignore[method-assign]
+    factors = {"dominant": "k_dominant", "weak": "k_weak", "result": "k"}
+
+    def edited(k: float) -> Tensor:
+        std = sigma * (k if vector["hyperparams"].get("noise") == "scaled_std" else 1.0)
+        changed = grad * k
+        add_noise(changed, std, 0, batch([0]), (), drawn)
+        return changed
+
+    return {"sigma": sigma, **{name: edited(inputs[k]) for name, k in factors.items() if k in inputs}}
+
+
+def weak_boost(vector: Vector) -> dict[str, Any]:
+    inputs = vector["inputs"]
+    if "grad_weak" in inputs:
+        norms = {m: tensor(inputs[f"grad_{m}"]).norm() for m in ("weak", "strong")}
+        k = bounded({"weak": tensor(inputs["k"]), "strong": tensor(1.0)}, norms, vector["hyperparams"]["parity"])
+        return {"k_effective": k["weak"], "grad_weak_new": k["weak"] * tensor(inputs["grad_weak"])}
+    hyper = vector["hyperparams"]
+    sums = scores(vector)
+    rho = lag_ratios(sums, hyper.get("rho_max", 10.0))
+    extra = given(vector, "dead_band")
+    k = boosts(rho, hyper.get("alpha", 0.3), hyper.get("form", "step"), hyper.get("k_max", 2.0), **extra)
+    return {"score_sum": sums, "rho": rho, "k": k}
+
+
+def modulation_target(vector: Vector) -> dict[str, Any]:
+    inputs = vector["inputs"]
+    return {
+        "theta": scaled_update(tensor(inputs["theta_before"]), tensor(inputs["theta_after_optimizer"]), inputs["k"])
+    }
+
+
+def data_parallel(vector: Vector) -> dict[str, Any]:
+    inputs = vector["inputs"]
+    if "true_class_prob_per_rank" in inputs:
+        return ogm(vector)
+    if "shards" not in inputs:
+        raise Unsupported("a method that this project does not have")
+    label, logits = torch.tensor(inputs["labels"]), tensor(inputs["joint_logits"])
+    said = {name.removeprefix("u_"): tensor(z) for name, z in inputs.items() if name.startswith("u_")}
+    shards, everyone = inputs["shards"], len(label)
+    contexts = [Context(share=len(rows) * len(shards) / everyone) for rows in shards]
+    parts = [batch(label[rows].tolist()) for rows in shards]
+    local = [
+        true_class_scores({m: z[rows] for m, z in said.items()}, part, Context())
+        for rows, part in zip(shards, parts, strict=True)
+    ]
+    total = {m: torch.stack([s[m] for s in local]).sum() for m in said}
+    losses = [
+        Vanilla().losses(Output(logits[rows]), part, Context())["fused"]
+        for rows, part in zip(shards, parts, strict=True)
+    ]
+    first = next(iter(said))
+    return {
+        "local_scores": [[float(s[m]) for m in said] for s in local],
+        f"global_rho_{first}": discrepancy_ratios(total)[first],
+        "local_ce": torch.stack(losses),
+        "global_ce": Vanilla().losses(Output(logits), batch(inputs["labels"]), Context())["fused"],
+        "per_rank_loss_for_mean_allreduce": torch.stack([c.scale(x) for c, x in zip(contexts, losses, strict=True)]),
+    }
+
+
+CHECKERS: dict[str, Checker] = {
+    "ogm": ogm,
+    "ogm_ge": ogm_ge,
+    "weak_boost": weak_boost,
+    "modulation_target": modulation_target,
+    "data_parallel": data_parallel,
+}
