@@ -69,6 +69,7 @@ def parser() -> argparse.ArgumentParser:
             )
             sub.add_argument("--workers", type=whole, default=0, help="processes that load data, per run (default: 0)")
             sub.add_argument("--debug", action="store_true", help="stop at the first number that is not finite")
+            _files(sub)
         return sub
 
     command("run", "one run", RUN, settings="what the run is", results="results/runs")
@@ -117,6 +118,7 @@ def parser() -> argparse.ArgumentParser:
         "tables and figures again, from records alone",
         "Makes runs.csv, tables, figures and the report of a results folder again. Nothing is trained.",
     )
+    _files(tables)
     tables.add_argument("folder", type=Path, help="a folder that reproduce or compare made, such as results/paper")
     bench = command(
         "bench",
@@ -126,8 +128,21 @@ def parser() -> argparse.ArgumentParser:
     )
     bench.add_argument("--device", default="auto", help="cpu, cuda (default: cuda where there is one)")
     listing = command("list", "what there is", "The names that settings take, one line each.")
+    _files(listing)
     listing.add_argument("what", choices=["methods", "fusions", "encoders", "datasets", "suites"])
     return top
+
+
+def _files(sub: argparse.ArgumentParser) -> None:
+    for kind in ("method", "fusion", "encoder"):
+        sub.add_argument(
+            f"--{kind}-file",
+            type=Path,
+            action="append",
+            default=[],
+            metavar="FILE.py",
+            help=f"a {kind} of your own: one class in one file, known by the file's name (may be repeated)",
+        )
 
 
 def positive(text: str) -> int:
@@ -147,7 +162,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     from benchmarks.config import ConfigError
 
+    files = [(kind, f) for kind in ("method", "fusion", "encoder") for f in getattr(args, f"{kind}_file", [])]
     try:
+        if files:
+            from benchmarks.plugins import register
+
+            register(files)
+            args.files = tuple(files)
         return COMMANDS[args.command](args)
     except ConfigError as error:
         mistakes = error.mistakes
@@ -183,7 +204,8 @@ def _place(args: argparse.Namespace, group: str = "") -> Any:
 
     writable(args.results)
     writable(args.work)
-    return Place(args.results, args.work, _device(args.device), args.threads, args.workers, group, args.debug)
+    files = getattr(args, "files", ())
+    return Place(args.results, args.work, _device(args.device), args.threads, args.workers, group, args.debug, files)
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -294,9 +316,11 @@ def _carry_out(suite: Any, args: argparse.Namespace, how: dict[str, Any], now: A
     write_whole(args.results / "suite.json", json.dumps(how, indent=1, sort_keys=True) + "\n")
     records = launch(configs, place, jobs=args.jobs)
 
-    from benchmarks.report import write
+    from benchmarks.report import show, write
 
     paths = write(suite, args.results)
+    if "compare" in how:
+        show(suite, args.results)
     mirror_report(suite.name, suite.title, paths, place.work / "wandb", warn)
     for path in paths:
         if path.suffix == ".md":
@@ -338,13 +362,17 @@ def _list(args: argparse.Namespace) -> int:
     from benchmarks.suite import FOLDER, names
     from datasets.registry import DATASETS
     from models.registry import ENCODERS, FUSIONS
-    from ogm.registry import STRATEGIES
 
     if args.what == "suites":
         for name in names():
             print(f"{name:<24} {(FOLDER / f'{name}.yaml').read_text().splitlines()[0].lstrip('# ')}")
         return 0
-    listed = {"methods": STRATEGIES, "fusions": FUSIONS, "encoders": ENCODERS, "datasets": DATASETS}[args.what]
+    if args.what == "methods":
+        from benchmarks.listing import methods
+
+        methods()
+        return 0
+    listed = {"fusions": FUSIONS, "encoders": ENCODERS, "datasets": DATASETS}[args.what]
     for name, where in listed.items():
         path = Path(__file__).parents[1].joinpath(*where.partition(":")[0].split(".")).with_suffix(".py")
         print(f"{name:<24} {(ast.get_docstring(ast.parse(path.read_text())) or '').splitlines()[0]}")

@@ -16,6 +16,8 @@ from datasets.registry import DATASETS
 from models.registry import ENCODERS, FUSIONS
 from ogm.registry import STRATEGIES
 
+FILES: dict[str, str] = {}  # what has come from files outside the project (see plugins.py): name -> digest
+
 
 class ConfigError(ValueError):
     """Every mistake in a configuration, one line each."""
@@ -55,6 +57,7 @@ class RunConfig(BaseModel):
     max_norm: float | None = Field(None, gt=0)  # clips the gradient's norm
     micro_batch: int | None = Field(None, ge=1)  # accumulates a batch in parts of this size
     precision: Literal["fp32", "fp64", "bf16"] = "fp32"
+    files: dict[str, str] = {}  # what of it came from a file outside the project -> digest of its content
     protocol: Literal[1] = 1  # goes up when the same settings change their meaning
 
     @field_validator("dataset", "method", "fusion")
@@ -106,10 +109,17 @@ def configure(given: Mapping[str, Any]) -> RunConfig:
     chosen = {**recipe(dataset), "method_args": method_defaults(method, dataset)}
     if given.get("optimizer") in ("adam", "adamw") and dataset in ADAPTIVE_LR:
         chosen["lr"] = ADAPTIVE_LR[dataset]
+    if "files" in given:
+        raise ConfigError(["files: there is no such setting; use --method-file, --fusion-file, --encoder-file"])
     try:
-        return RunConfig(**merge(chosen, given))
+        return _with_files(RunConfig(**merge(chosen, given)))
     except ValidationError as error:
         raise ConfigError([explain(e, RunConfig.model_fields) for e in error.errors()]) from None
+
+
+def _with_files(config: RunConfig) -> RunConfig:
+    used = [config.method, config.fusion, *config.encoders.values()]
+    return config.model_copy(update={"files": {name: FILES[name] for name in used if name in FILES}})
 
 
 def explain(error: Mapping[str, Any], names: Collection[str]) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 from benchmarks.build import Refused, needed
 from benchmarks.config import ConfigError, RunConfig
 from benchmarks.log import Board, Mirror
+from benchmarks.plugins import register
 from benchmarks.record import RunRecord
 from benchmarks.run import Damaged, Place, run
 from datasets.errors import DataError
@@ -109,6 +110,7 @@ def _stirred(team: Sequence[_Worker]) -> list[_Worker]:
 def _work(place: Place, line: Connection) -> None:
     """The worker process: a configuration in, events and a record out. It ends when nobody listens any more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C is for the one who started us
+    register(place.files)
     mirror = Mirror(place.work / "wandb", place.group, lambda text: line.send(("warning", {"text": text})))
     while True:
         try:

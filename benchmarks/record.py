@@ -34,7 +34,7 @@ class RunRecord:
     probe: Mapping[str, float] = field(default_factory=dict)
     curves: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)  # fingerprints, counts listed and found
-    cost: Mapping[str, float] = field(default_factory=dict)  # seconds, samples_per_second, peak_bytes
+    cost: Mapping[str, float] = field(default_factory=dict)  # seconds, seconds_before (of runs it builds on), ...
     provenance: Mapping[str, Any] = field(default_factory=dict)  # commit, dirty, versions, device, ranks
 
     def path(self, folder: Path) -> Path:

@@ -7,6 +7,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table as Grid
+
 from benchmarks import figures, sheets
 from benchmarks.config import RunConfig
 from benchmarks.page import page
@@ -27,6 +32,22 @@ def write(suite: Suite, folder: Path, *, published: Path = PUBLISHED) -> list[Pa
     for name, content in contents.items():
         write_whole(folder / name, content)
     return [folder / name for name in contents]
+
+
+def show(suite: Suite, folder: Path) -> None:
+    """The suite's tables on the terminal, from the records below ``folder``."""
+    found = {r.key: r for r in read_records(folder)}
+    console = Console()
+    if not console.is_terminal:
+        console.width = 220  # whole lines for files
+    for table in suite.tables:
+        cells = sheets.sheet(table, found, quick=suite.quick)
+        grid = Grid(title=escape(cells.title), box=box.SIMPLE_HEAD, pad_edge=False)
+        for column in cells.cells:
+            grid.add_column(escape(column), justify="left" if column == "setting" else "right")
+        for row in cells.cells.itertuples(index=False):
+            grid.add_row(*(escape(str(x)) for x in row))
+        console.print(grid)
 
 
 def files(suite: Suite, records: Mapping[str, RunRecord], published: Path = PUBLISHED) -> Iterator[tuple[str, bytes]]:

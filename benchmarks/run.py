@@ -46,6 +46,7 @@ class Place:
     workers: int = 0  # processes that load data for one run
     group: str = ""  # what a dashboard calls these runs together
     debug: bool = False  # raise at the first number that is not finite, instead of recording "diverged"
+    files: tuple[tuple[Any, Path], ...] = ()  # what plugins.register makes known in every process
 
     def folder(self, config: RunConfig) -> Path:
         return self.work / config.key
@@ -122,7 +123,8 @@ def _run(
         }
     except Diverged as error:
         outcome = {"status": "diverged", "reason": str(error)}
-    record = RunRecord(**about, **outcome, curves=state.all_curves(), cost=state.cost())
+    cost = {**state.cost(), "seconds_before": _seconds_before(config, place)}
+    record = RunRecord(**about, **outcome, curves=state.all_curves(), cost=cost)
     if _first_rank():
         if export and record.status == "done":
             save_whole(engine.strategy.export(engine.model).state_dict(), place.folder(config) / "export.pt")
@@ -206,6 +208,12 @@ def _teacher(config: RunConfig, place: Place, listen: Listener) -> nn.Module:
     module = engine.strategy.export(engine.model)
     module.load_state_dict(load_whole(place.folder(config) / "export.pt", engine.device))
     return module.requires_grad_(False).eval()
+
+
+def _seconds_before(config: RunConfig, place: Place) -> float:
+    """What the runs it builds on have cost, and those that they build on; shared ones count in full for each."""
+    records = [place.finished(need) for need in needed(config).values()]
+    return sum(r.cost["seconds"] + r.cost.get("seconds_before", 0.0) for r in records if r is not None)
 
 
 def _data(config: RunConfig, engine: Engine) -> dict[str, Any]:

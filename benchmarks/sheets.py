@@ -37,7 +37,7 @@ DIFFERENCE = (
 )
 RANK = (
     "by validation-selected accuracy; mean rank: averaged over the runs; time: wall time relative to the row compared "
-    "with, as it happened to be, other work on the machine included."
+    "with, runs that it builds on included, as it happened to be, other work on the machine included."
 )
 
 

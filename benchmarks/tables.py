@@ -39,7 +39,7 @@ def runs_frame(records: Collection[RunRecord]) -> pd.DataFrame:
             **{k: compact(r.config[k]) for k in ("dataset_args", "method_args")},
             "status": r.status,
             "reason": r.reason,
-            "seconds": r.cost.get("seconds"),
+            "seconds": _seconds(r),
             **{k: r.provenance.get(k) for k in ("commit", "dirty", "device")},
             "data": " ".join(f"{split}:{word}" for split, word in fingerprints(r).items()),
         }
@@ -142,7 +142,13 @@ def _readers(names: Sequence[str]) -> dict[str, Reader]:
     readers = {selection: test(selection, "accuracy") for selection in SELECTIONS}
     readers |= {f"branch_{m}": test("last", f"accuracy/{m}") for m in names}
     readers |= {f"probe_{m}": probe(m) for m in names}
-    return readers | {"macro_f1": test("last", "macro_f1"), "seconds": lambda r: r.cost.get("seconds")}
+    return readers | {"macro_f1": test("last", "macro_f1"), "seconds": _seconds}
+
+
+def _seconds(record: RunRecord) -> float | None:
+    """Wall seconds, with those of the runs it builds on."""
+    own = record.cost.get("seconds")
+    return None if own is None else own + record.cost.get("seconds_before", 0.0)
 
 
 def _percent(fraction: float | None) -> float | None:
