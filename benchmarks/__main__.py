@@ -40,6 +40,9 @@ several processes on one run:
 """
 
 
+COMPARED = "results/compare-DATASET"  # what is in capitals is filled in
+
+
 def parser() -> argparse.ArgumentParser:
     raw: Any = argparse.RawDescriptionHelpFormatter
     top = argparse.ArgumentParser("python -m benchmarks", description=DESCRIPTION, formatter_class=raw)
@@ -89,7 +92,7 @@ def parser() -> argparse.ArgumentParser:
         "Methods with the same data, model and recipe, over "
         "seeds, in one table sorted by\nvalidation-selected accuracy.",
         settings="methods=all or methods=[ogm, ogm_ge], seeds=3, and as for run",
-        results="results/compare",
+        results=COMPARED,
     )
     compare.add_argument("--jobs", **jobs)
     reproduce = command(
@@ -257,6 +260,8 @@ def _compare(args: argparse.Namespace) -> int:
     if not isinstance(seeds, int) or seeds < 1:
         raise ConfigError([f"seeds={seeds!r}: a whole number of 1 or more"])
     suite = compare(given, [m for part in methods for m in str(part).split(",")], seeds)
+    if args.results == Path(COMPARED):
+        args.results = Path(COMPARED.replace("DATASET", suite.tables[0].dataset))
     return _carry_out(suite, args, {"compare": {"given": given, "methods": methods, "seeds": seeds}})
 
 
