@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from types import MappingProxyType
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,14 +13,39 @@ ALL_THERE: Mapping[str, Tensor] = MappingProxyType({})
 
 
 class Fusion(nn.Module):
-    """A subclass writes ``fuse`` and calls its last linear layer ``head``; the rest is inherited."""
+    """A subclass writes ``fuse`` and calls its last linear layer ``head``; the rest is inherited.
 
+    One that lets encoders exchange signals on their way (it ``needs`` maps or tokens) also writes ``meet`` and
+    ``encode``. What a strategy does to features then happens after the exchange.
+    """
+
+    source: ClassVar[str] = ""  # who, where, when
+    needs: ClassVar[Literal["features", "maps", "tokens"]] = "features"  # of the encoders
     is_additive: ClassVar[bool] = False  # is the fused say a sum or mean of the unimodal ones?
+    own_logits: ClassVar[bool] = False  # is each modality read by a classifier of its own? Scores then go by that alone
     head: nn.Module
 
     def __init__(self, dims: Mapping[str, int], num_classes: int) -> None:
         super().__init__()
         self.dims, self.num_classes = dict(dims), num_classes
+
+    def meet(self, encoders: Mapping[str, nn.Module]) -> Mapping[str, nn.Module]:
+        """Called once, by the model: build what depends on the encoders, and return those that the model is to have.
+
+        What it returns may be larger than what it was given (an encoder and its tokens, say), with another ``dim``:
+        then ``self.dims`` follows. Raises ValueError for an encoder that cannot feed this fusion.
+        """
+        return encoders
+
+    def encode(
+        self,
+        encoders: Mapping[str, nn.Module],
+        inputs: Mapping[str, Tensor],
+        present: Mapping[str, Tensor] = ALL_THERE,
+        drop: Collection[str] = (),
+    ) -> dict[str, Tensor]:
+        """modality -> feature (B, D_m) from ``inputs[m]``. What is absent or dropped sends nothing to the others."""
+        return {m: encoder(inputs[m]) for m, encoder in encoders.items()}
 
     def forward(
         self, features: Mapping[str, Tensor], present: Mapping[str, Tensor] = ALL_THERE, drop: Collection[str] = ()
@@ -51,6 +76,14 @@ class Fusion(nn.Module):
             for m, f in features.items()
         }
 
+    def aux_logits(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """modality -> (B, C): further predictions this architecture is trained on."""
+        return {}
+
+    def undecayed(self) -> list[nn.Parameter]:
+        """Parameters that weight decay is not for."""
+        return []
+
     def head_parameters(self) -> list[nn.Parameter]:
         """Parameters of the final classifier; the rest are ``fusion_parameters``."""
         return list(self.head.parameters())
@@ -66,6 +99,18 @@ def linear(inputs: int, outputs: int) -> nn.Linear:
     nn.init.xavier_normal_(layer.weight)
     nn.init.zeros_(layer.bias)
     return layer
+
+
+def full(x: Tensor) -> Tensor:
+    """In float32 at least: what gates and softmaxes are computed in, whatever autocast has made of their inputs."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+
+
+def votes(dims: Mapping[str, int], present: Mapping[str, Tensor], like: Tensor) -> Tensor:
+    """(M, B) in the type of ``like`` (B, ...): 1 where a sample has the modality. One that has none lets all vote."""
+    always = torch.ones(len(like), dtype=torch.bool, device=like.device)
+    there = torch.stack([present.get(m, always) for m in dims])
+    return (there | ~there.any(0)).to(like.dtype)
 
 
 def role(modality: str | None, dims: Mapping[str, int], what: str) -> str:

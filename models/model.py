@@ -11,17 +11,23 @@ from ogm.types import Output
 
 
 class MultimodalModel(nn.Module):
-    """Encoders by modality, in configured order, and the fusion of what they emit."""
+    """Encoders by modality, in configured order, and the fusion of what they emit.
+
+    The fusion meets the encoders here; it may keep them inside larger ones. ValueError if one cannot feed it.
+    """
 
     def __init__(self, encoders: Mapping[str, nn.Module], fusion: Fusion) -> None:
         super().__init__()
-        self.encoders, self.fusion = nn.ModuleDict(encoders), fusion
+        self.encoders, self.fusion = nn.ModuleDict(fusion.meet(encoders)), fusion
 
     def encode(
         self, inputs: Mapping[str, Tensor], present: Mapping[str, Tensor] = ALL_THERE, drop: Collection[str] = ()
     ) -> dict[str, Tensor]:
-        """modality -> feature (B, D_m), from inputs[m] (B, C, F, T), (B, C, H, W) or frames (B, C, T, H, W)."""
-        return {m: encoder(inputs[m]) for m, encoder in self.encoders.items()}
+        """modality -> feature (B, D_m), from inputs[m] (B, C, F, T), (B, C, H, W) or frames (B, C, T, H, W).
+
+        Where encoders exchange signals on their way, an absent or dropped modality sends none.
+        """
+        return self.fusion.encode(self.encoders, inputs, present, drop)
 
     def fuse(
         self, features: Mapping[str, Tensor], present: Mapping[str, Tensor] = ALL_THERE, drop: Collection[str] = ()
@@ -31,7 +37,12 @@ class MultimodalModel(nn.Module):
         With ``drop`` the unimodal logits are of the same features: dropping concerns the fused prediction.
         """
         features = {m: f * present[m][:, None].to(f.dtype) if m in present else f for m, f in features.items()}
-        return Output(self.fusion(features, present, drop), self.fusion.unimodal_logits(features), dict(features))
+        return Output(
+            self.fusion(features, present, drop),
+            self.fusion.unimodal_logits(features),
+            dict(features),
+            self.fusion.aux_logits(features),
+        )
 
     def forward(self, inputs: Mapping[str, Tensor], present: Mapping[str, Tensor] = ALL_THERE) -> Output:
         return self.fuse(self.encode(inputs, present), present)

@@ -10,4 +10,8 @@ FUSIONS: dict[str, str] = {
     "sum": "models.fusions.sum:Sum",
     "film": "models.fusions.film:FiLM",
     "gated": "models.fusions.gated:Gated",
+    "late": "models.fusions.late:Late",
+    "late_prob": "models.fusions.late_prob:LateProb",
+    "film_sym": "models.fusions.film_sym:FiLMSym",
+    "gated_sym": "models.fusions.gated_sym:GatedSym",
 }

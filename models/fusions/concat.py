@@ -13,6 +13,7 @@ from models.fusion import Fusion, linear
 class Concat(Fusion):
     """z = W [h_1; ...; h_M] + b, unimodal W_m h_m + b / M (spec fusion.md, section 1). Widths may differ."""
 
+    source = "common use"
     is_additive = True
 
     def __init__(self, dims: Mapping[str, int], num_classes: int) -> None:

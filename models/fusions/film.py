@@ -18,6 +18,8 @@ class FiLM(Fusion):
     it. ``target`` (default: the last modality) is conditioned by all the others, concatenated.
     """
 
+    source = "Perez et al., 2018, as in OGM-GE"
+
     def __init__(self, dims: Mapping[str, int], num_classes: int, *, target: str | None = None) -> None:
         super().__init__(dims, num_classes)
         self.target = role(target, self.dims, "target")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from models.fusion import Fusion, linear, role
+from models.fusion import Fusion, full, linear, role
 
 
 class Gated(Fusion):
@@ -16,6 +16,8 @@ class Gated(Fusion):
     a = P h_gate + p, v = Q h_value + q, f = sigmoid(a) * v, z = W f + b. ``value`` (default: the last modality)
     is gated by all the others, concatenated; ``width`` is that of a and v (default: the value's own).
     """
+
+    source = "Kiela et al., 2018, as in OGM-GE"
 
     def __init__(
         self, dims: Mapping[str, int], num_classes: int, *, value: str | None = None, width: int | None = None
@@ -31,5 +33,6 @@ class Gated(Fusion):
 
     def fuse(self, features: dict[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
         gate = torch.cat([f for m, f in features.items() if m != self.value], dim=1)
-        logits: Tensor = self.head(torch.sigmoid(self.project_gate(gate)) * self.project_value(features[self.value]))
+        opened = torch.sigmoid(full(self.project_gate(gate)))
+        logits: Tensor = self.head(opened * self.project_value(features[self.value]))
         return logits

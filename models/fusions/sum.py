@@ -16,6 +16,7 @@ class Sum(Fusion):
     The released OGM-GE code halves the bias in evaluation, where the parts then do not add up; we do not.
     """
 
+    source = "common use"
     is_additive = True
 
     def __init__(self, dims: Mapping[str, int], num_classes: int) -> None:

@@ -12,6 +12,8 @@ from models.fusion import Fusion
 from models.fusions.concat import Concat
 from models.fusions.film import FiLM
 from models.fusions.gated import Gated
+from models.fusions.late import average
+from models.fusions.late_prob import mixture
 from models.fusions.sum import Sum
 from ogm.coalitions import coalitions, responses, shapley
 from ogm.context import Context
@@ -70,7 +72,17 @@ def fusion_logits(vector: Vector) -> dict[str, Any]:
         )
         gate = torch.sigmoid(one.project_gate(features["gate"]))
         return {"gate": gate, "fused": gate * one.project_value(features["value"]), "logits": one(features)}
+    said = {name: z for name, z in inputs.items() if name.startswith("logits_")}
+    if said:
+        return late(said)
     raise Unsupported("a fusion that this project does not have")
+
+
+def late(logits: Mapping[str, Any]) -> dict[str, Any]:
+    """The mean of logits and, for ``late_prob``, the logarithm of the mean of probabilities."""
+    said = torch.stack([tensor(z) for z in logits.values()])
+    everyone = torch.ones(said.shape[:2], dtype=said.dtype)
+    return {"joint": average(said, everyone), "joint_log_prob": mixture(said, everyone)}
 
 
 def unimodal_logits(vector: Vector) -> dict[str, Any]:
