@@ -34,9 +34,10 @@ RECIPES: dict[str, dict[str, Any]] = {
     "synthav": {**_SMALL, "dataset_args": {"preset": "default", "data_seed": 0}},
     "avmnist": {**_SMALL, "dataset_args": {"preset": "mel32", "k": 1}},
     "crema_d": {**_PAPER, "dataset_args": {"preset": "paper", "split": "ogm"}},
+    "ave": {**_PAPER, "dataset_args": {"preset": "paper", "split": "paper"}},
 }
 # Adam's and AdamW's step does not depend on the gradient's scale: SGD's learning rate means nothing to them.
-ADAPTIVE_LR: dict[str, float] = {"synthav": 1e-3, "avmnist": 1e-3, "crema_d": 1e-4}
+ADAPTIVE_LR: dict[str, float] = {"synthav": 1e-3, "avmnist": 1e-3, "crema_d": 1e-4, "ave": 1e-4}
 
 
 @dataclass(frozen=True)

@@ -129,6 +129,7 @@ def _info(args: argparse.Namespace) -> None:
         ("citation", [card.citation]),
         ("how to get it", [card.how_to_get]),
         ("quirks", card.quirks),
+        ("lists", kind.describe_lists(kind.options(given)) if hasattr(kind, "describe_lists") else []),
         ("samples", samples),
     ):
         for number, line in enumerate(lines):
@@ -176,6 +177,8 @@ def _verify(args: argparse.Namespace) -> None:
         cache.verify(progress)
     size = sum(facts["size"] for facts in cache.manifest["files"].values())
     print(f"{cache.folder}: {len(cache.manifest['files'])} files, {size / 1e6:.1f} MB, all as they were written")
+    if hasattr(kind, "describe"):
+        print(*kind.describe(kind.options(given)), sep="\n")
 
 
 def _embedded(kind: Any) -> bool:

@@ -11,14 +11,16 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
+import av
 import numpy as np
 import soundfile
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from datasets.errors import AudioDecodeError, EmptyMediaError
+from datasets.errors import AudioDecodeError, EmptyMediaError, NoAudioTrackError
 from datasets.files import refuse_pointer
+from datasets.video import open_container
 
 MIN_SECONDS = 0.1  # what must be left of a recording that was cut off
 BAD_VALUES = 0.01  # the share of NaN or infinite samples that makes a recording unusable
@@ -56,7 +58,43 @@ def read_audio(path: Path) -> Recording:
             raise EmptyMediaError(
                 f"{path}: cut off after {length / rate:.3f} s, less than {MIN_SECONDS} s is left; get the file again"
             )
-    if not length:
+    return _checked(path, samples, rate, notes)
+
+
+def read_track(path: Path) -> Recording:
+    """The sound of a video, or of a recording that is compressed (mp3, m4a, opus): its first audio stream, as it is.
+
+    Conditions, notes and errors are those of ``read_audio``; NoAudioTrackError where there is no sound in it.
+    """
+    with open_container(path, AudioDecodeError) as container:
+        if not container.streams.audio:
+            raise NoAudioTrackError(f"{path}: there is no sound in it; get the file again, or another copy of it")
+        stream = container.streams.audio[0]
+        rate, blocks, notes = stream.rate, [], Counter[str]()
+        plain = av.AudioResampler(format="fltp")  # changes the sample format alone
+        packets, broken = container.demux(stream), False
+        while True:
+            try:
+                packet = next(packets, None)
+                if packet is None:
+                    break
+                for frame in packet.decode():
+                    blocks += [one.to_ndarray() for one in plain.resample(frame)]
+            except av.error.FFmpegError:  # a demuxer that failed has no next packet
+                broken = True
+        promised = (container.duration or 0) / 1e6
+        if stream.duration and stream.time_base:
+            promised = float(stream.duration * stream.time_base)
+    samples = torch.from_numpy(np.concatenate(blocks, 1) if blocks else np.zeros((1, 0), np.float32))
+    if broken or samples.shape[1] < 0.9 * promised * rate:
+        notes["audio_truncated"] = 1
+        if samples.shape[1] < MIN_SECONDS * rate:
+            raise EmptyMediaError(f"{path}: less than {MIN_SECONDS} s of its sound can be read; get the file again")
+    return _checked(path, samples, rate, notes)
+
+
+def _checked(path: Path, samples: Tensor, rate: int, notes: Counter[str]) -> Recording:
+    if not samples.shape[1]:
         raise EmptyMediaError(f"{path}: a recording without samples; get the file again")
     bad = int((~samples.isfinite()).sum())
     if bad:

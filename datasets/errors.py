@@ -39,5 +39,9 @@ class VideoDecodeError(DataError):
     """A video that cannot be read."""
 
 
+class NoAudioTrackError(DataError):
+    """A video without sound, where its sound is needed."""
+
+
 class CacheError(DataError):
     """A prepared set that does not match its manifest."""

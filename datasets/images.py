@@ -63,3 +63,10 @@ def _normalised(images: Tensor, batch: int) -> Tensor:
     """(B T, 3, S, S) from 0 to 255 -> (B, 3, T, S, S), standardised per channel."""
     mean, std = (torch.tensor(x, device=images.device).view(3, 1, 1) for x in (MEAN, STD))
     return ((images / 255 - mean) / std).unflatten(0, (batch, -1)).transpose(1, 2)
+
+
+def normalise(frames: Tensor, flip: Tensor | None = None) -> Tensor:
+    """Frames (B, T, S, S, 3) uint8 of the right size -> normalised (B, 3, T, S, S), mirrored where ``flip`` (B, T)."""
+    if flip is not None:
+        frames = torch.where(flip.to(frames.device)[..., None, None, None] > 0, frames.flip(3), frames)
+    return _normalised(frames.flatten(0, 1).permute(0, 3, 1, 2).float(), len(frames))

@@ -14,6 +14,7 @@ DATASETS: dict[str, str] = {
     "synthav": "datasets.synthav:SynthAV",
     "avmnist": "datasets.avmnist:AVMNIST",
     "crema_d": "datasets.crema_d:CremaD",
+    "ave": "datasets.ave:AVE",
 }
 
 

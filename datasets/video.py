@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +14,8 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from torch import Tensor
 
-from datasets.errors import VideoDecodeError
+from datasets import pictures
+from datasets.errors import DataError, VideoDecodeError
 from datasets.files import refuse_pointer
 
 
@@ -44,41 +45,89 @@ def read_frames(path: Path, k: int, height: int, width: int) -> Frames:
     video with damaged, lost or missing frames is noted as ``video_partial``. Raises VideoDecodeError where there is no
     video stream, no frame, no frame rate, or fewer than k frames a second.
     """
-    refuse_pointer(path, VideoDecodeError)
+    pixels, numbers, notes, owed = [], [], Counter[str](), False
+    for fps, number, frame in _numbered(path, k, notes):
+        owed = owed or fps_blocks(number, fps, k)
+        if frame is not None and owed:
+            if (frame.height, frame.width) != (height, width):
+                notes["video_resized"] = 1
+            pixels.append(frame.to_ndarray(format="rgb24", height=height, width=width))
+            numbers.append(number)
+            owed = False
+    if not pixels:
+        raise VideoDecodeError(f"{path}: no frame can be read; get the file again")
+    return Frames(np.stack(pixels), tuple(numbers), notes)
+
+
+def read_jpegs(path: Path, rule: str, k: int) -> tuple[list[bytes], Counter[str]]:
+    """Frames of a video at their own size, as JPEG, and notes as in ``read_frames``, whose errors it raises too.
+
+    ``fps_blocks``: k of each second, see there. ``time_centres``: k frames, at 0.5 s, 1.5 s, ...; one behind the end is
+    looked for in the last second, at its number modulo the frames of a second (as OGM-GE's first script wraps).
+    ``every``: all of them.
+    """
+    notes: Counter[str] = Counter()
+    jpegs: list[bytes] = []
+    fps, count, owed = 0.0, 0, False
+    waiting = list(range(k)) if rule == "time_centres" else []
+    tail: deque[tuple[int, VideoFrame]] = deque()
+    for fps, number, frame in _numbered(path, k if rule == "fps_blocks" else 1, notes):
+        count = number + 1
+        if rule == "fps_blocks":
+            owed = owed or fps_blocks(number, fps, k)
+        if frame is None:
+            continue
+        due = sum(number >= int((i + 0.5) * fps) for i in waiting)
+        taken = due if rule == "time_centres" else int(owed or rule == "every")
+        if taken:
+            jpegs += [pictures.encode(frame.to_ndarray(format="rgb24"))] * taken
+            owed, waiting = False, waiting[due:]
+        if waiting:
+            tail.append((number, frame))
+            if len(tail) > int(fps):
+                tail.popleft()
+    for i in waiting if tail else []:
+        second = min(int(fps), count)
+        wanted = count - second + int((i + 0.5) * fps) % second
+        near = next((f for n, f in tail if n >= wanted), tail[-1][1])
+        jpegs.append(pictures.encode(near.to_ndarray(format="rgb24")))
+    if not jpegs:
+        raise VideoDecodeError(f"{path}: no frame can be read; get the file again")
+    return jpegs, notes
+
+
+def open_container(path: Path, kind: type[DataError]) -> av.container.InputContainer:
+    """Raises ``kind`` for an empty file, a git-lfs pointer, and what ffmpeg cannot open."""
+    refuse_pointer(path, kind)
     try:
         # "file:" and the whitelist: a name or a damaged file can never make ffmpeg open anything else
-        container = av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="replace")
+        return av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="replace")
     except (av.error.FFmpegError, OSError) as error:
-        raise VideoDecodeError(f"{path}: not a readable video ({error.strerror}); get the file again") from error
-    with container:
+        raise kind(f"{path}: not a readable video ({error.strerror}); get the file again") from error
+
+
+def _numbered(path: Path, least: int, notes: Counter[str]) -> Iterator[tuple[float, int, VideoFrame | None]]:
+    """(frames a second, number from 0, frame) in order, None for a frame that is damaged; notes ``video_partial``."""
+    with open_container(path, VideoDecodeError) as container:
         if not container.streams.video:
             raise VideoDecodeError(f"{path}: no video stream in it; get the file again")
         stream = container.streams.video[0]
         stream.codec_context.thread_count = 1  # many videos at once beat many threads on one
         fps = float(stream.average_rate or stream.guessed_rate or 0)
-        if not 0 < fps < float("inf") or int(fps) < k:
-            raise VideoDecodeError(f"{path}: {fps:g} frames a second, at least {k} are needed; get the file again")
-        pixels, numbers, notes = [], [], Counter[str]()
-        owed, last, partial = False, None, False
+        if not 0 < fps < float("inf") or int(fps) < least:
+            raise VideoDecodeError(f"{path}: {fps:g} frames a second, at least {least} are needed; get the file again")
+        last, partial = None, False
         for number, frame in enumerate(_frames(container, stream)):
-            owed = owed or fps_blocks(number, fps, k)
             if frame is None or frame.is_corrupt:
                 partial = True
+                yield fps, number, None
                 continue
             if last is not None and frame.time is not None and frame.time - last > 1.9 / fps:
                 partial = True  # the demuxer skipped what it could not parse
             last = frame.time
-            if owed:
-                if (frame.height, frame.width) != (height, width):
-                    notes["video_resized"] = 1
-                pixels.append(frame.to_ndarray(format="rgb24", height=height, width=width))
-                numbers.append(number)
-                owed = False
-        if not pixels:
-            raise VideoDecodeError(f"{path}: no frame can be read; get the file again")
+            yield fps, number, frame
         if partial or (last is not None and container.duration and last < 0.9 * container.duration / 1e6 - 1 / fps):
             notes["video_partial"] = 1
-        return Frames(np.stack(pixels), tuple(numbers), notes)
 
 
 def _frames(container: av.container.InputContainer, stream: VideoStream) -> Iterator[VideoFrame | None]:
@@ -108,3 +157,20 @@ def segments(count: Tensor, picks: int, draw: Tensor | None = None) -> Tensor:
     length = n // picks
     inside = length // 2 if draw is None else (draw * length).long()
     return torch.where(length > 0, i * length + inside, i * n // picks)
+
+
+def thirds_first(count: Tensor, picks: int, draw: Tensor | None = None) -> Tensor:
+    """As ``segments``, but always the first of each segment: frames 1, 4, 7 of 10 (OGM-GE's loader, in both modes)."""
+    n, i = count[:, None], torch.arange(picks)
+    return torch.where(n >= picks, i * (n // picks), i * n // picks)
+
+
+def bb_ks(count: Tensor, picks: int, draw: Tensor | None = None) -> Tensor:
+    """BalanceBenchmark's choice: one frame three times where there are at most six; no frame behind the ninth is drawn.
+
+    Their numbers start at 1: the evaluation takes i s + max(s // 2, 1), training one of i s + 1 ... i s + s.
+    """
+    n, i = count[:, None], torch.arange(picks)
+    s = n // picks
+    number = i * s + (s // 2).clamp(min=1) if draw is None else (i * s + 1 + (draw * s).long()).clamp(max=9)
+    return torch.where(n > 6, number - 1, 0)

@@ -83,3 +83,50 @@ def write_lists(folder: Path, lists: Mapping[str, list[str]], end: str = "\r\n")
     folder.mkdir(parents=True, exist_ok=True)
     for name, clips in lists.items():
         (folder / name).write_bytes("".join(f"{clip},{clip.split('_')[2]}{end}" for clip in clips).encode())
+
+
+CODECS = {  # by suffix: video codec, pixel format, sound codec, rate, layout
+    ".mp4": ("libx264", "yuv420p", "aac", 44_100, "stereo"),
+    ".webm": ("libvpx-vp9", "yuv420p", "libopus", 48_000, "stereo"),
+    ".avi": ("mpeg4", "yuv420p", "libmp3lame", 44_100, "mono"),
+}
+
+
+def write_clip(
+    path: Path,
+    seconds: float = 2.0,
+    *,
+    size: tuple[int, int] = (80, 60),
+    rate: int = 10,
+    hertz: float = 440.0,
+    sound: bool = True,
+    video: bool = True,
+) -> Path:
+    """A video with the codecs its kind of file usually has; its pictures tell their number, its sound its pitch."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    vision, pixels, voice, hz, layout = CODECS[path.suffix]
+    with av.open(f"file:{path}", "w") as container:
+        picture = container.add_stream(vision, rate=rate) if video else None
+        track = container.add_stream(voice, rate=hz, layout=layout) if sound else None
+        if picture:
+            picture.width, picture.height, picture.pix_fmt = *size, pixels
+            picture.thread_count = 1
+            if vision == "libvpx-vp9":
+                picture.options = {"deadline": "realtime", "cpu-used": "8"}
+            for number in range(round(seconds * rate)):
+                container.mux(picture.encode(av.VideoFrame.from_ndarray(frame(number, *size), format="rgb24")))
+            container.mux(picture.encode())
+        if track:
+            samples = np.tile(tone(seconds, hz, hertz).astype(np.float32), (track.layout.nb_channels, 1))
+            step = track.codec_context.frame_size or 1152
+            fit = av.AudioResampler(format=track.format, layout=layout, rate=hz, frame_size=step)
+            for start in range(0, samples.shape[1], step):
+                part = np.ascontiguousarray(samples[:, start : start + step])
+                block = av.AudioFrame.from_ndarray(part, format="fltp", layout=layout)
+                block.sample_rate, block.pts = hz, start
+                for out in fit.resample(block):
+                    container.mux(track.encode(out))
+            for out in fit.resample(None):
+                container.mux(track.encode(out))
+            container.mux(track.encode())
+    return path

@@ -104,7 +104,7 @@ def test_list_shows_where_each_stands(capsys, folders):
         lines = [line.split("  ") for line in out.splitlines()[1:]]
         return {line[0].strip(): line[-1].strip() for line in lines}
 
-    assert states() == {"synthav": "embedded", "avmnist": "not there", "crema_d": "not there"}
+    assert states() == {name: "not there" if card.raw_files else "embedded" for name, card in CARDS.items()}
     write_clips(folders / "raw" / "crema_d")
     assert states()["crema_d"] == "raw files there"
     assert run(capsys, "prepare", "crema_d", "allow_unpinned=true")[0] == 0

@@ -1,0 +1,125 @@
+"""AVE: 28 kinds of events that can be seen and heard, ten-second clips of AudioSet.
+
+Preset ``paper``: 16 kHz, repeated to 10 s, window 512 with overlap 353 -> (257, 1004), standardised per clip; ten
+frames at half seconds, of which a sample sees the first, the fourth and the seventh.
+
+The authors' own three lists. 45 of the 4,097 videos stand in them two or three times, each time with another label: 8
+are in train and in test, 10 in train and in val. ``split=paper`` keeps every row, as the papers do, and counts them;
+``split=clean`` keeps of a video the row of test (else of val), and of rows in one part the first in Annotations.txt.
+A sample is called ``Category&VideoID``, as the lists begin.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from datasets.cards import CARDS
+from datasets.class_lists import AVE_CLASSES
+from datasets.errors import ManifestError
+from datasets.lists import Pin, collect, records, refuse_leaks
+from datasets.media import PSD, ListFile, Media, MediaOptions, Preset, Rows, Shelf
+from datasets.video import thirds_first
+
+_ANNOTATIONS = "https://raw.githubusercontent.com/YapengTian/AVE-ECCV18/607f15965eb1141c2fd48bbe461f1703cc426c45/data"
+_PARTS = "https://raw.githubusercontent.com/fanyunfeng-bit/Modal-Imbalance-PMR/3615e48/data/AVE"
+PARTS = {"train": "trainSet.txt", "val": "valSet.txt", "test": "testSet.txt"}
+
+
+def _file(name: str, base: str, size: int, rows: int, sha256: str) -> ListFile:
+    return ListFile(name, f"{base}/{name}", Pin(size, rows, sha256, sha256))
+
+
+class AVEOptions(MediaOptions):
+    preset: Literal["paper"] = "paper"
+    split: Literal["paper", "clean"] = "paper"
+
+
+class AVE(Media):
+    """See the module. Samples: audio (1, 257, 1004), visual (3, 3, image_size, image_size)."""
+
+    name = "ave"
+    modalities = ("audio", "visual")
+    classes = AVE_CLASSES
+    Options = AVEOptions
+    how_to_get: ClassVar[str] = CARDS["ave"].how_to_get
+    presets: ClassVar = {"paper": Preset(PSD, "time_centres", 10, pick=thirds_first, expected=10)}
+    list_files = (
+        _file("trainSet.txt", _PARTS, 116_313, 3339,
+              "4f6c37aff56d4a3407f8beff47ca59dcefb8e94b3e02bbc34b0c89b5cdad6945"),
+        _file("valSet.txt", _PARTS, 13_991, 402, "76c3c51b67aacbbacd5708e17aab491638a5e9032f786adad1a13be55d9cb3ca"),
+        _file("testSet.txt", _PARTS, 13_983, 402, "e73c25a509bb38a691c1e08064af66d0512554f2fbc883cddd6d2a51ede8449d"),
+        _file("Annotations.txt", _ANNOTATIONS, 144_287, 4143,
+              "0d24a9ec5cd4ceb779ebd83d74e83ec8e55c5e468cede3f320fb57346c9dd321"),
+    )  # fmt: skip
+    published = ("the authors: train 3339, val 402, test 402; 4097 videos, 4143 rows",)
+
+    @classmethod
+    def lists(cls, options: AVEOptions) -> tuple[str, ...]:
+        return (*PARTS.values(), *(("Annotations.txt",) if options.split == "clean" else ()))
+
+    @classmethod
+    def read_splits(cls, options: AVEOptions, folder: Path) -> tuple[dict[str, Rows], Counter[str]]:
+        found: dict[str, Rows] = {}
+        notes: Counter[str] = Counter()
+        for name in cls.lists(options):
+            text, odd = cls.read_list(options, folder, name)
+            found[name], more = parse(text, folder / name)
+            notes += odd + more
+        parts = {part: found[name] for part, name in PARTS.items()}
+        if options.split == "clean":
+            parts = clean(parts, found["Annotations.txt"], folder / "Annotations.txt")
+            refuse_leaks({part: [(cls.clip(name), label) for name, label in rows] for part, rows in parts.items()})
+        else:
+            refuse_leaks(parts)
+            for rows in parts.values():
+                notes["videos_with_more_labels"] += len(rows) - len({cls.clip(name) for name, _ in rows})
+        return parts, +notes
+
+    @classmethod
+    def find(cls, raw: Path, clips: Sequence[str]) -> dict[str, dict[str, Path]]:
+        shelf = Shelf(raw, ("AVE", ""))
+        return {clip: files for clip in clips if (files := shelf.find(clip))}
+
+    @classmethod
+    def expected_at(cls, raw: Path, key: str) -> Path:
+        return raw / "AVE" / f"{key}.mp4"
+
+    @classmethod
+    def clip(cls, sample: str) -> str:
+        return sample.rpartition("&")[2]
+
+
+def parse(text: str, path: Path) -> tuple[Rows, Counter[str]]:
+    """Rows ``Category&VideoID&Quality&StartTime&EndTime``, with a header or without, in order; and notes on them."""
+    notes: Counter[str] = Counter()
+    named = []
+    for line, (category, video, _, start, end, *more) in records(text, path, "Category&VideoID&Quality&Start&End", "&"):
+        named.append((line, f"{category}&{video}", category))
+        if category in AVE_CLASSES:
+            if not (start.isdecimal() and end.isdecimal() and int(start) <= int(end)) or Path(video).name != video:
+                raise ManifestError(f"{path}, line {line}: {video!r} from {start!r} to {end!r} s is no part of a video")
+            notes["list_zero_length"] += start == end
+            notes["list_extra_columns"] += bool(more)
+    rows, odd = collect(named, path, AVE_CLASSES)
+    return rows, +(notes + odd)
+
+
+def clean(parts: dict[str, Rows], annotations: Rows, path: Path) -> dict[str, Rows]:
+    """One row per video: test's before val's before train's, and the first in ``annotations`` of those in one part."""
+    order = {row: number for number, row in enumerate(annotations)}
+    kept: dict[str, Rows] = {}
+    seen: set[str] = set()
+    for part in ("test", "val", "train"):
+        if absent := [name for name, label in parts[part] if (name, label) not in order]:
+            raise ManifestError(f"{path}: {len(absent)} rows of {part} are not in it: {', '.join(absent[:10])}")
+        first: dict[str, tuple[str, int]] = {}
+        for row in sorted(parts[part], key=lambda row: order[row]):
+            if AVE.clip(row[0]) not in seen:
+                first.setdefault(AVE.clip(row[0]), row)
+        chosen = set(first.values())
+        kept[part] = [row for row in parts[part] if row in chosen]
+        seen |= first.keys()
+    return {part: kept[part] for part in parts}

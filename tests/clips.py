@@ -1,0 +1,165 @@
+"""What every audio-visual set is put through: a bad server, preparing, verifying, an epoch, kills, damage."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from benchmarks.build import build
+from benchmarks.config import configure
+from datasets import fetch
+from datasets.__main__ import main
+from datasets.media import Media
+
+ROOT = Path(__file__).parents[1]
+BAD = {"wrong": "expected", "cut": "body ended after", "500": "HTTP 500", "404": "HTTP 404"}
+
+
+@contextmanager
+def server(files: Mapping[str, bytes]) -> Iterator[str]:
+    """An address below which /good/NAME is a file, and /wrong, /cut, /500, /404 what a bad server makes of it."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            kind, name = self.path.strip("/").split("/", 1)
+            if kind in ("404", "500"):
+                return self.send_error(int(kind))
+            body = files[name] if kind != "wrong" else files[name][:-1] + b"?"
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body[: len(body) // 2] if kind == "cut" else body)
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
+        thread = threading.Thread(target=httpd.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{httpd.server_port}"
+        httpd.shutdown()
+        thread.join()
+
+
+def command(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """What a command that works prints."""
+    assert main(words) == 0, capsys.readouterr().err
+    return capsys.readouterr().out
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """The one line of a command that does not."""
+    assert main(words) == 2
+    out, err = capsys.readouterr()
+    assert err.count("\n") == 1 and err.startswith("error: ") and not out
+    return err
+
+
+def downloads(
+    kind: type[Media], files: Mapping[str, bytes], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lists come from a server only if it is good, and what is left to do is said."""
+    monkeypatch.setattr(fetch, "PAUSE", 0.001)
+    splits = Path(os.environ["OGM_DATA"]) / kind.name / "splits"
+    with server(files) as base:
+        for bad, says in BAD.items():
+            assert says in refusal(capsys, "download", kind.name, "--base", f"{base}/{bad}")
+            assert not [path for path in splits.glob("*") if path.suffix != ".part"]
+            for path in splits.glob("*.part"):
+                path.unlink()
+        out = command(capsys, "download", kind.name, "--base", f"{base}/good")
+    assert f"now run `python -m datasets prepare {kind.name}`" in out or out.strip() == kind.how_to_get
+
+
+def trains(name: str, args: Mapping[str, Any], classes: int) -> None:
+    """One epoch with OGM-GE; logits come for every class, and the loss is a number."""
+    encoders = dict.fromkeys(kind_of(name).modalities, "cnn")
+    config = configure(
+        {
+            "dataset": name,
+            "dataset_args": dict(args),
+            "method": "ogm_ge",
+            "encoders": encoders,
+            "encoder_args": {m: {"widths": [4, 8]} for m in encoders},
+            "batch_size": 4,
+            "epochs": 1,
+            "schedule": "constant",
+            "method_args": {"alpha": 0.8},
+        }
+    )
+    engine = build(config)
+    engine.train_epoch()
+    assert engine.curves and all(math.isfinite(x) for values in engine.curves.values() for x in values)
+    engine.model.eval()
+    for part in engine.loaders.values():
+        logits = torch.cat([engine.model(batch.inputs).logits for batch in part.all()])
+        assert logits.shape == (part.num_samples, classes) and logits.isfinite().all()
+
+
+def kind_of(name: str) -> type[Media]:
+    from datasets.registry import DATASETS
+    from ogm.registry import find
+
+    return find(name, DATASETS, "dataset")
+
+
+KILLED = """
+import os, signal, sys
+from datasets import cache
+from tests.clips import kind_of
+cache.CHUNK, calls, kind = 2, [], kind_of(sys.argv[1])
+real = kind.decode.__func__
+def counted(cls, *args):
+    calls.append(1)
+    if len(calls) > int(sys.argv[2]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(cls, *args)
+kind.decode = classmethod(counted)
+kind.prepare(progress=False, **eval(sys.argv[3]))
+"""
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def survives_kills(
+    kind: type[Media],
+    args: Mapping[str, Any],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """Killed three times, a preparation ends in the bytes of an undisturbed one; a changed byte is refused by name."""
+    whole = files_of(kind.prepare(progress=False, **args))
+    monkeypatch.setenv("OGM_CACHE", str(tmp_path / "killed"))
+    words = [sys.executable, "-c", KILLED, kind.name, "3", repr(dict(args))]
+    for _ in range(3):
+        done = subprocess.run(words, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=120, check=False)
+        assert done.returncode == -signal.SIGKILL
+    folder = kind.prepare(progress=False, **args)
+    assert files_of(folder) == whole
+    path = folder / "visual.npy"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    said = refusal(capsys, "verify", kind.name, *(f"{k}={v}" for k, v in args.items()))
+    assert f"error: {path} has other bytes than were written" in said
+
+
+def counted(out: str, kind: str) -> int:
+    """What a report says after the name of an oddity, summed over the splits."""
+    return sum(int(number) for number in re.findall(rf"\b{kind} (\d+)", out))
