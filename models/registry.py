@@ -3,6 +3,8 @@
 ENCODERS: dict[str, str] = {
     "cnn": "models.encoders.cnn:CNN",
     "resnet18": "models.encoders.resnet:ResNet18",
+    "resnet34": "models.encoders.resnet:ResNet34",
+    "resnet50": "models.encoders.resnet:ResNet50",
 }
 
 FUSIONS: dict[str, str] = {
@@ -14,4 +16,6 @@ FUSIONS: dict[str, str] = {
     "late_prob": "models.fusions.late_prob:LateProb",
     "film_sym": "models.fusions.film_sym:FiLMSym",
     "gated_sym": "models.fusions.gated_sym:GatedSym",
+    "mmtm": "models.fusions.mmtm:MMTMLate",
+    "mmtm_concat": "models.fusions.mmtm_concat:MMTMConcat",
 }

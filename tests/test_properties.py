@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from models.registry import FUSIONS
 from ogm.coalitions import responses
 from ogm.context import Context
+from ogm.registry import find
 from ogm.types import Batch, Output
 from tests.parts import SAMPLES, UNEVEN, features, fusion
 
@@ -22,7 +25,7 @@ PARAMETERS = {
     "gated": 528_390,
     "gated_sym": 531_462,
 }
-OF_FEATURES = list(PARAMETERS)  # what fuses features alone
+OF_FEATURES = [name for name in FUSIONS if find(name, FUSIONS, "fusion").needs == "features"]
 SUMS = {"concat": sum, "sum": sum, "late": lambda said: sum(said) / len(said)}  # how the parts of additive ones add up
 
 
@@ -32,6 +35,14 @@ def test_parameters(name: str) -> None:
     assert sum(p.numel() for p in made.parameters()) == PARAMETERS[name]
     owned = [*made.head_parameters(), *made.fusion_parameters()]
     assert len({id(p) for p in owned}) == len(owned) == len(list(made.parameters()))
+
+
+@pytest.mark.parametrize(("width", "parameters"), [(128, 65_920), (256, 262_912), (512, 1_050_112)])
+def test_parameters_of_an_mmtm_unit(width: int, parameters: int) -> None:
+    made = fusion("mmtm", {"audio": 512, "visual": 512}, 6)
+    made.meet({m: SimpleNamespace(widths=(64, 128, 256, 512)) for m in made.dims})
+    (unit,) = [u for u in made.units if u.gates["audio"].layer.out_features == width]
+    assert sum(p.numel() for p in unit.parameters()) == parameters
 
 
 @pytest.mark.parametrize("name", FUSIONS)

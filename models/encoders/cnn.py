@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import nn
 
-from models.encoder import Encoder, channels, initialise
+from models.encoder import Encoder, Level, Pool, Pooling, channels, initialise
 
 
 class CNN(Encoder):
@@ -16,13 +16,17 @@ class CNN(Encoder):
     GroupNorm, not BatchNorm: no sample sees another, so two processes can equal one.
     """
 
-    def __init__(self, shape: Sequence[int], *, widths: Sequence[int] = (16, 32, 64, 64)) -> None:
+    source = "this suite"
+
+    def __init__(
+        self, shape: Sequence[int], *, widths: Sequence[int] = (16, 32, 64, 64), pool: Pooling = "mean"
+    ) -> None:
         super().__init__()
         if not widths or min(widths) < 4 or any(w % min(8, w // 4) for w in widths):
             raise ValueError(
                 f"widths={list(widths)}: each must be at least 4 and a multiple of its min(8, width/4) groups"
             )
-        self.dim = widths[-1]
+        self.dim, self.widths = widths[-1], tuple(widths)
         stages, before = [], channels(shape)
         for number, width in enumerate(widths):
             stride = 1 if number == len(widths) - 1 else 2
@@ -31,7 +35,7 @@ class CNN(Encoder):
             before = width
         self.stages = nn.Sequential(*stages)
         initialise(self)
+        self.over_time = Pool(pool, self.dim)
 
-    def maps(self, x: Tensor) -> Tensor:
-        maps: Tensor = self.stages(x)
-        return maps
+    def levels(self) -> Sequence[Level]:
+        return list(self.stages)

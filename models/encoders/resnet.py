@@ -1,36 +1,55 @@
-"""ResNet-18, torchvision's, trained from scratch: the encoder of the OGM-GE paper."""
+"""ResNets, torchvision's: with 18 layers the encoder of the OGM-GE paper."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
-from torch import Tensor, nn
-from torchvision.models import resnet18
+from torch import nn
+from torchvision.models import get_model
 
-from models.encoder import Encoder, channels, initialise
+from models.encoder import Encoder, Level, Pool, Pooling, channels, initialise
+from models.weights import load, set_channels
 
 
 class ResNet18(Encoder):
-    """He et al., 2016, with as many input channels as ``shape`` (C, H, W) or (C, T, H, W) has; features are 512 wide.
+    """He et al., 2016, with as many input channels as ``shape`` (C, H, W) or (C, T, H, W) has.
 
-    Frames go through it as images and are averaged over time and positions; convolutions Kaiming normal (fan-out) as in
-    the released OGM-GE code.
+    Frames go through it as images and are pooled over positions, then over time. Without ``weights``, convolutions are
+    Kaiming normal (fan-out) as in the released OGM-GE code; ``weights`` is "imagenet" or a file (models/weights.py).
     """
 
-    dim = 512
+    source = "He et al., 2016"
+    name: ClassVar[str] = "resnet18"
+    widths = (64, 128, 256, 512)
 
-    def __init__(self, shape: Sequence[int]) -> None:
+    def __init__(self, shape: Sequence[int], *, weights: str | None = None, pool: Pooling = "mean") -> None:
         super().__init__()
-        network = resnet18(weights=None)
-        inputs = channels(shape)
-        if inputs != 3:
-            network.conv1 = nn.Conv2d(inputs, 64, 7, 2, padding=3, bias=False)
+        self.dim = self.widths[-1]
+        network = get_model(self.name, weights=None)
+        set_channels(network, channels(shape))
         network.avgpool, network.fc = nn.Identity(), nn.Identity()
+        if weights is None:
+            initialise(network)
+        else:
+            load(network, weights, self.name)
         self.stages = nn.Sequential(
             *(layer for name, layer in network.named_children() if name not in ("avgpool", "fc"))
         )
-        initialise(self)
+        self.over_time = Pool(pool, self.dim)
 
-    def maps(self, x: Tensor) -> Tensor:
-        maps: Tensor = self.stages(x)
-        return maps
+    def levels(self) -> Sequence[Level]:
+        return [self.stages[:5], *self.stages[5:]]  # the stem belongs to the first stage
+
+
+class ResNet34(ResNet18):
+    """Blocks of two convolutions, 16 of them."""
+
+    name = "resnet34"
+
+
+class ResNet50(ResNet18):
+    """Blocks of three convolutions: features are 2,048 wide."""
+
+    name = "resnet50"
+    widths = (256, 512, 1024, 2048)

@@ -14,6 +14,7 @@ from models.fusions.film import FiLM
 from models.fusions.gated import Gated
 from models.fusions.late import average
 from models.fusions.late_prob import mixture
+from models.fusions.mmtm import MMTM
 from models.fusions.sum import Sum
 from ogm.coalitions import coalitions, responses, shapley
 from ogm.context import Context
@@ -23,14 +24,13 @@ from ogm.types import Output
 from tests.conformance.vectors import Checker, Unsupported, Vector, batch, tensor
 
 
-def filled(fusion: Fusion, weights: Mapping[nn.Linear, tuple[Any, Any]]) -> Fusion:
-    """A fusion with the vector's weights in its own layers."""
-    fusion.double()
+def filled(part: nn.Module, weights: Mapping[nn.Linear, tuple[Any, Any]]) -> None:
+    """Put the vector's weights into the layers of a fusion, or of a part of one."""
+    part.double()
     with torch.no_grad():
         for layer, (weight, bias) in weights.items():
             layer.weight.copy_(tensor(weight))
             layer.bias.copy_(tensor(bias))
-    return fusion
 
 
 def film(
@@ -72,10 +72,30 @@ def fusion_logits(vector: Vector) -> dict[str, Any]:
         )
         gate = torch.sigmoid(one.project_gate(features["gate"]))
         return {"gate": gate, "fused": gate * one.project_value(features["value"]), "logits": one(features)}
+    if "W_squeeze" in inputs:
+        return mmtm(vector)
     said = {name: z for name, z in inputs.items() if name.startswith("logits_")}
     if said:
         return late(said)
     raise Unsupported("a fusion that this project does not have")
+
+
+def mmtm(vector: Vector) -> dict[str, Any]:
+    """One unit, with the gate of the released code or of the paper, and the paper's gates beside it."""
+    inputs = vector["inputs"]
+    maps = {name.removeprefix("map_"): tensor(x) for name, x in inputs.items() if name.startswith("map_")}
+    scale = 2.0 if vector.get("hyperparams", {}).get("gate") == "paper" else 1.0
+    found: dict[str, Any] = {}
+    for suffix, factor in (("_paper_2x", 2.0), ("", scale)):
+        unit = MMTM({m: x.shape[1] for m, x in maps.items()}, len(inputs["b_squeeze"]), scale=factor)
+        weights = {unit.squeeze: (inputs["W_squeeze"], inputs["b_squeeze"])}
+        weights |= {unit.gates[m].layer: (inputs[f"W_{m}"], inputs[f"b_{m}"]) for m in maps}
+        filled(unit, weights)
+        unit.squeeze.register_forward_hook(lambda _, given, said: found.update(squeeze=given[0], joint=said.relu()))
+        for m, gate in unit.gates.items():
+            gate.register_forward_hook(lambda _, given, said, name=f"gate_{m}{suffix}": found.update({name: said}))
+        found.update({f"out_{m}": x for m, x in unit(maps).items()})
+    return found
 
 
 def late(logits: Mapping[str, Any]) -> dict[str, Any]:
