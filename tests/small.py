@@ -30,6 +30,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "ogm": {"alpha": 0.8},
     "ogm_ge": {"alpha": 0.8},
     "opm": {"start": 0},
+    "opm_ogm": {"start": 0},
 }
 FOUR = ("concat", "sum", "film", "gated")  # every method is tried with these; other fusions in test_combinations.py
 METHODS = list(STRATEGIES)

@@ -45,7 +45,7 @@ def test_trains_with_every_fusion_or_refuses(
     if why is not None:  # a reason that was declared, in one line
         assert "\n" not in why
         declared = CLASSES_OF[method]
-        assert declared.needs_additive or declared.most_modalities == 2
+        assert declared.needs_additive or declared.needs_concat or declared.most_modalities == 2
         return
     engine = train(build(method, fusion, modalities, missing=missing), 2)
     assert torch.isfinite(flat(engine)).all()

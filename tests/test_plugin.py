@@ -64,12 +64,12 @@ def test_a_plain_loop_gives_the_engines_bits(method: str) -> None:
     plan.load_state_dict(theirs.strategy.state_dict())
     groups = [{"params": list(theirs.model.parameters())}, *(g for g in plan.param_groups() if g["params"])]
     optimizer = torch.optim.SGD(groups, lr=0.1, momentum=0.9, weight_decay=1e-4)
-    for batch in theirs.loaders["train"].epoch(0):
+    batches = theirs.loaders["train"].epoch(0)
+    for number, batch in enumerate(batches):
         output = theirs.model(batch.inputs)
         optimizer.zero_grad()
-        plan.backward(
-            Output(output.logits, output.unimodal_logits, output.features), batch, epochs=4, optimizer=optimizer
-        )
+        said, done = Output(output.logits, output.unimodal_logits, output.features), number / len(batches)
+        plan.backward(said, batch, epochs=4, fraction=done, optimizer=optimizer)
         nn.utils.clip_grad_norm_([p for g in groups for p in g["params"]], 5.0)
         optimizer.step()
     theirs.parameters = [p for g in groups for p in g["params"]]

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.fusions.concat import Concat
 from ogm.context import Context
 from ogm.scores import discrepancy_ratios, true_class_scores
+from ogm.strategies.amco import AMCo, dependences, hidden_classes, ramp
+from ogm.strategies.cml import CML, rises
+from ogm.strategies.lfm import LFM, curvature, hypergradient, lookahead, scheduled, stepped
+from ogm.strategies.mbsd import MBSD, lessons
+from ogm.strategies.mmcosine import MMCosine, cosines
+from ogm.strategies.ogm import coefficients
 from ogm.strategies.opm import hidden_share, masked, rates
+from ogm.strategies.opm_ogm import gentle
 from ogm.strategies.vanilla import Vanilla
 from ogm.types import Output
 from tests.conformance.fusions import filled
-from tests.conformance.vectors import Checker, Vector, batch, given, tensor
+from tests.conformance.vectors import Checker, Unsupported, Vector, batch, given, tensor
 
 Named = dict[str, Tensor]
 
@@ -38,14 +47,17 @@ def concat(inputs: Mapping[str, Any]) -> tuple[Concat, Named]:
     return fusion, features
 
 
+def nothing(modalities: Iterable[str]) -> dict[str, nn.Module]:
+    """Encoders for a method that is only asked about features or logits."""
+    return {m: nn.Identity() for m in modalities}
+
+
 def opm(vector: Vector) -> dict[str, Any]:
     inputs, some = vector["inputs"], batch(vector["inputs"]["labels"])
     if "W" in inputs:
         fusion, features = concat(inputs)
         keep = {m: x > 0 for m, x in named(inputs, "mask").items()}
-        theta = inputs.get("theta", 0.0)
-        if "theta" not in inputs and "q" in inputs:
-            theta = hidden_share({m: tensor(q) for m, q in inputs["q"].items()}, fusion.dims)
+        theta = inputs["theta"] if "theta" in inputs else hidden_share(named(inputs, "q"), fusion.dims)
         rescale = vector["hyperparams"].get("rescale", True)
         seen = masked(features, keep, theta if rescale else 0.0)
         some.weight = torch.stack(list(keep.values())).any(0).double()
@@ -64,6 +76,173 @@ def opm(vector: Vector) -> dict[str, Any]:
     return found
 
 
+def opm_ogm(vector: Vector) -> dict[str, Any]:
+    found, alpha = opm(vector), vector["hyperparams"]["alpha"]
+    k = {"cvpr": coefficients(found["rho"], alpha), "tpami": gentle(found["rho"], alpha)}
+    return found | {f"k_{variant}": torch.stack(list(x.values())) for variant, x in k.items()}
+
+
+def mmcosine(vector: Vector) -> dict[str, Any]:
+    inputs, hyper = vector["inputs"], vector["hyperparams"]
+    fusion, features = concat(inputs)
+    own = cosines(features, fusion.head.weight, hyper["s"], **given(vector, "eps"))
+    plan = MMCosine(hyper["s"]).attach(nothing(features), dims=fusion.dims, fusion=fusion)
+    output = plan.read(Output(fusion(features), features=features))
+    losses = plan.losses(output, batch(inputs["labels"]), Context())
+    return {**{f"u_{m}": u for m, u in own.items()}, "joint": output.logits, "loss": losses["fused"]}
+
+
+def mbsd(vector: Vector) -> dict[str, Any]:
+    inputs, some = vector["inputs"], batch(vector["inputs"]["labels"])
+    said = {m: u.requires_grad_() for m, u in named(inputs, "u").items()}
+    plan = MBSD(**given(vector, "variant", "w_kl", "w_rs", "w_uni"))
+    joint = tensor(inputs["joint_logits"]) if "joint_logits" in inputs else torch.stack(list(said.values())).sum(0)
+    losses = plan.losses(Output(joint, said), some, Context())
+    parts = {
+        part: torch.stack([x for name, x in losses.items() if name.startswith(part)]).sum() for part in ("kl", "rs")
+    }
+    grads = torch.autograd.grad(parts["kl"] + parts["rs"], list(said.values()))
+    pairs = [(m, n) for m, n in itertools.combinations(said, 2)]
+    weights = {f"{m}{n}": lessons(said[m], said[n], some.label).weight for m, n in pairs}
+    return {
+        "weights": next(iter(weights.values())) if len(pairs) == 1 else weights,
+        "ce_joint": losses["fused"],
+        **{f"ce_{m}": losses[f"unimodal/{m}"] for m in said},
+        "loss_kl": parts["kl"],
+        "loss_rs": parts["rs"],
+        "total": torch.stack(list(losses.values())).sum(),
+        **{f"grad_u_{m}": g for m, g in zip(said, grads, strict=True)},
+    }
+
+
+def cml(vector: Vector) -> dict[str, Any]:
+    """Through a concat whose features are the vector's unimodal logits, each without its share of the bias."""
+    inputs, hyper = vector["inputs"], vector["hyperparams"]
+    if hyper.get("reduction", "sum") != "sum":
+        raise Unsupported("a penalty other than the batch's sum")
+    said, gone, some = named(inputs, "u"), inputs["removal_order"], batch(inputs["labels"])
+    features = {m: u - tensor(inputs["bias"]) / len(said) for m, u in said.items()}
+    fusion = Concat({m: u.shape[1] for m, u in said.items()}, len(inputs["bias"]))
+    filled(fusion, {fusion.head: (torch.cat([torch.eye(len(inputs["bias"]))] * len(said), 1).tolist(), inputs["bias"])})
+    plan = CML(**given(vector, "lam", "mask")).attach(nothing(said), dims=fusion.dims, fusion=fusion)
+    ctx = Context()
+    ctx.chance = lambda purpose: [*gone, *said].index(purpose.removeprefix("cml/")) / 99  # type: ignore[method-assign]
+    losses = plan.losses(Output(fusion(features), said, features), some, ctx)
+    chain = [fusion(features, drop=gone[:k]) for k in range(len(gone) + 1)]
+    ce = [Vanilla().losses(Output(x), some, Context())["fused"] for x in chain]
+    gaps = [rises(a, b, some.label, plan.mask) for a, b in itertools.pairwise(chain)]
+    hinges = [gap.clamp_min(0).sum() for gap in gaps]
+    return {
+        "ce_full": ce[0],
+        "ce_reduced": ce[1],
+        "ce_chain": torch.stack(ce),
+        "signed_gaps": gaps[0],
+        "rank_loss": hinges[0],
+        "rank_losses": torch.stack(hinges),
+        "total": torch.stack(list(losses.values())).sum(),
+    }
+
+
+def lfm(vector: Vector) -> dict[str, Any]:
+    inputs, hyper = vector["inputs"], vector.get("hyperparams", {})
+    if "theta" in inputs:
+        return learned_weight(vector)
+    if "labels" not in inputs:
+        return weight_schedules(vector)
+    said, some = named(inputs, "u"), batch(inputs["labels"])
+    joint = torch.stack(list(said.values()))
+    joint = tensor(inputs["joint_logits"]) if "joint_logits" in inputs else joint.mean(0)
+    gaps = {
+        rule: LFM(align=rule).gap(Output(joint, said), some, Context()) for rule in ("mixture_to_branches", "true_js")
+    }
+    plan = LFM("learned", hyper.get("align", "mixture_to_branches"))
+    plan.register_buffer("w_cls", tensor(hyper["w_cls"]))
+    losses = plan.losses(Output(joint, said), some, Context())
+    return {
+        "align_default": gaps["mixture_to_branches"],
+        "align_true_js": gaps["true_js"],
+        "ce_joint": Vanilla().losses(Output(joint), some, Context())["fused"],
+        "total": torch.stack(list(losses.values())).sum(),
+    }
+
+
+def weight_schedules(vector: Vector) -> dict[str, Any]:
+    """Weights at some epochs of a run; which schedule, and which of the two weights, only the names can say."""
+    known = {**vector["inputs"], **vector.get("hyperparams", {})}
+    epochs = next((x for x in known.values() if isinstance(x, list)), None)
+    length = next((x for x in known.values() if isinstance(x, int)), 200)
+    found = {}
+    for name, x in vector["expected"].items():
+        schedule = "heuristic" if "heur" in name or "exp" in name else "fitted"
+        ts = range(len(x)) if epochs is None else epochs
+        w_cls = tensor([scheduled(schedule, e, length) for e in ts])
+        found[name] = 1 - w_cls if "align" in name else w_cls
+    return found
+
+
+def learned_weight(vector: Vector) -> dict[str, Any]:
+    """One parameter, two quadratic losses a (theta - b)^2 written as text."""
+    inputs, hyper = vector["inputs"], vector["hyperparams"]
+    theta, w_align = tensor([inputs["theta"]]).requires_grad_(), tensor(inputs["w_align"])
+
+    def loss(name: str, at: Tensor) -> Tensor:
+        form = re.fullmatch(r"([\d.]+)\*\(?theta(?:-([\d.]+))?\)?\^2", inputs[name].replace(" ", ""))
+        if form is None:
+            raise Unsupported(f"a loss of the form {inputs[name]}")
+        return (float(form[1]) * (at - float(form[2] or 0)).square()).sum()
+
+    def slope(name: str, at: Tensor) -> Tensor:
+        return torch.autograd.grad(loss(name, at), at)[0]
+
+    cls, align, rate = slope("L_cls", theta), slope("L_align", theta), hyper["inner_lr"]
+    ahead = lookahead([theta.detach()], [cls], [align], 1 - w_align, [rate])[0].requires_grad_()
+    gradient = hypergradient([slope("L_cls", ahead)], [cls], [align], [rate])
+    total = (1 - w_align) * loss("L_cls", theta) + w_align * loss("L_align", theta)
+    return {
+        "theta_lookahead": ahead,
+        "hypergradient": gradient,
+        "w_align_new": 1 - stepped(1 - w_align, gradient, hyper["lr_alpha"]),
+        "released_surrogate_gradient": curvature(total, [theta], [cls]).mean(),
+    }
+
+
+def amco(vector: Vector) -> dict[str, Any]:
+    inputs = vector["inputs"]
+    if "labels" not in inputs:
+        return mask_schedule(vector)
+    said, some = named(inputs, "u"), batch(inputs["labels"])
+    share = dependences(said, some, Context())
+    classes = len(inputs["mask"])
+    plan = AMCo(**given(vector, "sigma", "eps")).attach(nothing(said), num_classes=classes).double()
+    dependent = torch.stack(list(share.values())) > plan.sigma
+    plan.dependent = torch.tensor([m == inputs["masked_modality"] for m in said])
+    plan.mask = lambda ctx: tensor(inputs["mask"]) > 0  # type: ignore[method-assign]
+    losses = plan.losses(plan.read(Output(torch.zeros(()), said)), some, Context())
+    return {
+        **{f"dependence_{m}": d for m, d in share.items()},
+        "dependent": dependent.double(),
+        "ce_joint": losses["fused"],
+        **{f"ce_{m}": losses[f"unimodal/{m}"] for m in said},
+        "total": torch.stack(list(losses.values())).sum(),
+    }
+
+
+def mask_schedule(vector: Vector) -> dict[str, Any]:
+    """p_t and N at some points of a run; only the names can say which is which."""
+    known = {**vector["inputs"], **vector.get("hyperparams", {})}
+    classes = next(x for name, x in known.items() if name.lower() in ("c", "classes", "num_classes"))
+    points = next(x for x in known.values() if isinstance(x, list))
+    p = tensor([ramp(at, known.get("eps", 0.3)) for at in points])
+    n = tensor([hidden_classes(at, known.get("eps", 0.3), classes) for at in points])
+    return {name: p if name.lower() in ("pt", "p_t", "p", "ramp") else n for name in vector["expected"]}
+
+
 CHECKERS: dict[str, Checker] = {
     "opm": opm,
+    "opm_ogm": opm_ogm,
+    "mmcosine": mmcosine,
+    "mbsd": mbsd,
+    "cml": cml,
+    "lfm": lfm,
+    "amco": amco,
 }

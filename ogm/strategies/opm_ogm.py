@@ -1,0 +1,68 @@
+"""OPM in the forward pass and OGM in the backward pass of one step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ogm.context import Context
+from ogm.strategies.ogm import coefficients, usable
+from ogm.strategies.opm import OPM
+from ogm.strategy import Scope, Target
+from ogm.types import Batch, Output
+
+
+class OPMOGM(OPM):
+    """Wei et al., TPAMI 2024, which calls the two compatible (spec methods_loss.md, section 10).
+
+    Features are hidden as in OPM, on p_exe of the steps; then the gradient of every encoder in ``scope`` is multiplied
+    by k_m, on all steps from epoch ``start`` to ``ogm_end``. Both go by the same ratios, of features before hiding. The
+    released scripts run the two separately, so that this order in one step is the specification's. ``cvpr`` is OGM's
+    coefficient, which both repositories have; ``tpami`` the journal's, at the same ratio a far gentler one. The scope
+    is every weight, as in OGM here (the code: 4-d ones, the same set on a ResNet).
+    """
+
+    category = "feature"
+    paper = "Wei et al., TPAMI 2024"
+    needs_whole_batch = True
+
+    def __init__(
+        self,
+        q_base: float = 0.5,
+        lam: float = 0.5,
+        p_exe: float = 0.7,
+        alpha: float = 0.8,
+        *,
+        variant: Literal["cvpr", "tpami"] = "cvpr",
+        scope: Scope = "weights",
+        target: Target = "grad",
+        rescale: bool = True,
+        start: int = 6,
+        end: int | None = None,
+        ogm_end: int | None = 60,
+    ) -> None:
+        super().__init__(q_base, lam, p_exe, rescale=rescale, start=start, end=end)
+        if not alpha >= 0:
+            raise ValueError(f"alpha={alpha}: the strength of the modulation must be 0 or more")
+        if ogm_end is not None and ogm_end < 0:
+            raise ValueError(f"ogm_end={ogm_end}: the last epoch whose gradients are modulated must be 0 or more")
+        self.alpha, self.variant, self.scope, self.target, self.ogm_end = alpha, variant, scope, target, ogm_end
+
+    @torch.no_grad()
+    def on_gradients(self, output: Output, batch: Batch, ctx: Context) -> None:
+        super().on_gradients(output, batch, ctx)
+        if not self.active(ctx) or (self.ogm_end is not None and ctx.epoch > self.ogm_end):
+            return
+        slow = coefficients(self._rho, self.alpha) if self.variant == "cvpr" else gentle(self._rho, self.alpha)
+        k = usable(slow, ctx)
+        ctx.log(**{f"coefficient/{m}": x for m, x in k.items()})
+        for _, m, p in self.in_scope(self.scope):
+            self.modulate(p, k[m], self.target)
+
+
+def gentle(rho: Mapping[str, Tensor], alpha: float) -> dict[str, Tensor]:
+    """k_m = 1 - alpha tanh(rho_m - 1), at least 0, where rho_m > 1, else 1; NaN stays NaN."""
+    return {m: torch.where(r <= 1, 1.0, (1 - alpha * torch.tanh(r - 1)).clamp_min(0)) for m, r in rho.items()}
