@@ -36,7 +36,7 @@ class EqualWeightMultiloss(Strategy):
         if self.sharing:
             return output
         if output.features.keys() != self.heads.keys():
-            raise ValueError("EqualWeightMultiloss has heads on the features: the output needs those of every modality")
+            raise ValueError(f"{type(self).__name__} has heads on features: the output needs those of every modality")
         return replace(output, unimodal_logits={m: head(output.features[m]) for m, head in self.heads.items()})
 
     def losses(self, output: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:

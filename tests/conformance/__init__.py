@@ -27,18 +27,33 @@ CHECKERS: dict[str, Checker] = {
 }
 
 
+def flat(values: Any) -> Iterator[float]:
+    """The numbers of a list of lists, which may differ in length."""
+    if isinstance(values, list):
+        for value in values:
+            yield from flat(value)
+    else:
+        yield values
+
+
 def differences(found: Any, expected: Any, tolerance: float, where: str = "") -> Iterator[str]:
     """What of ``expected`` is not found, or is off by more than the tolerance; what is found besides is ignored."""
+    if isinstance(expected, list) and any(isinstance(x, Mapping) for x in expected):
+        found, expected = dict(enumerate(found)), dict(enumerate(expected))
     if isinstance(expected, Mapping):
         for name, value in expected.items():
-            if name.startswith(("wrong", "naive")):  # what a faulty implementation would give
+            if str(name).startswith(("wrong", "naive")):  # what a faulty implementation would give
                 continue
             if name not in found:
                 yield f"{where}{name}: nothing here computes it"
             else:
                 yield from differences(found[name], value, tolerance, f"{where}{name}.")
         return
-    a, b = torch.as_tensor(found, dtype=torch.float64), tensor(expected)
+    if expected is None or found is None:
+        if found is not expected:
+            yield f"{where.rstrip('.')}: found {found}, expected {expected}"
+        return
+    a, b = torch.as_tensor(found, dtype=torch.float64), tensor(list(flat(expected)))
     if a.numel() != b.numel() or not torch.isclose(a.flatten(), b.flatten(), rtol=0, atol=tolerance).all():
         yield f"{where.rstrip('.')}: found {a.tolist()}, expected {b.tolist()}"
 
