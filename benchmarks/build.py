@@ -110,8 +110,11 @@ def build_model(config: RunConfig, data: DataModule) -> MultimodalModel:
     return MultimodalModel(encoders, fusion)
 
 
-def build_optimizer(config: RunConfig, model: nn.Module, strategy: Strategy) -> torch.optim.Optimizer:
-    groups = [{"params": list(model.parameters())}, *(g for g in strategy.param_groups() if g["params"])]
+def build_optimizer(config: RunConfig, model: MultimodalModel, strategy: Strategy) -> torch.optim.Optimizer:
+    spared = model.fusion.undecayed()
+    decayed = [p for p in model.parameters() if all(p is not q for q in spared)]
+    own = [{"params": spared, "weight_decay": 0.0}, *strategy.param_groups()]
+    groups = [{"params": decayed}, *(g for g in own if g["params"])]
     if config.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
     adaptive = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]

@@ -23,6 +23,7 @@ class Fusion(nn.Module):
     needs: ClassVar[Literal["features", "maps", "tokens"]] = "features"  # of the encoders
     is_additive: ClassVar[bool] = False  # is the fused say a sum or mean of the unimodal ones?
     own_logits: ClassVar[bool] = False  # is each modality read by a classifier of its own? Scores then go by that alone
+    wraps: ClassVar[bool] = False  # are the encoders parts of larger ones here? Then teachers are made with it, too
     head: nn.Module
 
     def __init__(self, dims: Mapping[str, int], num_classes: int) -> None:
@@ -93,11 +94,12 @@ class Fusion(nn.Module):
         return [p for p in self.parameters() if id(p) not in head]
 
 
-def linear(inputs: int, outputs: int) -> nn.Linear:
+def linear(inputs: int, outputs: int, *, bias: bool = True) -> nn.Linear:
     """A linear layer as the suite initialises all of them: Xavier normal, zero bias (spec fusion.md, section 0)."""
-    layer = nn.Linear(inputs, outputs)
+    layer = nn.Linear(inputs, outputs, bias=bias)
     nn.init.xavier_normal_(layer.weight)
-    nn.init.zeros_(layer.bias)
+    if bias:
+        nn.init.zeros_(layer.bias)
     return layer
 
 

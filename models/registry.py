@@ -18,4 +18,7 @@ FUSIONS: dict[str, str] = {
     "gated_sym": "models.fusions.gated_sym:GatedSym",
     "mmtm": "models.fusions.mmtm:MMTMLate",
     "mmtm_concat": "models.fusions.mmtm_concat:MMTMConcat",
+    "centralnet": "models.fusions.centralnet:CentralNet",
+    "cross_attn": "models.fusions.cross_attn:CrossAttention",
+    "mbt": "models.fusions.mbt:MBT",
 }

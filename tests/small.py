@@ -30,7 +30,13 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "ogm": {"alpha": 0.8},
     "ogm_ge": {"alpha": 0.8},
     "opm": {"start": 0},
+    "ssl_unimodal": {"modality": "visual"},
     "opm_ogm": {"start": 0},
+}
+# What makes the large fusions small.
+FUSION_OPTIONS: dict[str, dict[str, Any]] = {
+    "cross_attn": {"width": 8, "layers": 1, "heads": 2},
+    "mbt": {"width": 8, "layers": 2, "alone": 1, "bottlenecks": 2, "heads": 2},
 }
 FOUR = ("concat", "sum", "film", "gated")  # every method is tried with these; other fusions in test_combinations.py
 METHODS = list(STRATEGIES)
@@ -117,16 +123,18 @@ def build(
         encoders[m] = CNN((i + 1, 6, 6), widths=(8, 8))
     dims = {m: e.dim for m, e in encoders.items()}
     torch.manual_seed(fold_in(seed, "fusion"))
-    model = MultimodalModel(encoders, find(fusion, FUSIONS, "fusion")(dims, CLASSES)).to(dtype=dtype)
+    kind = find(fusion, FUSIONS, "fusion")
+    model = MultimodalModel(encoders, kind(dims, CLASSES, **FUSION_OPTIONS.get(fusion, {}))).to(dtype=dtype)
     plan = strategy(method, **(options or {}))
+    same = fusion if kind.wraps else "concat"
     trained = {
-        name: exported(build(need.method, modalities=modalities, seed=99, dtype=dtype, options=need.options))
+        name: exported(build(need.method, same, modalities, seed=99, dtype=dtype, options=need.options))
         for name, need in plan.needs(modalities).items()
     }
     torch.manual_seed(fold_in(seed, "strategy"))
     plan.attach(
         model.encoders,
-        dims=dims,
+        dims=model.fusion.dims,
         num_classes=CLASSES,
         num_samples=SAMPLES,
         fusion=model.fusion,

@@ -18,7 +18,7 @@ FILES = sorted((SHARED / "reference").glob("conformance_*.json"))
 CASES = [(f"{path.stem}/{method}/{name}", method, vector) for path in FILES for method, name, vector in vectors(path)]
 RULES = {"unimodal_logits", "fusion", "modulation_target", "data_parallel"}  # what is no method of its own
 # Vectors for methods and fusions of a later day. Anything else that becomes unsupported is a fault.
-LATER_VECTORS = {"prototype_sums", "mla_mean_feature", "centralnet_step"}
+LATER_VECTORS = {"prototype_sums", "mla_mean_feature"}
 
 
 def test_the_vectors_are_beside_this_checkout() -> None:

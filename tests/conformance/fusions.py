@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from models.attention import attention
 from models.fusion import Fusion
+from models.fusions.centralnet import Stage, mixed
 from models.fusions.concat import Concat
 from models.fusions.film import FiLM
 from models.fusions.gated import Gated
@@ -74,6 +76,10 @@ def fusion_logits(vector: Vector) -> dict[str, Any]:
         return {"gate": gate, "fused": gate * one.project_value(features["value"]), "logits": one(features)}
     if "W_squeeze" in inputs:
         return mmtm(vector)
+    if "alpha_mods" in inputs:
+        return centralnet(inputs)
+    if {"q", "k", "v"} <= {name.lower() for name in inputs}:
+        return core(inputs)
     said = {name: z for name, z in inputs.items() if name.startswith("logits_")}
     if said:
         return late(said)
@@ -96,6 +102,34 @@ def mmtm(vector: Vector) -> dict[str, Any]:
             gate.register_forward_hook(lambda _, given, said, name=f"gate_{m}{suffix}": found.update({name: said}))
         found.update({f"out_{m}": x for m, x in unit(maps).items()})
     return found
+
+
+def centralnet(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """One layer of the central network, its inputs projected already."""
+    modalities = [tensor(h) for name, h in sorted(inputs.items()) if name.startswith("mod_")]
+    alphas, central = tensor(inputs["alpha_mods"]), tensor(inputs["central"]) if "central" in inputs else None
+    alpha = tensor(inputs["alpha_central"]) if central is not None else None
+    stage = Stage({str(i): h.shape[1] for i, h in enumerate(modalities)}, central is not None, len(inputs["b"]))
+    filled(stage, {stage.layer: (inputs["W"], inputs["b"])})
+    with torch.no_grad():
+        stage.alphas.copy_(alphas)
+        if stage.alpha_central is not None and alpha is not None:
+            stage.alpha_central.copy_(alpha)
+        for projection in stage.projections.values():
+            projection.weight.copy_(torch.eye(projection.in_features))
+    after = stage(central, {str(i): h for i, h in enumerate(modalities)})
+    return {"mixed": mixed(central, modalities, alpha, alphas), "next_central": after}
+
+
+def core(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """softmax(Q K^T / sqrt(d)) V; its weights are what it makes of values that are one-hot."""
+    q, k, v = ({name.lower(): tensor(x) for name, x in inputs.items() if name.lower() in "qkv"}[x] for x in "qkv")
+    out = attention(q, k, v)
+    weights = attention(q, k, torch.eye(k.shape[-2], dtype=k.dtype).expand(*k.shape[:-1], -1))
+    return {
+        **dict.fromkeys(("out", "output", "context", "attended"), out),
+        **dict.fromkeys(("weights", "attention", "attn", "probs"), weights),
+    }
 
 
 def late(logits: Mapping[str, Any]) -> dict[str, Any]:
