@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,9 +36,13 @@ RECIPES: dict[str, dict[str, Any]] = {
     "avmnist": {**_SMALL, "dataset_args": {"preset": "mel32", "k": 1}},
     "crema_d": {**_PAPER, "dataset_args": {"preset": "paper", "split": "ogm"}},
     "ave": {**_PAPER, "dataset_args": {"preset": "paper", "split": "paper"}},
+    "kinetics_sounds": {**_PAPER, "dataset_args": {"preset": "paper", "split": "ogm"}},
+    "vggsound": {**_PAPER, "dataset_args": {"preset": "paper"}},
+    "manifest": {**_SMALL, "encoders": {}},  # by kind of column, see encoders_by_kind
 }
 # Adam's and AdamW's step does not depend on the gradient's scale: SGD's learning rate means nothing to them.
-ADAPTIVE_LR: dict[str, float] = {"synthav": 1e-3, "avmnist": 1e-3, "crema_d": 1e-4, "ave": 1e-4}
+ADAPTIVE_LR: dict[str, float] = {"synthav": 1e-3, "avmnist": 1e-3, "crema_d": 1e-4, "ave": 1e-4,
+                                 "kinetics_sounds": 1e-4, "vggsound": 1e-4}
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,28 @@ METHODS: dict[str, Default] = {
         everywhere={"factors": {"audio": 0.1}},
         search={"factors": [{"audio": f} for f in (0.2, 0.1, 0.05)]},
     ),
+    "umt": Default("spec methods_loss.md, section 4 (BalanceBenchmark's)", search={"lam": [1.0, 10.0, 50.0]}),
+    "g2d": Default("spec methods_loss.md, section 15: tau is half of the run", search={"alpha": [0.5, 1.0, 2.0]}),
+    "di_mml": Default(
+        "CREMA-D, AVE: the paper's repository (spec methods_loss.md, section 14). Elsewhere the spec's; stages in the "
+        "paper's proportions",
+        per_dataset={
+            "crema_d": {"temperature": 50.0, "certainty": 1.0},
+            "ave": {"temperature": 10.0, "certainty": 3.0},
+        },
+        search={"temperature": [1.0, 10.0, 50.0]},
+    ),
+    "kd_strong_to_weak": Default(
+        "spec methods_loss.md, section 16; the fusion gets its 20 epochs of 100",
+        per_dataset={"avmnist": {"kinds": {"visual": "image"}}},
+        search={"temperature": [1.0, 4.0, 10.0]},
+    ),
+    "ssl_pretrain": Default("spec methods_loss.md, section 17; pre-training has the run's own epochs"),
+    "ssl_unimodal": Default("spec methods_loss.md, section 17"),
+    "ssl_crossmodal": Default(
+        "spec methods_loss.md, section 17; AV-MNIST's grey images are no spectrograms",
+        per_dataset={"avmnist": {"kinds": {"visual": "image"}}},
+    ),
     "modality_dropout": Default(
         "spec methods_loss.md, section 12; SynthAV, AV-MNIST: synthav.md, section 3 (audio only)",
         per_dataset={d: {"p": {"audio": 0.5}} for d in ("synthav", "avmnist")},
@@ -77,6 +104,17 @@ METHODS: dict[str, Default] = {
 def recipe(dataset: str) -> dict[str, Any]:
     """The settings a dataset is trained with; empty for a name nobody knows."""
     return copy.deepcopy(RECIPES.get(dataset, {}))
+
+
+# What encodes a column of somebody's own data; arrays are features, or sequences of them.
+BY_KIND = {"audio": "cnn", "video": "cnn", "frames": "cnn", "image": "cnn", "npy": "cnn", "npz": "cnn"}
+
+
+def encoders_by_kind(args: Mapping[str, Any]) -> dict[str, str]:
+    """Modality -> encoder, for the dataset ``manifest``, by what its columns hold. Raises DataError for its CSV."""
+    from datasets.manifest_list import modalities, where
+
+    return {m: BY_KIND[kind] for m, kind in modalities(where(str(args.get("path", "")))).items()}
 
 
 def method_defaults(method: str, dataset: str) -> dict[str, Any]:

@@ -97,6 +97,70 @@ CARDS: dict[str, Card] = {
         ),
         raw_files=("AVE",),
     ),
+    "kinetics_sounds": Card(
+        title="Kinetics-Sounds: 31 actions of Kinetics-400 that can be heard and seen",
+        modalities=("audio", "visual"),
+        classes=31,
+        size="18,716 clips of Kinetics-400 (all of it: hundreds of GB), 28 GB prepared",
+        licence="annotations CC BY 4.0 (Kinetics); the videos remain their uploaders' (YouTube)",
+        citation="Arandjelovic, Zisserman: Look, Listen and Learn, ICCV 2017. Kay and others: The Kinetics Human "
+        "Action Video Dataset, arXiv 1705.06950",
+        how_to_get="Get Kinetics-400 from the copy that github.com/cvdfoundation/kinetics-dataset describes (parts of "
+        "train, val and test, hundreds of GB; and the replacements for about 1,400 corrupt clips, which have to be "
+        "applied), and put the clips ID_SSSSSS_EEEEEE.mp4 into data/kinetics_sounds/train, val and test; only the "
+        "18,716 that are listed are needed. `python -m datasets download kinetics_sounds` adds the lists (2 MB) in "
+        "data/kinetics_sounds/splits/. Do not mix in clips of Kinetics-600 or 700.",
+        quirks=(
+            "The OGM-GE authors' train list stops inside the letter h (14,799 clips; all would be about 20,900); test "
+            "covers all letters. The cut is kept.",
+            "Three of the 2,597 test clips are not in Kinetics-400's test list (Q78zQuQ9oeg_34, ZSnZ4DLJKAM_70, "
+            "r_5GkTNsM4g_7), which is why later papers have 2,594: without them say max_missing=3.",
+            "split=ogm validates on BML's 1,320 clips of Kinetics' validation set; split=carved takes them from train.",
+            "BML's other list, KS.json, has the test clips in its training part: it is refused.",
+            "Papers count 31, 32, 33 or 34 classes; these are the 31 of OGM-GE, in alphabetical order.",
+        ),
+        raw_files=("train|frames", "test|frames"),
+    ),
+    "vggsound": Card(
+        title="VGGSound: 309 classes of sounds whose source can be seen",
+        modalities=("audio", "visual"),
+        classes=309,
+        size="199,176 clips of YouTube (hundreds of GB), 150 GB prepared",
+        licence="annotations CC BY 4.0; the videos remain their owners' (YouTube)",
+        citation="Chen, Xie, Vedaldi, Zisserman: VGGSound: A Large-scale Audio-Visual Dataset, ICASSP 2020",
+        how_to_get="There is no official archive of the media any more: get a copy, or fetch the listed ten seconds of "
+        "every YouTube video (199,176 clips, hundreds of GB; a part of them is gone), and put ID_SSSSSS.mp4 (or "
+        "ID_START.mp4) into data/vggsound/train and test, or all into data/vggsound/train; recordings in "
+        "data/vggsound/audio/ and folders of frames in data/vggsound/frames/ are preferred where they exist. `python "
+        "-m datasets download vggsound` adds the list (8 MB) in data/vggsound/splits/. What is missing has to be "
+        "allowed by max_missing=N.",
+        quirks=(
+            "Results on different surviving subsets do not compare: look at found of listed under every number.",
+            "15,446 test clips come from 14,851 videos; whether videos of test are in train is counted.",
+            "Two classes are spelled alike: playing timpani, playing tympani. 23 class names contain commas.",
+            "Reported by others: 408 clips in groups of equal features, 5,965 with frozen frames, muted sound.",
+            "Other code numbers classes as they happen to be found on disk; here they are sorted by name.",
+        ),
+        raw_files=("train|frames",),
+    ),
+    "manifest": Card(
+        title="your own data: a CSV that names recordings, videos, pictures or arrays, no code",
+        modalities=(),
+        classes=0,
+        size="what yours takes",
+        licence="yours",
+        citation="yours",
+        how_to_get="Write a CSV that begins id,split,label,audio:audio,visual:video, one row per sample, as data/manifest/"
+        "manifest.csv (or say path=FILE.csv), with paths from its folder on. split is train, val or test; a column is "
+        "MODALITY:KIND, two or more of them, and KIND is audio, video, frames (a folder of pictures), image, npy or npz "
+        "(FILE.npz#ARRAY). An empty cell is a missing modality (allow_missing=true).",
+        quirks=(
+            "Every mistake is named with its line and column before anything is decoded.",
+            "Without rows of val, a tenth of train becomes val, by a fixed rule.",
+            "Pictures are cropped and mirrored in training; say augment=none where left and right matter.",
+        ),
+        raw_files=("manifest.csv",),
+    ),
 }
 
 

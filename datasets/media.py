@@ -38,7 +38,7 @@ from datasets.lists import Blob, Pin, about, read_pinned
 from datasets.paths import cache_folder, raw_folder
 from datasets.prepared import Options, Plan, Prepared
 from datasets.progress import Progress
-from datasets.video import read_jpegs, segments
+from datasets.video import read_jpegs, segments, stream_facts
 from ogm.types import Batch
 
 VIDEO = (".mp4", ".webm", ".mkv", ".avi", ".flv")
@@ -167,8 +167,8 @@ class Jpegs:
         return [self.cache[self.name][ends[c] - sizes[c] : ends[c]].tobytes() for c in chosen]
 
     @staticmethod
-    def columns(name: str, expected: int) -> dict[str, Column]:
-        return {name: Column("|u1", (), expected * JPEG_BYTES), f"{name}_size": Column("<u4", (), expected)}
+    def columns(name: str, expected: int, each: int = JPEG_BYTES) -> dict[str, Column]:
+        return {name: Column("|u1", (), expected * each), f"{name}_size": Column("<u4", (), expected)}
 
     @staticmethod
     def rows(name: str, jpegs: Sequence[bytes]) -> dict[str, np.ndarray]:
@@ -176,6 +176,12 @@ class Jpegs:
             name: np.frombuffer(b"".join(jpegs), np.uint8),
             f"{name}_size": np.array([len(jpeg) for jpeg in jpegs], np.uint32),
         }
+
+
+def boxes_of(draws: Tensor, jpeg: bytes) -> list[pictures.Box]:
+    """(T, 23) numbers in [0, 1) -> T parts of a picture as large as this one."""
+    top, left, h, w, _ = images.crop_boxes(draws, *pictures.size(jpeg)).unbind(-1)
+    return [tuple(box) for box in torch.stack([left, top, left + w, top + h], -1).tolist()]
 
 
 class Shelf:
@@ -296,8 +302,10 @@ class Media(Prepared):
         }
 
     def open_columns(self, keys: Sequence[str]) -> None:
+        """Where the clips of the samples lie; and ``count`` (N,), how many frames each of them has."""
         self.audio_rows = np.array([self.cache.rows("audio", key).start for key in keys], dtype=np.int64)
         self.visual = Jpegs(self.cache, "visual", keys)
+        self.count = self.visual.count
 
     def load(self, i: int, rng: torch.Generator | None) -> dict[str, Tensor]:
         """audio (1, F, T), visual (3, frames, size, size), as the loader's batches hold them."""
@@ -307,32 +315,27 @@ class Media(Prepared):
         return {m: x[0] for m, x in batch.inputs.items()}
 
     def batch(self, keys: Sequence[int | tuple[int, int]]) -> Batch:
-        """For evaluation all is done. For training ``visual`` is (B, T, size, size, 3) uint8 until ``augment``."""
+        """For evaluation all is done. For training pictures are uint8, channels last, until ``augment``."""
         index = torch.tensor([key if isinstance(key, int) else key[0] for key in keys])
         seeds = [key[1] for key in keys if not isinstance(key, int)]
         draws = self.draws(seeds) if seeds else None
-        chosen = self.preset.pick(self.visual.count[index], self.picks, None if draws is None else draws[..., 0])
-        clips = [self._crops(i, c, None if draws is None else draws[b, :, 1:])
-                 for b, (i, c) in enumerate(zip(index.tolist(), chosen.tolist(), strict=True))]  # fmt: skip
-        visual = torch.from_numpy(np.stack(clips))
-        return Batch(
-            {"audio": self.sound(index, seeds), "visual": visual if seeds else images.normalise(visual)},
-            torch.from_numpy(self.label_rows[index.numpy()]),
-            index,
-        )
+        chosen = self.preset.pick(self.count[index], self.picks, None if draws is None else draws[..., 0])
+        inputs = self.inputs(index, chosen, seeds, None if draws is None else draws[..., 1:])
+        return Batch(inputs, torch.from_numpy(self.label_rows[index.numpy()]), index)
+
+    def inputs(self, index: Tensor, chosen: Tensor, seeds: Sequence[int], draws: Tensor | None) -> dict[str, Tensor]:
+        """Samples ``index`` (B,) with frames ``chosen`` (B, T); for training ``draws`` (B, T, 23) for crop and flip."""
+        clips = []
+        for b, (i, frames) in enumerate(zip(index.tolist(), chosen.tolist(), strict=True)):
+            jpegs = self.visual.read(i, frames)
+            boxes = [None] * len(jpegs) if draws is None else boxes_of(draws[b], jpegs[0])
+            clips.append([pictures.scaled(jpeg, self.size, box) for jpeg, box in zip(jpegs, boxes, strict=True)])
+        visual = torch.from_numpy(np.array(clips))
+        return {"audio": self.sound(index, seeds), "visual": visual if seeds else images.normalise(visual)}
 
     def sound(self, index: Tensor, seeds: Sequence[int]) -> Tensor:
         """(B, 1, F, T); ``seeds``, where there are any, decide what is random."""
         return torch.from_numpy(np.asarray(self.cache["audio"][self.audio_rows[index.numpy()]])).unsqueeze(1)
-
-    def _crops(self, i: int, chosen: Sequence[int], draws: Tensor | None) -> np.ndarray:
-        """(T, size, size, 3) uint8: each frame whole, or by ``draws`` (T, 23) a random part of it, not yet mirrored."""
-        files = self.visual.read(i, chosen)
-        boxes: list[pictures.Box | None] = [None] * len(files)
-        if draws is not None:
-            top, left, h, w, _ = images.crop_boxes(draws, *pictures.size(files[0])).unbind(-1)
-            boxes = list(map(tuple, torch.stack([left, top, left + w, top + h], -1).tolist()))
-        return np.stack([pictures.scaled(file, self.size, box) for file, box in zip(files, boxes, strict=True)])
 
     def augment(self, batch: Batch, seeds: Sequence[int]) -> Batch:
         """Mirrors half of the frames, each on its own as the reference code does, and normalises."""
@@ -517,7 +520,28 @@ class Media(Prepared):
         for modality, twins in _twins(cache).items():
             lines.append(f"{len(twins)} groups of clips with the same {modality} file, byte for byte")
             lines += ["  " + " = ".join(f"{key} ({labels.get(key, 'in no split')})" for key in keys) for keys in twins]
+        raw = raw_folder(cls.name)
+        if cls.raw_available():
+            chosen = sorted(cache.keys, key=lambda key: hashlib.sha256(key.encode()).hexdigest())[:20]
+            files = {path for found in cls.find(raw, chosen).values() for path in found.values() if path.is_file()}
+            lines += [f"  {stream_facts(path)}" for path in sorted(files)]
         return lines
+
+
+def carve(
+    train: Rows, share: int, least: int, key: Callable[[str], str], group: Callable[[str], str]
+) -> tuple[Rows, Rows]:
+    """Train and val: of each class the first ``share`` percent (at least ``least``) by sha256 of ``key``, and with them
+    all of ``train`` that is of the same source.
+    """
+    by_class: dict[int, list[str]] = defaultdict(list)
+    for name, label in train:
+        by_class[label].append(name)
+    val: set[str] = set()
+    for names in by_class.values():
+        names.sort(key=lambda name: hashlib.sha256(key(name).encode()).hexdigest())
+        val.update(group(name) for name in names[: max(len(names) * share // 100, least)])
+    return [row for row in train if group(row[0]) not in val], [row for row in train if group(row[0]) in val]
 
 
 class _Owners:

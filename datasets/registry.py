@@ -15,6 +15,9 @@ DATASETS: dict[str, str] = {
     "avmnist": "datasets.avmnist:AVMNIST",
     "crema_d": "datasets.crema_d:CremaD",
     "ave": "datasets.ave:AVE",
+    "kinetics_sounds": "datasets.kinetics_sounds:KineticsSounds",
+    "vggsound": "datasets.vggsound:VGGSound",
+    "manifest": "datasets.manifest:Manifest",
 }
 
 

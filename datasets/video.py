@@ -106,6 +106,16 @@ def open_container(path: Path, kind: type[DataError]) -> av.container.InputConta
         raise kind(f"{path}: not a readable video ({error.strerror}); get the file again") from error
 
 
+def stream_facts(path: Path) -> str:
+    """One line on what is in a media file: codecs, size, rate, duration. Raises VideoDecodeError."""
+    with open_container(path, VideoDecodeError) as container:
+        said = [f"{(container.duration or 0) / 1e6:.2f} s"]
+        for one in container.streams.video:
+            said.append(f"{one.codec_context.name} {one.width}x{one.height} at {float(one.average_rate or 0):.2f}")
+        said += [f"{one.codec_context.name} {one.rate} Hz, {one.channels} channels" for one in container.streams.audio]
+    return f"{path.name}: {'; '.join(said)}"
+
+
 def _numbered(path: Path, least: int, notes: Counter[str]) -> Iterator[tuple[float, int, VideoFrame | None]]:
     """(frames a second, number from 0, frame) in order, None for a frame that is damaged; notes ``video_partial``."""
     with open_container(path, VideoDecodeError) as container:

@@ -23,6 +23,8 @@ from benchmarks.config import configure
 from datasets import fetch
 from datasets.__main__ import main
 from datasets.media import Media
+from datasets.registry import DATASETS
+from ogm.registry import find
 
 ROOT = Path(__file__).parents[1]
 BAD = {"wrong": "expected", "cut": "body ended after", "500": "HTTP 500", "404": "HTTP 404"}
@@ -86,7 +88,7 @@ def downloads(
 
 def trains(name: str, args: Mapping[str, Any], classes: int) -> None:
     """One epoch with OGM-GE; logits come for every class, and the loss is a number."""
-    encoders = dict.fromkeys(kind_of(name).modalities, "cnn")
+    encoders = dict.fromkeys(find(name, DATASETS, "dataset").modalities, "cnn")
     config = configure(
         {
             "dataset": name,
@@ -109,18 +111,12 @@ def trains(name: str, args: Mapping[str, Any], classes: int) -> None:
         assert logits.shape == (part.num_samples, classes) and logits.isfinite().all()
 
 
-def kind_of(name: str) -> type[Media]:
-    from datasets.registry import DATASETS
-    from ogm.registry import find
-
-    return find(name, DATASETS, "dataset")
-
-
 KILLED = """
 import os, signal, sys
 from datasets import cache
-from tests.clips import kind_of
-cache.CHUNK, calls, kind = 2, [], kind_of(sys.argv[1])
+from datasets.registry import DATASETS
+from ogm.registry import find
+cache.CHUNK, calls, kind = 2, [], find(sys.argv[1], DATASETS, 'dataset')
 real = kind.decode.__func__
 def counted(cls, *args):
     calls.append(1)

@@ -1,0 +1,140 @@
+"""Kinetics-Sounds: the 31 actions of Kinetics-400 that can be heard as well as seen, ten-second clips.
+
+Presets: ``paper`` (16 kHz, repeated to 10 s, window 512 with overlap 353 -> (257, 1004), standardised per clip; about
+one frame a second, three of them seen) and ``bb`` as BalanceBenchmark (filterbanks 1024 x 128, its choice of three
+frames, clips of three frames or fewer not used).
+
+The OGM-GE authors' train and test lists. Their train list is cut off: it is sorted and stops inside the letter h, while
+test covers all letters; the cut is kept, for it is what everybody trains on. ``split=ogm`` validates on the 1,320 clips
+of Kinetics' own validation set that BML lists; ``split=carved`` needs no videos of that set: of each class in train the
+first 5 % (at least 10) by sha256 of the clip's name, with all other clips of their videos.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from datasets.cards import CARDS
+from datasets.class_lists import KINETICS_SOUNDS_CLASSES
+from datasets.errors import ManifestError
+from datasets.lists import Pin, collect, records, refuse_leaks
+from datasets.media import FBANK, PSD, ListFile, Media, MediaOptions, Preset, Rows, Shelf, carve
+from datasets.paths import raw_folder
+from datasets.video import bb_ks
+
+_OGM = "https://raw.githubusercontent.com/GeWu-Lab/OGM-GE_CVPR2022/343dc1d95c9bda88f105c0da8d24f185e0e98b54/data/KineticSound"
+_BML = "https://raw.githubusercontent.com/GeWu-Lab/BML_TPAMI2024/8db168f1a08c030abd0f9524ec02a48e4cb977d2/code/dataset"
+TRAIN, TEST, BML = "my_train.txt", "my_test.txt", "KS_train_val.json"
+NAME = re.compile(r"([\w-]{11})_(\d{1,6})(?:_(\d{1,6}))?", re.ASCII)
+SECONDS = 10
+
+
+class KineticsSoundsOptions(MediaOptions):
+    preset: Literal["paper", "bb"] = "paper"
+    split: Literal["ogm", "carved"] = "ogm"
+
+
+class KineticsSounds(Media):
+    """See the module. Samples: audio (1, 257, 1004) or (1, 1024, 128), visual (3, 3, image_size, image_size)."""
+
+    name = "kinetics_sounds"
+    modalities = ("audio", "visual")
+    classes = KINETICS_SOUNDS_CLASSES
+    Options = KineticsSoundsOptions
+    how_to_get: ClassVar[str] = CARDS["kinetics_sounds"].how_to_get
+    presets: ClassVar = {"paper": Preset(PSD), "bb": Preset(FBANK, pick=bb_ks, least=4)}
+    list_files = (
+        ListFile(TRAIN, f"{_OGM}/{TRAIN}", Pin(
+            483_173, 14_799, "e75bb596c30bf839adb3c2dc73b4a4617add66b36c2f416f96ac2e56a251751f",
+            "6c0d11f5977ecceb2005c5bdb356ced52cae7c39f9f9eb4137479a4c2e874780")),
+        ListFile(TEST, f"{_OGM}/{TEST}", Pin(
+            56_016, 2597, "3bb1fee2c9d30919cec6887a3e2fa27b7936cc3f46dff447d85ea21892a80a58",
+            "6dec6750836d9b9db1b2ded6fca3348de7766c78513ac55e2ba4a668f7b451bd")),
+        ListFile(BML, f"{_BML}/{BML}", Pin(
+            1_455_061, 18_716, "eb58a8bba30f0538c0ae245c5c83a67f35c5b8ca1050833738494016812e4f4a",
+            "eb58a8bba30f0538c0ae245c5c83a67f35c5b8ca1050833738494016812e4f4a")),
+    )  # fmt: skip
+    published = (
+        "OGM-GE's lists: train 14799, test 2597 (2594 of them are in Kinetics-400's test list)",
+        "BML: train 14799, val 1320, test 2597; 18716 in all, the 19k of the papers",
+    )
+
+    @classmethod
+    def lists(cls, options: KineticsSoundsOptions) -> tuple[str, ...]:
+        return (TRAIN, TEST, *((BML,) if options.split == "ogm" else ()))
+
+    @classmethod
+    def read_splits(cls, options: KineticsSoundsOptions, folder: Path) -> tuple[dict[str, Rows], Counter[str]]:
+        found: dict[str, Rows] = {}
+        notes: Counter[str] = Counter()
+        for name in (TRAIN, TEST):
+            text, odd = cls.read_list(options, folder, name)
+            found[name], more = parse(text, folder / name)
+            notes += odd + more
+        train = found[TRAIN]
+        if options.split == "ogm":
+            theirs = parse_json(cls.read_list(options, folder, BML)[0], folder / BML)
+            refuse_leaks({f"training of {BML}": theirs["training"], "test": found[TEST]})
+            val = theirs["validation"]
+        else:
+            train, val = carve(train, 5, 10, str, cls.group)
+        parts = {"train": train, "val": val, "test": found[TEST]}
+        refuse_leaks(parts)
+        return parts, notes
+
+    @classmethod
+    def stored(cls, options: KineticsSoundsOptions, clips: Sequence[str]) -> Sequence[str]:
+        path = raw_folder(cls.name) / "splits" / BML
+        if options.split == "ogm" or not path.is_file():
+            return clips
+        theirs = parse_json(cls.read_list(options, path.parent, BML)[0], path)["validation"]
+        return sorted({*clips, *(name for name, _ in theirs)})
+
+    @classmethod
+    def find(cls, raw: Path, clips: Sequence[str]) -> dict[str, dict[str, Path]]:
+        shelf = Shelf(raw, ("train", "val", "test", ""))
+        return {clip: files for clip in clips if (files := shelf.find(clip))}
+
+    @classmethod
+    def group(cls, sample: str) -> str:
+        return sample[:11]
+
+
+def clip_name(name: str) -> str | None:
+    """``ID_START`` or ``ID_START_END`` -> the file's stem ID_SSSSSS_EEEEEE, ID being 11 characters; None if neither."""
+    match = NAME.fullmatch(name)
+    return match and f"{match[1]}_{int(match[2]):06d}_{int(match[3] or int(match[2]) + SECONDS):06d}"
+
+
+def parse(text: str, path: Path) -> tuple[Rows, Counter[str]]:
+    """Rows ``name,10,class number``. Raises ManifestError, LabelError."""
+    named = []
+    for line, (name, _, label, *_) in records(text, path, "name,seconds,class number"):
+        if label.isdecimal() and not clip_name(name):
+            raise ManifestError(f"{path}, line {line}: {name!r} is not called ID_START or ID_START_END")
+        named.append((line, clip_name(name) or name, label))
+    return collect(named, path, [str(i) for i in range(len(KINETICS_SOUNDS_CLASSES))])
+
+
+def parse_json(text: str, path: Path) -> dict[str, Rows]:
+    """BML's list: ``{"database": {name: {"subset": ..., "label": ...}}}`` -> subset -> rows."""
+    try:
+        database: dict[str, dict[str, Any]] = json.loads(text)["database"]
+        rows = [(name, str(about["subset"]), str(about["label"])) for name, about in database.items()]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ManifestError(f"{path}: not BML's list of clips ({error!r}); download it again") from error
+    if odd := [name for name, _, _ in rows if not clip_name(name)]:
+        raise ManifestError(f"{path}: {odd[0]!r} is not called ID_START or ID_START_END")
+    return {
+        subset: collect(
+            ((0, clip_name(name) or "", label.replace("_", " ")) for name, part, label in rows if part == subset),
+            path,
+            KINETICS_SOUNDS_CLASSES,
+        )[0]
+        for subset in ("training", "validation", "testing")
+    }
