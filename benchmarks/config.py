@@ -11,7 +11,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from benchmarks.defaults import ADAPTIVE_LR, method_defaults, recipe
+from benchmarks.defaults import ADAPTIVE_LR, encoders_by_kind, method_defaults, recipe
 from datasets.registry import DATASETS
 from models.registry import ENCODERS, FUSIONS
 from ogm.registry import STRATEGIES
@@ -107,6 +107,8 @@ def configure(given: Mapping[str, Any]) -> RunConfig:
     given = nest(given)
     dataset, method = (str(given.get(name, RunConfig.model_fields[name].default)) for name in ("dataset", "method"))
     chosen = {**recipe(dataset), "method_args": method_defaults(method, dataset)}
+    if dataset == "manifest":
+        chosen["encoders"] = encoders_by_kind(given.get("dataset_args") or {})
     if given.get("optimizer") in ("adam", "adamw") and dataset in ADAPTIVE_LR:
         chosen["lr"] = ADAPTIVE_LR[dataset]
     if "files" in given:

@@ -42,6 +42,7 @@ class MultimodalDataset(Dataset[dict[str, Any]]):
     labels: Sequence[int]
     recipe: Mapping[str, Any]  # everything that changes a tensor: preset, sizes, rates
     present: Tensor | None = None  # (N, M) bool, where modalities can be missing
+    static: bool = False  # ``batch`` does the same for every seed; what is random happens in ``augment`` alone
     report: ScanReport
 
     def load(self, i: int, rng: torch.Generator | None) -> dict[str, Tensor]:

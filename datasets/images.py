@@ -1,16 +1,31 @@
-"""Frames to network inputs: what is random is drawn per sample, and applied to a whole batch on any device."""
+"""Frames to network inputs: what is random is drawn per sample, and applied to a whole batch on any device.
+
+``parity`` is the exception: it does to each frame, one by one and on the processor, what the released code does.
+"""
 
 from __future__ import annotations
 
+import io
 import math
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
+
+from datasets import pictures
+from datasets.errors import VideoDecodeError
+from datasets.files import refuse_pointer
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
 AREA, RATIO, TRIES = (0.08, 1.0), (3 / 4, 4 / 3), 10
 DRAWS = 3 + 2 * TRIES  # numbers in [0, 1) that decide one crop and flip
+PIXELS = 100_000_000  # of one picture; a header that promises more is damaged
 
 
 def crop_boxes(draws: Tensor, height: int, width: int) -> Tensor:
@@ -39,15 +54,14 @@ def crop_and_flip(frames: Tensor, boxes: Tensor, size: int) -> Tensor:
     One bilinear sampling of the whole batch on its own device. Unlike PIL's resize it does not average before it
     shrinks: a crop much larger than ``size`` keeps detail (and noise) that PIL would smooth away.
     """
-    batch, picks, height, width, _ = frames.shape
+    batch, _, height, width, _ = frames.shape
     top, left, h, w, flip = boxes.flatten(0, 1).to(frames.device).unbind(-1)
-    theta = torch.zeros(batch * picks, 2, 3, device=frames.device)
-    theta[:, 0, 0] = torch.where(flip > 0, -w, w) / width  # from the output's [-1, 1] to the frame's
-    theta[:, 0, 2] = (2 * left + w) / width - 1
-    theta[:, 1, 1] = h / height
-    theta[:, 1, 2] = (2 * top + h) / height - 1
+    # What affine_grid does, but one number at a time: its matrix product rounds differently in batches of other sizes.
+    across = torch.arange(1 - size, size, 2, device=frames.device) / size  # centres of the output's pixels, in [-1, 1]
+    x = torch.where(flip > 0, -w, w)[:, None] / width * across + ((2 * left + w) / width - 1)[:, None]
+    y = h[:, None] / height * across + ((2 * top + h) / height - 1)[:, None]
+    grid = torch.stack([x[:, None].expand(-1, size, -1), y[..., None].expand(-1, -1, size)], -1)
     images = frames.flatten(0, 1).permute(0, 3, 1, 2).float()
-    grid = F.affine_grid(theta, [batch * picks, 3, size, size], align_corners=False)
     images = F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
     return _normalised(images, batch)
 
@@ -70,3 +84,42 @@ def normalise(frames: Tensor, flip: Tensor | None = None) -> Tensor:
     if flip is not None:
         frames = torch.where(flip.to(frames.device)[..., None, None, None] > 0, frames.flip(3), frames)
     return _normalised(frames.flatten(0, 1).permute(0, 3, 1, 2).float(), len(frames))
+
+
+def parity(frames: np.ndarray, seeds: Sequence[int], size: int) -> Tensor:
+    """Frames (B, T, H, W, 3) uint8 -> (B, 3, T, size, size) float32, bit for bit as the released code makes them.
+
+    That is torchvision's RandomResizedCrop and RandomHorizontalFlip on PIL images, ToTensor, Normalize, with torch's
+    generator at ``seeds[b]`` before the first frame of sample b; every frame draws its own crop and flip.
+    """
+    crop, flip = _released(size)
+    out = np.empty((*frames.shape[:2], size, size, 3), np.uint8)
+    with torch.random.fork_rng(devices=[]):
+        for b, seed in enumerate(seeds):
+            torch.manual_seed(seed)
+            for t, frame in enumerate(frames[b]):
+                out[b, t] = np.asarray(flip(crop(Image.fromarray(frame))))
+    return _normalised(torch.from_numpy(out).flatten(0, 1).permute(0, 3, 1, 2).float(), len(frames))
+
+
+@lru_cache
+def _released(size: int) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+    from torchvision import transforms
+
+    return transforms.RandomResizedCrop(size), transforms.RandomHorizontalFlip()
+
+
+def read_image(path: Path, size: int) -> np.ndarray:
+    """(size, size, 3) uint8: a picture in any format and colours that PIL knows, aspect ratio not kept.
+
+    Raises VideoDecodeError for one that is damaged, empty, or has more than a hundred million pixels.
+    """
+    refuse_pointer(path, VideoDecodeError)
+    data = path.read_bytes()
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            if picture.width * picture.height > PIXELS:
+                raise ValueError(f"{picture.width} x {picture.height} pixels")
+        return pictures.scaled(data, size)
+    except (OSError, ValueError, SyntaxError, EOFError, Warning, Image.DecompressionBombError) as error:
+        raise VideoDecodeError(f"{path}: not a picture that can be read ({error}); get the file again") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -45,18 +46,37 @@ def read_frames(path: Path, k: int, height: int, width: int) -> Frames:
     video with damaged, lost or missing frames is noted as ``video_partial``. Raises VideoDecodeError where there is no
     video stream, no frame, no frame rate, or fewer than k frames a second.
     """
-    pixels, numbers, notes, owed = [], [], Counter[str](), False
-    for fps, number, frame in _numbered(path, k, notes):
+    pixels, numbers, notes = [], [], Counter[str]()
+    for number, frame in blocks(path, k, notes):
+        if (frame.height, frame.width) != (height, width):
+            notes["video_resized"] = 1
+        pixels.append(frame.to_ndarray(format="rgb24", height=height, width=width))
+        numbers.append(number)
+    return Frames(np.stack(pixels), tuple(numbers), notes)
+
+
+def blocks(
+    path: Path, k: int, notes: Counter[str], start: float = 0.0, end: float = float("inf")
+) -> Iterator[tuple[int, VideoFrame]]:
+    """(number, frame) of the ``fps_blocks`` frames between two times in seconds, numbers and blocks from ``start``.
+
+    See ``read_frames``, whose notes and errors these are. Frames before ``start`` are decoded and dropped:
+    seeking would only find the frame that is meant where the file's index is sound.
+    """
+    owed, found = False, False
+    for fps, place, frame in _numbered(path, k, notes):
+        number = place - math.ceil(start * fps)
+        if place >= end * fps:
+            break
+        if number < 0:
+            continue
         owed = owed or fps_blocks(number, fps, k)
         if frame is not None and owed:
-            if (frame.height, frame.width) != (height, width):
-                notes["video_resized"] = 1
-            pixels.append(frame.to_ndarray(format="rgb24", height=height, width=width))
-            numbers.append(number)
-            owed = False
-    if not pixels:
-        raise VideoDecodeError(f"{path}: no frame can be read; get the file again")
-    return Frames(np.stack(pixels), tuple(numbers), notes)
+            yield number, frame
+            owed, found = False, True
+    if not found:
+        part = f" from {start:g} s on" if start else ""
+        raise VideoDecodeError(f"{path}: no frame can be read{part}; get the file again")
 
 
 def read_jpegs(path: Path, rule: str, k: int) -> tuple[list[bytes], Counter[str]]:

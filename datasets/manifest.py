@@ -1,0 +1,397 @@
+"""Your own data, without code: a CSV with one row per sample and one column per modality (spec datasets.md, section 9).
+
+    id,split,label,audio:audio,visual:video,text:npy
+    clip 1,train,happy,sound/1.wav,film/1.mp4,words/1.npy
+
+``path`` says where it is (default data/manifest/manifest.csv); files lie below ``root`` (default: the folder of the
+CSV). Kinds of columns and what a sample holds of them:
+
+  audio         (1, F, T) spectrogram of any recording, or of a video's sound, repeated or cut to ``seconds``
+  video, frames (3, picks, S, S) frames of a video, or of a folder of pictures
+  image         (3, 1, S, S) a picture
+  npy, npz      (D,) as (1, D), else as it is: FILE.npy, FILE.npz#ARRAY; of one shape, or cut and padded to ``length``
+
+Further columns: start, end (seconds of audio and video), group (whom train and test should not share), weight (of the
+sample in training). Labels are names, in the order of classes.txt beside the CSV, else sorted; or numbers, where
+``classes`` says how many. An empty cell is a missing modality: zeros, and ``present`` says so, if ``allow_missing``.
+Without rows of val a tenth of train becomes val, of each class those with the smallest sha256 of their id.
+
+The specification's kinds ``text`` and ``flow`` are refused: it does not say what becomes of them; features of both can
+be given as npy. A training sample is cropped and mirrored (``augment=batched``), as the released code does it picture
+by picture (``parity``), or left alone (``none``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from pydantic import Field
+from torch import Tensor
+
+from datasets import audio, images, pictures
+from datasets.arrays import array_shape, read_array
+from datasets.base import DataModule, ScanReport
+from datasets.cache import Cache, Column, Decoded, Piece, canonical, sha256, word
+from datasets.cards import CARDS
+from datasets.errors import DataError, EmptyMediaError, ManifestError, MissingMediaError, VideoDecodeError
+from datasets.manifest_list import SHOWN, Listing, Sample, read_manifest, where
+from datasets.prepared import Options, Plan, Prepared
+from datasets.video import blocks, segments
+from ogm.context import fold_in
+from ogm.types import Batch
+
+PICTURES, ARRAYS = ("video", "frames", "image"), ("npy", "npz")
+VAL = 0.1  # of train, where the CSV has no val
+
+
+class ManifestOptions(Options):
+    path: str = ""
+    root: str = ""
+    classes: int | None = Field(None, ge=2)  # labels are the numbers below it
+    allow_missing: bool = False
+    sound: Literal["stft_log", "psd_log", "kaldi_fbank"] = "stft_log"
+    seconds: float = Field(3.0, ge=0.1, le=600, strict=False)
+    frames_per_second: int = Field(1, ge=1)
+    picks: int = Field(1, ge=1)  # frames of a video that a sample sees
+    image_size: int = Field(112, ge=8)
+    length: int = Field(0, ge=0)  # of arrays along their first axis; 0: they have one shape
+    augment: Literal["batched", "parity", "none"] = "batched"
+
+
+class Manifest(Prepared):
+    """See the module. ``modalities`` and ``classes`` are what the CSV says."""
+
+    name = "manifest"
+    modalities: tuple[str, ...] = ()
+    classes: Sequence[str] = ()
+    Options = ManifestOptions
+    how_to_get: ClassVar[str] = CARDS["manifest"].how_to_get
+
+    def __init__(
+        self, options: ManifestOptions, cache: Cache, listing: Listing, rows: Sequence[Sample], notes: Counter[str]
+    ) -> None:
+        self.cache, self.options_, self.kinds = cache, options, listing.kinds
+        self.modalities, self.classes = tuple(listing.kinds), listing.classes
+        self.ids = [row.id for row in rows]
+        number = {name: i for i, name in enumerate(self.classes)}
+        self.labels = [number[row.label] for row in rows]
+        self.label_rows = np.array(self.labels, dtype=np.int64)
+        spans = {m: [cache.rows(m, name) for name in self.ids] for m in self.modalities}
+        self.first = {m: torch.tensor([r.start for r in spans[m]]) for m in self.modalities}
+        self.count = {m: torch.tensor([len(r) for r in spans[m]]) for m in self.modalities}
+        if any(not path for row in listing.samples for path in row.files.values()):
+            self.present = torch.stack([self.count[m] > 0 for m in self.modalities], 1)
+        self.weights = torch.tensor([row.weight for row in rows]) if listing.weighted else None
+        self.films = [m for m in self.modalities if listing.kinds[m] in PICTURES]
+        many = any(int(self.count[m].max()) > options.picks for m in self.films)
+        self.static = options.augment != "parity" and not many
+        missing = {f"missing_{m}": int((self.count[m] == 0).sum()) for m in self.modalities}
+        notes = notes + Counter(missing) + sum((Counter(cache.about[name]) for name in self.ids), Counter())
+        per_class = Counter(self.labels)
+        self.report = ScanReport(
+            len(rows), len(rows), {name: per_class[i] for i, name in enumerate(self.classes)}, dict(notes)
+        )
+        self.recipe = {
+            **cache.manifest["recipe"],
+            "source": cache.manifest["source"],
+            **options.model_dump(include={"image_size", "picks", "augment"}),
+            "weights": "" if self.weights is None else word({"weights": self.weights.tolist()}),
+        }
+
+    # ---- samples
+    def load(self, i: int, rng: torch.Generator | None) -> dict[str, Tensor]:
+        """See the module for the shapes."""
+        seeds = [] if rng is None else [rng.initial_seed()]
+        batch = self.batch([(i, seed) for seed in seeds] or [i])
+        batch = self.augment(batch, seeds) if seeds else batch
+        return {m: x[0] for m, x in batch.inputs.items()}
+
+    def batch(self, keys: Sequence[int | tuple[int, int]]) -> Batch:
+        """For evaluation all is done. For training pictures are (B, T, S', S', 3) uint8 until ``augment``."""
+        index = torch.tensor([key if isinstance(key, int) else key[0] for key in keys])
+        seeds = [key[1] for key in keys if not isinstance(key, int)]
+        draws = self._draws(seeds) if seeds and not self.static else None
+        batch = Batch({}, torch.from_numpy(self.label_rows[index.numpy()]), index)
+        if self.present is not None:
+            batch.present = {m: self.present[index, k] for k, m in enumerate(self.modalities)}
+        if self.weights is not None and seeds:
+            batch.weight = self.weights[index]
+        for m in self.modalities:
+            rows = self.first[m][index].clamp(max=len(self.cache[m]) - 1)  # of a missing one: any row, see below
+            if m in self.films:
+                draw = None if draws is None else draws[:, self._place(m), 0]
+                rows = rows[:, None] + segments(self.count[m][index].clamp(min=1), self._picks(m), draw)
+            x = torch.from_numpy(self.cache[m][rows.numpy()])
+            if m in self.films and (not seeds or self.options_.augment == "none"):
+                x = images.plain_resize(x, self.options_.image_size)
+            elif m in self.films and self.options_.augment == "parity":
+                x = images.parity(x.numpy(), [fold_in(seed, m) for seed in seeds], self.options_.image_size)
+            elif self.kinds[m] == "audio":
+                x = x.unsqueeze(1)
+            batch.inputs[m] = x
+        return self._blank(batch)
+
+    def augment(self, batch: Batch, seeds: Sequence[int]) -> Batch:
+        """A random resized crop and flip of each picture by itself, drawn from the sample's seed."""
+        if self.options_.augment == "batched" and self.films:
+            draws = self._draws(seeds)
+            for m in self.films:
+                x = batch.inputs[m]
+                boxes = images.crop_boxes(draws[:, self._place(m), 1:], *x.shape[2:4])
+                batch.inputs[m] = images.crop_and_flip(x, boxes, self.options_.image_size)
+        return self._blank(batch)
+
+    def _blank(self, batch: Batch) -> Batch:
+        """Zeros where a modality is missing, whatever stood in its place."""
+        if self.present is not None:
+            for m, x in batch.inputs.items():
+                here = batch.present[m].view(-1, *[1] * (x.ndim - 1))
+                batch.inputs[m] = torch.where(here, x, torch.zeros((), dtype=x.dtype, device=x.device))
+        return batch
+
+    def _picks(self, modality: str) -> int:
+        return 1 if self.kinds[modality] == "image" else self.options_.picks
+
+    def _place(self, modality: str) -> slice:
+        start = sum(map(self._picks, self.films[: self.films.index(modality)]))
+        return slice(start, start + self._picks(modality))
+
+    def _draws(self, seeds: Sequence[int]) -> Tensor:
+        """(B, pictures, 24) in [0, 1): one stream per sample, so neither its batch nor its worker matters."""
+        shape = sum(map(self._picks, self.films)), 1 + images.DRAWS
+        return torch.stack([torch.rand(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+
+    # ---- preparing
+    @classmethod
+    def raw_available(cls) -> bool:
+        return True  # where a CSV is, its files are; what is missing is named, with its line
+
+    @classmethod
+    def download(cls, base: str | None = None, progress: Any = None) -> str:
+        return cls.how_to_get
+
+    @classmethod
+    def listing(cls, options: ManifestOptions) -> Listing:
+        return read_manifest(where(options.path), options.classes, options.allow_missing)
+
+    @classmethod
+    def lists_digest(cls, options: ManifestOptions) -> str:
+        path = where(options.path)
+        return canonical([sha256(p) if p.is_file() else "" for p in (path, path.with_name("classes.txt"))])
+
+    @classmethod
+    def storage(cls, options: ManifestOptions) -> dict[str, Any]:
+        """What is decoded, and how; not who is in which split or class, so that these may change at no cost."""
+        listing = cls.listing(options)
+        kinds = set(listing.kinds.values())
+        files = [[row.id, list(row.files.values()), [row.start, min(row.end, 1e9)]] for row in listing.samples]
+        return {
+            "dataset": "manifest",
+            "version": 1,
+            "modalities": [list(item) for item in listing.kinds.items()],
+            "files": hashlib.sha256(canonical(files).encode()).hexdigest(),
+            "audio": dict(SOUNDS[options.sound], seconds=options.seconds) if "audio" in kinds else None,
+            "pictures": stored_size(options) if kinds & {*PICTURES} else None,
+            "frames_per_second": options.frames_per_second if "video" in kinds else None,
+            "length": options.length if kinds & {*ARRAYS} else None,
+        }
+
+    @classmethod
+    def scan(cls, options: ManifestOptions) -> Plan:
+        path, listing = where(options.path), cls.listing(options)
+        root = Path(options.root) if options.root else path.parent
+        missing, sizes = [], {}
+        for row in listing.samples:
+            for m, cell in row.files.items():
+                file = root / cell.partition("#")[0] if listing.kinds[m] == "npz" else root / cell
+                if cell and not (file.is_dir() if listing.kinds[m] == "frames" else file.is_file()):
+                    missing.append(f"line {row.line}, column {m}:{listing.kinds[m]}: {file}")
+                elif cell:
+                    sizes[row.id, m] = _size(file)
+        if missing:
+            more = ", ..." if len(missing) > SHOWN else ""
+            raise MissingMediaError(
+                f"{path}: {len(missing)} files are not there: {'; '.join(missing[:SHOWN])}{more}; put them there, "
+                "correct the paths, or say root=FOLDER"
+            )
+        columns = {}
+        for m, kind in listing.kinds.items():
+            here = [row for row in listing.samples if row.files[m]]
+            if kind == "audio":
+                columns[m] = Column("<f4", sound_shape(options.sound, options.seconds), len(here))
+            elif kind in PICTURES:
+                columns[m] = Column("|u1", (stored_size(options), stored_size(options), 3), len(here))
+            else:
+                columns[m] = Column("<f4", _common_shape(path, root, here, m, kind, options.length), len(here))
+        by_id = {row.id: row for row in listing.samples}
+
+        def decode(piece: Piece) -> Decoded:
+            row, notes, rows = by_id[piece.key], Counter[str](), {}
+            for m, cell in row.files.items():
+                if cell:
+                    try:
+                        rows[m] = _decode(root, cell, listing.kinds[m], row, options, columns[m].shape, notes)
+                    except DataError as error:
+                        column = f"{m}:{listing.kinds[m]}"
+                        raise type(error)(f"{path}, line {row.line}, column {column}: {error}") from error
+            return Decoded(rows, notes)
+
+        pieces = [
+            Piece(row.id, " ".join(sizes.get((row.id, m), "-") for m in listing.kinds)) for row in listing.samples
+        ]
+        return Plan(pieces, columns, decode)
+
+    @classmethod
+    def split(cls, options: ManifestOptions, cache: Cache) -> DataModule:
+        listing = cls.listing(options)
+        parts: dict[str, list[Sample]] = {"train": [], "val": [], "test": []}
+        for row in listing.samples:
+            parts[row.split].append(row)
+        notes = Counter(list_extra_columns=len(listing.unread))
+        if not parts["val"]:
+            chosen = _carved(parts["train"])
+            parts["val"] = [row for row in parts["train"] if row.id in chosen]
+            parts["train"] = [row for row in parts["train"] if row.id not in chosen]
+            if not parts["val"]:
+                raise ManifestError(
+                    f"{where(options.path)}: no class has two rows of train, so none can be val; add some"
+                )
+            notes["val_carved"] = len(chosen)
+        known = {row.group for row in parts["train"] if row.group}
+        made = {}
+        for name, rows in parts.items():
+            shared = 0 if name == "train" else len({row.group for row in rows} & known)
+            made[name] = cls(options, cache, listing, rows, +(notes + Counter(groups_also_in_train=shared)))
+        return DataModule(**made)
+
+
+# ---- from files to rows
+# fmt: off
+SOUNDS: dict[str, dict[str, Any]] = {
+    "stft_log": {"operator": "stft_log", "rate": 22_050, "channels": "mean", "n_fft": 512, "hop": 353,
+                 "resampler": "torchaudio sinc_interp_hann, width 6", "window": "hann, periodic",
+                 "padding": "zeros, centred", "log": "ln(|S| + 1e-7)"},
+    "psd_log": {"operator": "psd_log", "rate": 16_000, "channels": "mean", "n_fft": 512, "hop": 159,
+                "resampler": "torchaudio sinc_interp_hann, width 6", "window": "tukey 0.25, periodic",
+                "padding": "none", "log": "ln(P + 1e-7), standardised per clip"},
+    "kaldi_fbank": {"operator": "kaldi_fbank", "rate": "as recorded", "channels": "first", "bins": 128, "frames": 1024,
+                    "window": "hanning 25 ms, shift 10 ms", "padding": "zeros after the logarithm", "mean": -4.503877,
+                    "std": 2 * 5.141276},
+}
+# fmt: on
+
+
+def sound_shape(sound: str, seconds: float) -> tuple[int, int]:
+    if sound == "kaldi_fbank":
+        return 1024, 128
+    samples = round(seconds * SOUNDS[sound]["rate"])
+    return (257, 1 + samples // 353) if sound == "stft_log" else (257, (samples - 512) // 159 + 1)
+
+
+def stored_size(options: ManifestOptions) -> int:
+    """Pictures are kept an eighth larger than samples see them, so that a crop need not enlarge."""
+    return math.ceil(options.image_size * 8 / 7)
+
+
+def _decode(
+    root: Path, cell: str, kind: str, row: Sample, options: ManifestOptions, shape: Sequence[int], notes: Counter[str]
+) -> np.ndarray:
+    """(n, *shape): the rows of one cell."""
+    if kind == "audio":
+        return _spectrogram(root / cell, row, options, notes)[None]
+    if kind in ARRAYS:
+        return _array(root, cell, kind, shape, options.length, notes)[None]
+    side = shape[0]
+    if kind == "image":
+        return images.read_image(root / cell, side)[None]
+    if kind == "frames":
+        files, odd = pictures.read_folder(root / cell)
+        notes.update(odd)
+        return np.stack([pictures.scaled(file, side) for file in files])
+    found = []
+    for _, frame in blocks(root / cell, options.frames_per_second, notes, row.start, row.end):
+        if frame.width * frame.height > images.PIXELS:
+            raise VideoDecodeError(f"{root / cell}: frames of {frame.width} x {frame.height}; get the file again")
+        whole = Image.fromarray(frame.to_ndarray(format="rgb24"))
+        found.append(np.asarray(whole.resize((side, side), Image.Resampling.BILINEAR)))
+    return np.stack(found)
+
+
+def _spectrogram(path: Path, row: Sample, options: ManifestOptions, notes: Counter[str]) -> np.ndarray:
+    read = audio.read_audio if path.suffix.lower() in (".wav", ".flac", ".ogg") else audio.read_track
+    recording = read(path)
+    notes.update(recording.notes)
+    part = slice(round(row.start * recording.rate), None if row.end == math.inf else round(row.end * recording.rate))
+    samples, rate, kind = recording.samples[:, part], recording.rate, SOUNDS[options.sound]
+    if not samples.shape[1]:
+        raise EmptyMediaError(f"{path}: it ends before {row.start:g} s; correct start")
+    if options.sound == "kaldi_fbank":
+        return audio.kaldi_fbank(samples, rate).numpy()
+    x = audio.resample(audio.mono(samples), rate, kind["rate"])
+    x = audio.tile(x, round(options.seconds * kind["rate"])).clamp(-1, 1)
+    made = (
+        audio.stft_log(x, kind["n_fft"], kind["hop"]) if options.sound == "stft_log" else audio.psd_log(x, kind["rate"])
+    )
+    return made.numpy()
+
+
+def _array(root: Path, cell: str, kind: str, shape: Sequence[int], length: int, notes: Counter[str]) -> np.ndarray:
+    path, _, member = cell.partition("#") if kind == "npz" else (cell, "", "")
+    values, odd = read_array(root / path, member)
+    notes.update(odd)
+    values = values[None] if values.ndim == 1 else values
+    if length:
+        notes["arrays_cut"] += len(values) > length
+        values = np.concatenate([values[:length], np.zeros((max(length - len(values), 0), *values.shape[1:]), "f4")])
+    if values.shape != tuple(shape):
+        raise ManifestError(f"{root / cell}: {values.shape}, not {tuple(shape)}; was the file changed? prepare again")
+    return values
+
+
+def _common_shape(
+    csv: Path, root: Path, rows: Sequence[Sample], modality: str, kind: str, length: int
+) -> tuple[int, ...]:
+    """The shape that all arrays of a modality have, from their headers alone."""
+    shapes: dict[tuple[int, ...], Sample] = {}
+    for row in rows:
+        path, _, member = row.files[modality].partition("#") if kind == "npz" else (row.files[modality], "", "")
+        try:
+            shape = array_shape(root / path, member)
+        except ManifestError as error:
+            raise ManifestError(f"{csv}, line {row.line}, column {modality}:{kind}: {error}") from error
+        shape = shape if len(shape) > 1 else (1, *shape)
+        shapes.setdefault((length, *shape[1:]) if length else shape, row)
+    if len(shapes) > 1:
+        (a, one), (b, two) = list(shapes.items())[:2]
+        advice = "" if length or a[1:] != b[1:] else ", or say length=N to cut and pad the first axis"
+        raise ManifestError(
+            f"{csv}, column {modality}:{kind}: line {one.line} is {a}, line {two.line} is {b}; one shape is needed{advice}"
+        )
+    return next(iter(shapes))
+
+
+def _carved(train: Sequence[Sample]) -> set[str]:
+    """Who of train becomes val: a tenth of each class, at least one of two, by ascending sha256 of the id."""
+    by_class: dict[str, list[str]] = defaultdict(list)
+    for row in train:
+        by_class[row.label].append(row.id)
+    chosen: set[str] = set()
+    for names in by_class.values():
+        names.sort(key=lambda name: hashlib.sha256(name.encode()).hexdigest())
+        chosen.update(names[: max(round(VAL * len(names)), 1)] if len(names) > 1 else [])
+    return chosen
+
+
+def _size(path: Path) -> str:
+    if not path.is_dir():
+        return str(path.stat().st_size)
+    sizes = [file.stat().st_size for file in pictures.listing(path)]
+    return f"{len(sizes)}x{sum(sizes)}"
