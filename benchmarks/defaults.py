@@ -38,11 +38,16 @@ RECIPES: dict[str, dict[str, Any]] = {
     "ave": {**_PAPER, "dataset_args": {"preset": "paper", "split": "paper"}},
     "kinetics_sounds": {**_PAPER, "dataset_args": {"preset": "paper", "split": "ogm"}},
     "vggsound": {**_PAPER, "dataset_args": {"preset": "paper"}},
+    "ucf101": {
+        **_PAPER,
+        "encoders": {"visual": "resnet18", "flow": "resnet18"},
+        "dataset_args": {"preset": "paper", "split": 1},
+    },
     "manifest": {**_SMALL, "encoders": {}},  # by kind of column, see encoders_by_kind
 }
 # Adam's and AdamW's step does not depend on the gradient's scale: SGD's learning rate means nothing to them.
 ADAPTIVE_LR: dict[str, float] = {"synthav": 1e-3, "avmnist": 1e-3, "crema_d": 1e-4, "ave": 1e-4,
-                                 "kinetics_sounds": 1e-4, "vggsound": 1e-4}
+                                 "kinetics_sounds": 1e-4, "vggsound": 1e-4, "ucf101": 1e-4}
 
 
 @dataclass(frozen=True)

@@ -143,6 +143,30 @@ CARDS: dict[str, Card] = {
         ),
         raw_files=("train|frames",),
     ),
+    "ucf101": Card(
+        title="UCF-101: 101 human actions, as pictures and as optical flow",
+        modalities=("visual", "flow"),
+        classes=101,
+        size="about 30 GB to download, as much prepared",
+        licence="for research; none stated formally",
+        citation="Soomro, Zamir, Shah: UCF101: A Dataset of 101 Human Actions Classes From Videos in The Wild, "
+        "arXiv 1212.0402. Flow: Feichtenhofer, Pinz, Zisserman, CVPR 2016",
+        how_to_get="Get ucf101_jpegs_256.zip.001 to .003 and ucf101_tvl1_flow.zip.001 to .003 (about 30 GB) of "
+        "ftp.tugraz.at/pub/feichtenhofer/tsfusion/data, join the parts of each (cat ...zip.00? > ...zip), unzip them, "
+        "and put the folders jpegs_256 and tvl1_flow (u and v) into data/ucf101/. Instead of jpegs_256 the videos of "
+        "www.crcv.ucf.edu/data/UCF101/UCF101.rar (6.5 GB) will do: data/ucf101/UCF-101/CLASS/NAME.avi. `python -m "
+        "datasets download ucf101` adds the split lists (0.1 MB) in data/ucf101/splits/; if the server's certificate "
+        "is refused, unpack UCF101TrainTestSplits-RecognitionTask.zip there yourself.",
+        quirks=(
+            "split=1, 2, 3 are the authors'; the three results are usually averaged. Validation: groups 24 and 25.",
+            "Flow has one frame less than the pictures; 128 is no motion; a mirrored u becomes 255 - u.",
+            "The class HandstandPushups is also spelled HandStandPushups: names are compared without case.",
+            "BalanceBenchmark numbers classes by name, which swaps Hammering with HammerThrow and JumpingJack with "
+            "JumpRope; it flips pictures, u and v independently of each other.",
+            "About half of the classes have sound; it is not used.",
+        ),
+        raw_files=("jpegs_256|UCF-101", "tvl1_flow"),
+    ),
     "manifest": Card(
         title="your own data: a CSV that names recordings, videos, pictures or arrays, no code",
         modalities=(),

@@ -17,6 +17,7 @@ DATASETS: dict[str, str] = {
     "ave": "datasets.ave:AVE",
     "kinetics_sounds": "datasets.kinetics_sounds:KineticsSounds",
     "vggsound": "datasets.vggsound:VGGSound",
+    "ucf101": "datasets.ucf101:UCF101",
     "manifest": "datasets.manifest:Manifest",
 }
 

@@ -138,11 +138,12 @@ def survives_kills(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
+    patches: str = "",
 ) -> None:
     """Killed three times, a preparation ends in the bytes of an undisturbed one; a changed byte is refused by name."""
     whole = files_of(kind.prepare(progress=False, **args))
     monkeypatch.setenv("OGM_CACHE", str(tmp_path / "killed"))
-    words = [sys.executable, "-c", KILLED, kind.name, "3", repr(dict(args))]
+    words = [sys.executable, "-c", patches + KILLED, kind.name, "3", repr(dict(args))]
     for _ in range(3):
         done = subprocess.run(words, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=120, check=False)
         assert done.returncode == -signal.SIGKILL

@@ -1,0 +1,245 @@
+"""UCF-101: 101 human actions, seen twice: as pictures (RGB) and as optical flow.
+
+Pictures come from the folders of jpegs_256, or from the videos themselves; TV-L1 flow from tvl1_flow (8-bit pictures,
+128 is no motion), whose authors publish both. All frames are stored; of three segments a sample sees one frame each,
+and the flow at the same three places, as (2, 3, size, size): horizontal, vertical, (x - 128) / 128. One crop and one
+flip decide about all of a sample, in pictures and flow alike; mirrored, horizontal flow u becomes 255 - u first.
+
+The authors' three splits, ``split=1`` to ``3``; none of the 25 groups of a class (clips of one source video) is on both
+sides. Validation is carved from train: groups 24 and 25 of every class, which none of the splits tests. Labels are the
+authors' numbers less one; BalanceBenchmark sorts the names instead, which swaps four of them.
+"""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from datasets import images, pictures
+from datasets.cache import Column, writing
+from datasets.cards import CARDS
+from datasets.class_lists import UCF101_CLASSES
+from datasets.errors import DataError, LabelError, ManifestError, PinMismatchError, VideoDecodeError
+from datasets.fetch import Exactly, fetch
+from datasets.lists import Blob, Pin, collect, records, refuse_leaks
+from datasets.media import Jpegs, Media, MediaOptions, Preset, Rows, boxes_of, read_pictures
+from datasets.paths import raw_folder
+from datasets.progress import Progress
+from ogm.types import Batch
+
+ZIP = "UCF101TrainTestSplits-RecognitionTask.zip"
+ZIP_PIN = Exactly(113_943, "5c0d1a53b8ed364a2ac830a73f405e51bece7d98ce1254fd19ed4a36b224bd27")  # as re-hosted
+ZIP_URL = f"https://www.crcv.ucf.edu/data/UCF101/{ZIP}"
+LISTS = ("classInd.txt", *(f"{kind}list0{n}.txt" for n in (1, 2, 3) for kind in ("train", "test")))
+SIZES = {1: (9537, 3783), 2: (9586, 3734), 3: (9624, 3696)}  # the lists' own sha256 were never seen
+VAL_GROUPS = ("24", "25")
+STEM = re.compile(r"v_(\w+)_g(\d\d)_c(\d\d)", re.ASCII)
+FOLDED = {name.lower(): name for name in UCF101_CLASSES}
+FRAMES, RGB_BYTES, FLOW_BYTES = 186, 15_000, 3_000  # of a clip, of a picture: roughly, for disk space
+
+
+class UCF101Options(MediaOptions):
+    preset: Literal["paper"] = "paper"
+    split: Literal[1, 2, 3] = 1
+
+
+class UCF101(Media):
+    """See the module. Samples: visual (3, 3, image_size, image_size), flow (2, 3, image_size, image_size)."""
+
+    name = "ucf101"
+    modalities = ("visual", "flow")
+    classes = UCF101_CLASSES
+    Options = UCF101Options
+    how_to_get: ClassVar[str] = CARDS["ucf101"].how_to_get
+    presets: ClassVar = {"paper": Preset(None, "every")}
+    published = ("the authors: 13320 clips; split 1 9537/3783, split 2 9586/3734, split 3 9624/3696",)
+
+    # ---- lists
+    @classmethod
+    def lists(cls, options: UCF101Options) -> tuple[str, ...]:
+        return ("classInd.txt", f"trainlist0{options.split}.txt", f"testlist0{options.split}.txt")
+
+    @classmethod
+    def pin(cls, options: UCF101Options, name: str) -> Pin | Blob | None:
+        return None  # the archive is pinned, and the lists are counted
+
+    @classmethod
+    def download(cls, base: str | None = None, progress: Progress | None = None) -> str:
+        """The archive of split lists, unpacked into splits/."""
+        folder = raw_folder(cls.name) / "splits"
+        if not all((folder / name).is_file() for name in LISTS):
+            archive = fetch(f"{base}/{ZIP}" if base else ZIP_URL, folder / ZIP, ZIP_PIN, progress=progress)
+            unzip(archive, folder)
+            archive.unlink()
+        return "" if cls.raw_available() else cls.how_to_get
+
+    @classmethod
+    def read_splits(cls, options: UCF101Options, folder: Path) -> tuple[dict[str, Rows], Counter[str]]:
+        names = cls.lists(options)
+        texts, notes = {}, Counter[str]()
+        for name in names:
+            texts[name], odd = cls.read_list(options, folder, name)
+            notes += odd
+        check_classes(texts[names[0]], folder / names[0])
+        found = []
+        for name, published in zip(names[1:], SIZES[options.split], strict=True):
+            rows, odd = parse(texts[name], folder / name)
+            if len(rows) != published and not options.allow_unpinned:
+                raise PinMismatchError(
+                    f"{folder / name}: not the published list: {len(rows)} clips, expected {published}; download it "
+                    "again, or say allow_unpinned=true"
+                )
+            found.append(rows)
+            notes += odd
+        train, test = found
+        parts = {
+            "train": [row for row in train if STEM.sub(r"\2", row[0]) not in VAL_GROUPS],
+            "val": [row for row in train if STEM.sub(r"\2", row[0]) in VAL_GROUPS],
+            "test": test,
+        }
+        refuse_leaks(parts)
+        return parts, notes
+
+    @classmethod
+    def group(cls, sample: str) -> str:
+        return sample[: sample.rindex("_c")]
+
+    # ---- files
+    @classmethod
+    def find(cls, raw: Path, clips: Sequence[str]) -> dict[str, dict[str, Path]]:
+        """Names are compared without case: HandstandPushups is also spelled HandStandPushups."""
+        videos = {p.stem.lower(): p for p in sorted((raw / "UCF-101").glob("*/*.avi"))}
+        folders = [
+            {p.name.lower(): p for p in (sorted(folder.iterdir()) if folder.is_dir() else [])}
+            for folder in (raw / "jpegs_256", raw / "tvl1_flow" / "u", raw / "tvl1_flow" / "v")
+        ]
+        found: dict[str, dict[str, Path]] = {}
+        for clip in clips:
+            rgb, u, v = (folder.get(clip.lower()) for folder in folders)
+            rgb = rgb or videos.get(clip.lower())
+            if rgb and u and v:
+                found[clip] = {"visual": rgb, "flow_u": u, "flow_v": v}
+        return found
+
+    @classmethod
+    def expected_at(cls, raw: Path, key: str) -> Path:
+        return raw / f"{{jpegs_256,tvl1_flow/u,tvl1_flow/v}}/{key}"
+
+    @classmethod
+    def columns(cls, options: UCF101Options, clips: int) -> dict[str, Column]:
+        rgb = Jpegs.columns("visual", clips * FRAMES, RGB_BYTES)
+        return rgb | {
+            k: c for m in ("flow_u", "flow_v") for k, c in Jpegs.columns(m, clips * FRAMES, FLOW_BYTES).items()
+        }
+
+    @classmethod
+    def decode(cls, options: UCF101Options, files: Mapping[str, Path], notes: Counter[str]) -> dict[str, np.ndarray]:
+        rgb = read_pictures(files["visual"], cls.presets["paper"], notes)
+        notes["frames_as_found"] = 0  # they are meant to be
+        flow = []
+        for side in ("flow_u", "flow_v"):
+            jpegs, odd = pictures.read_folder(files[side], "L")
+            flow.append(jpegs)
+            notes.update(odd)
+        both = min(map(len, flow))
+        notes["flow_uneven"] += len(flow[0]) != len(flow[1])
+        if {pictures.size(one) for one in flow[0][:both]} != {pictures.size(one) for one in flow[1][:both]}:
+            raise VideoDecodeError(f"{files['flow_u']} and {files['flow_v']} differ in size; extract the flow again")
+        u, v = (Jpegs.rows(m, jpegs[:both]) for m, jpegs in zip(("flow_u", "flow_v"), flow, strict=True))
+        return {**Jpegs.rows("visual", rgb), **u, **v}
+
+    # ---- samples
+    def open_columns(self, keys: Sequence[str]) -> None:
+        self.visual, self.u, self.v = (Jpegs(self.cache, name, keys) for name in ("visual", "flow_u", "flow_v"))
+        self.count = self.visual.count
+
+    def inputs(self, index: Tensor, chosen: Tensor, seeds: Sequence[int], draws: Tensor | None) -> dict[str, Tensor]:
+        rgb, flow = [], []
+        for b, (i, places) in enumerate(zip(index.tolist(), chosen.tolist(), strict=True)):
+            jpegs = self.visual.read(i, places)
+            last = int(self.u.count[i]) - 1  # flow has a frame less
+            pairs = list(zip(*(side.read(i, [min(p, last) for p in places]) for side in (self.u, self.v)), strict=True))
+            box = flow_box = None
+            if draws is not None:
+                (box,) = boxes_of(draws[b, :1], jpegs[0])
+                flow_box = rescaled(box, pictures.size(jpegs[0]), pictures.size(pairs[0][0]))
+            rgb.append([pictures.scaled(jpeg, self.size, box) for jpeg in jpegs])
+            flow.append([np.stack([pictures.scaled(x, self.size, flow_box, "L") for x in pair], -1) for pair in pairs])
+        found = {"visual": torch.from_numpy(np.array(rgb)), "flow": torch.from_numpy(np.array(flow))}
+        return found if seeds else {"visual": images.normalise(found["visual"]), "flow": scaled_flow(found["flow"])}
+
+    def augment(self, batch: Batch, seeds: Sequence[int]) -> Batch:
+        """Mirrors half of the samples, each in all of its frames, and normalises."""
+        flip = self.draws(seeds)[:, :1, 3].expand(-1, self.picks) < 0.5
+        batch.inputs["visual"] = images.normalise(batch.inputs["visual"], flip.float())
+        batch.inputs["flow"] = scaled_flow(batch.inputs["flow"], flip[:, 0])
+        return batch
+
+
+def scaled_flow(flow: Tensor, flip: Tensor | None = None) -> Tensor:
+    """(B, T, S, S, 2) uint8 -> (B, 2, T, S, S) float32, (x - 128) / 128; mirrored where ``flip`` (B,)."""
+    x = flow.permute(0, 4, 1, 2, 3).float()
+    if flip is not None:
+        mirrored = x.flip(-1)
+        mirrored = torch.cat([255 - mirrored[:, :1], mirrored[:, 1:]], 1)
+        x = torch.where(flip.to(x.device)[:, None, None, None, None], mirrored, x)
+    return (x - 128) / 128
+
+
+def rescaled(box: pictures.Box, size: tuple[int, int], other: tuple[int, int]) -> pictures.Box:
+    """The same part of a picture of another (height, width)."""
+    (height, width), (h, w) = size, other
+    return box[0] * w / width, box[1] * h / height, box[2] * w / width, box[3] * h / height
+
+
+# ---- lists
+def check_classes(text: str, path: Path) -> None:
+    """``1 ApplyEyeMakeup`` and so on. Raises LabelError unless they are the declared classes in their order."""
+    found = [fields[1] for _, fields in records(text, path, "number class", " ")]
+    if [name.lower() for name in found] != [name.lower() for name in UCF101_CLASSES]:
+        raise LabelError(
+            f"{path}: not the 101 classes in the authors' order, but {len(found)}: {', '.join(found[:5])} ..."
+        )
+
+
+def parse(text: str, path: Path) -> tuple[Rows, Counter[str]]:
+    """Rows ``Class/v_Class_gXX_cYY.avi``, in train lists with a class number from 1, which has to be that class's.
+
+    The clips are called v_Class_gXX_cYY as the class list spells the class. Raises ManifestError, LabelError.
+    """
+    named = []
+    for line, fields in records(text, path, "Class/v_Class_gXX_cYY.avi", " "):
+        match = STEM.fullmatch(fields[0].rpartition("/")[2].removesuffix(".avi"))
+        folder = fields[0].rpartition("/")[0]
+        if not match or match[1].lower() != folder.lower():
+            raise ManifestError(f"{path}, line {line}: {fields[0]!r} is not called Class/v_Class_gXX_cYY.avi")
+        label = FOLDED.get(folder.lower(), folder)
+        number = fields[1] if len(fields) > 1 else ""
+        if number and label in UCF101_CLASSES and number != str(UCF101_CLASSES.index(label) + 1):
+            raise LabelError(f"{path}, line {line}: {label} is class {UCF101_CLASSES.index(label) + 1}, not {number}")
+        named.append((line, f"v_{label}_g{match[2]}_c{match[3]}", label))
+    return collect(named, path, UCF101_CLASSES)
+
+
+def unzip(archive: Path, folder: Path) -> None:
+    """The seven lists out of the authors' zip, by the last part of their path. Raises DataError."""
+    try:
+        with zipfile.ZipFile(archive) as file:
+            members = {Path(m.filename).name: m for m in file.infolist() if m.file_size < 2_000_000}
+            if absent := [name for name in LISTS if name not in members]:
+                raise DataError(f"{archive}: {', '.join(absent)} is not in it; get it elsewhere")
+            contents = {name: file.read(members[name]) for name in LISTS}
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError) as error:
+        raise DataError(f"{archive}: a damaged archive ({error}); download it again") from error
+    for name, content in contents.items():
+        with writing(folder):
+            (folder / f"{name}.part").write_bytes(content)
+            (folder / f"{name}.part").replace(folder / name)
