@@ -71,6 +71,20 @@ METHODS: dict[str, Default] = {
         "as ogm", per_dataset={d: {"alpha": 0.8} for d in ("crema_d", "synthav", "avmnist")}, search={"alpha": _ALPHA}
     ),
     "weak_boost": Default("spec methods_gradient.md, 3.5", search={"alpha": _ALPHA}),
+    "pmr": Default("the paper's repository, its commands for CREMA-D and AVE", search={"alpha": [1.0, 2.0, 3.0]}),
+    "reconboost": Default(
+        "the paper's repository (spec methods_gradient.md, 3.14). SynthAV, AV-MNIST: BalanceBenchmark's one epoch per "
+        "phase, as 4 + 4 would make two and a half stages of 20",
+        per_dataset={
+            "ave": {"weight1": 4.0},
+            **{d: {"boost_epochs": 1, "rectify_epochs": 1} for d in ("synthav", "avmnist")},
+        },
+    ),
+    "static_lr": Default(
+        "spec synthav.md, section 3: the first of its three factors that matched OGM-GE",
+        everywhere={"factors": {"audio": 0.1}},
+        search={"factors": [{"audio": f} for f in (0.2, 0.1, 0.05)]},
+    ),
     "static_lr": Default(
         "spec synthav.md, section 3: the first of its three factors that matched OGM-GE",
         everywhere={"factors": {"audio": 0.1}},

@@ -32,6 +32,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "opm": {"start": 0},
     "ssl_unimodal": {"modality": "visual"},
     "opm_ogm": {"start": 0},
+    "reconboost": {"boost_epochs": 1, "rectify_epochs": 1},
 }
 # What makes the large fusions small.
 FUSION_OPTIONS: dict[str, dict[str, Any]] = {

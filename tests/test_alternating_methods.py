@@ -6,15 +6,16 @@ import itertools
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ogm.context import Context
-from ogm.strategies import pmr
-from ogm.types import Output
+from ogm.engine import Engine
+from ogm.strategies import mla, pmr, reconboost
+from ogm.types import Batch, Output
 from tests.small import CLASSES, THREE, TWO, build, flat, strategy, train
 
 Q64 = {"dtype": torch.float64}
-HERE = ("pmr",)
+HERE = ("pmr", "mla", "reconboost")
 
 
 def numbers(**values: float) -> dict[str, Tensor]:
@@ -35,7 +36,12 @@ def test_what_a_backward_pass_cannot_do_is_refused_in_somebody_elses_loop(method
 
 @pytest.mark.parametrize(
     ("method", "options"),
-    [("pmr", {"alpha": -1.0}), ("pmr", {"momentum": 1.0})],
+    [
+        ("pmr", {"alpha": -1.0}),
+        ("pmr", {"momentum": 1.0}),
+        ("reconboost", {"weight1": 1.0}),
+        ("reconboost", {"boost_epochs": 0}),
+    ],
 )
 def test_options_that_cannot_be_are_refused_in_one_line(method: str, options: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="needs") as error:
@@ -136,3 +142,113 @@ def test_only_the_lagging_encoder_is_pulled_and_towards_its_own_prototypes() -> 
     assert [float(engine.logs[f"beta/{m}"]) for m in (strong, weak)] == [0, 1]
     assert torch.equal(grads["vanilla"][strong], grads["pmr"][strong])
     assert not torch.allclose(grads["vanilla"][weak], grads["pmr"][weak])
+
+
+# ---- MLA
+def test_the_head_keeps_what_it_has_seen() -> None:
+    """Along the features taken in, a projected gradient is almost nothing; across them it is untouched."""
+    generator = torch.Generator().manual_seed(0)
+    seen, grad = (torch.randn(2, 6, dtype=torch.float64, generator=generator) for _ in range(2))
+    p = torch.eye(6, dtype=torch.float64)
+    for r in seen:
+        p = mla.without(p, r, 1e-6, "none")
+    kept = mla.projected(grad, p)
+    assert float((kept @ seen.T).abs().max()) < 1e-4
+    across = torch.linalg.svd(seen).Vh[2:]
+    torch.testing.assert_close(kept @ across.T, grad @ across.T)
+    one = mla.without(p, torch.zeros(6, dtype=torch.float64), 0.1, "fro")  # nothing was there: nothing to take in
+    torch.testing.assert_close(one, p / p.norm())
+
+
+def test_each_turn_is_of_one_encoder_and_the_head_and_the_first_is_unprotected() -> None:
+    engine = build("mla", modalities=THREE)
+    turns, matrices = [], []
+
+    def update() -> None:
+        encoders = engine.model.encoders
+        turns.append([m for m in THREE if any(p.grad is not None for p in encoders[m].parameters())])
+        assert engine.strategy.shared_head.weight.grad is not None
+        matrices.append(engine.strategy.projection.clone())
+        Engine.update(engine)
+
+    engine.update = update  # type: ignore[method-assign]
+    engine.logs = {}
+    engine.strategy.step(engine.loaders["train"].epoch(0)[0], engine)
+    assert turns == [["audio"], ["visual"], ["text"]]
+    assert torch.equal(matrices[0], torch.eye(len(matrices[0])))
+    assert float(matrices[1].norm()) == pytest.approx(1, abs=1e-5) and not torch.equal(matrices[1], matrices[2])
+
+
+def test_a_prediction_goes_by_its_own_sample_and_what_it_has() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = {m: 3 * torch.randn(5, 4, generator=generator) for m in THREE}
+    there = torch.tensor([[True] * 5, [True, False, True, False, True], [True, True, False, False, True]])
+    together = mla.fused(logits, there)
+    for i in range(5):
+        torch.testing.assert_close(
+            mla.fused({m: z[i : i + 1] for m, z in logits.items()}, there[:, i : i + 1])[0], together[i]
+        )
+    weight = mla.trust(logits, there)
+    assert not weight[~there].any() and torch.allclose(weight.sum(0), torch.ones(5))
+    torch.testing.assert_close(together[3], logits["audio"][3])
+    sure = {"a": torch.tensor([[50.0, 0.0]]), "b": torch.zeros(1, 2)}
+    a, b = mla.trust(sure, torch.ones(2, 1, dtype=torch.bool)).flatten().tolist()
+    assert a == pytest.approx(2 / 3) and b == pytest.approx(1 / 3)  # e^0 against e^-log 2
+
+
+@pytest.mark.parametrize("method", ["mla", "reconboost"])
+def test_features_of_unequal_width_share_a_head(method: str) -> None:
+    encoders = {"audio": nn.Linear(2, 3), "visual": nn.Linear(2, 5)}
+    plan = strategy(method).attach(encoders, dims={"audio": 3, "visual": 5}, num_classes=4)
+    model = type("Model", (), {"encoders": encoders})
+    batch = Batch({m: torch.randn(6, 2) for m in TWO}, torch.zeros(6, dtype=torch.long), torch.arange(6))
+    for drop in ((), ("audio",), TWO):
+        output = plan.forward(model, batch, drop)
+        assert output.logits.shape == (6, 4) and torch.isfinite(output.logits).all()
+    alone = plan.forward(model, batch, ("audio",))
+    torch.testing.assert_close(alone.logits, alone.unimodal_logits["visual"])
+
+
+# ---- ReconBoost
+def test_turns_and_rectifications() -> None:
+    found = [reconboost.phase(epoch, THREE, 2, 1) for epoch in range(10)]
+    assert [(stage, learner) for stage, learner, _ in found] == [
+        *((0, "audio"), (0, "audio"), (0, None), (1, "visual"), (1, "visual")),
+        *((1, None), (2, "text"), (2, "text"), (2, None), (3, "audio")),
+    ]
+    assert [begins for *_, begins in found] == [True, False, True] * 3 + [True]
+
+
+def test_in_a_turn_the_others_stand_still_and_momentum_is_fresh_at_its_start() -> None:
+    engine = build("reconboost", options={"boost_epochs": 2, "rectify_epochs": 1})
+    moved, started = [], []
+    for _ in range(3):
+        before = {m: torch.cat([p.detach().flatten() for p in engine.model.encoders[m].parameters()]) for m in TWO}
+        rate = engine.strategy.boost_rate.detach().clone()
+        engine.strategy.on_epoch_start(engine)
+        started.append(len(engine.optimizer.state) == 0)
+        train(engine)
+        after = {m: torch.cat([p.detach().flatten() for p in engine.model.encoders[m].parameters()]) for m in TWO}
+        moved.append(
+            ([m for m in TWO if not torch.equal(before[m], after[m])], bool(rate != engine.strategy.boost_rate))
+        )
+    assert moved == [(["audio"], False), (["audio"], False), (["audio", "visual"], True)]
+    assert started == [True, False, True]
+
+
+def test_what_the_others_know_counts_less() -> None:
+    weight = reconboost.boosting_weights(torch.tensor([0.0, 0.5, 1.0]), 5.0, 1.0, 4)
+    assert weight.tolist() == [1.25, 1.125, 1.0]
+    engine = build("reconboost", missing=True, **Q64)
+    batch = engine.loaders["train"].epoch(0)[0]
+    plan, output = engine.strategy, engine.strategy.forward(engine.model, batch)
+    u, v = (output.unimodal_logits[m].detach() for m in TWO)
+    seen = batch.have(["visual"]).double()[:, None]
+    q = torch.softmax(v * seen, 1)[torch.arange(len(batch)), batch.label]
+    each = (5 - q) * torch.nn.functional.cross_entropy(u, batch.label, reduction="none") / CLASSES
+    here = batch.have(["audio"])
+    torch.testing.assert_close(plan.boost(output, batch, "audio", 2, engine), each[here].mean())
+    first = (each / (5 - q) * 4)[here].mean()
+    torch.testing.assert_close(plan.boost(output, batch, "audio", 0, engine), first)
+    plan.boost(output, batch, "audio", 2, engine).backward()
+    assert plan.boost_rate.grad is None

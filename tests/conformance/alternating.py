@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from ogm.context import Context
-from ogm.strategies import pmr
-from tests.conformance.vectors import Checker, Vector, batch, given, scores, tensor
+from ogm.strategies import mla, pmr, reconboost
+from tests.conformance.vectors import Checker, Unsupported, Vector, batch, given, scores, tensor
 
 
 def prototypes(vector: Vector) -> dict[str, Any]:
@@ -50,6 +50,65 @@ def near_prototypes(vector: Vector) -> dict[str, Any]:
     }
 
 
+def alternation(vector: Vector) -> dict[str, Any]:
+    """MLA's projection of the head's gradient, or its fusion at test time."""
+    inputs, hyper = vector["inputs"], vector["hyperparams"]
+    if "logits" in inputs:
+        logits = {m: tensor(z) for m, z in inputs["logits"].items()}
+        there = torch.ones(len(logits), len(next(iter(logits.values()))), dtype=torch.bool)
+        for i, m in enumerate(logits):
+            there[i] = torch.tensor(inputs.get("present", {}).get(m, [True] * there.shape[1]), dtype=torch.bool)
+        weight = dict(zip(logits, mla.trust(logits, there), strict=True))
+        return {
+            "entropy": {m: mla.entropy(z) for m, z in logits.items()},
+            "weight": weight,
+            "fused": mla.fused(logits, there),
+        }
+    if "P" not in inputs:
+        raise Unsupported("no projection and no logits among the inputs")
+    before, mean, grad = tensor(inputs["P"]), tensor(inputs["mean_feature"]), tensor(inputs["head_grad"])
+    ridge = inputs.get("alpha", hyper.get("alpha"))
+    free, fro = (mla.without(before, mean, ridge, how) for how in ("none", "fro"))  # type: ignore[arg-type]
+    return {
+        "P_rls": free,
+        "P_fro": fro,
+        "grad_unnormalised": mla.projected(grad, free),
+        "grad_fro": mla.projected(grad, fro),
+    }
+
+
+def boosting(vector: Vector) -> dict[str, Any]:
+    inputs, hyper = vector["inputs"], vector["hyperparams"]
+    if "current_logits" in inputs:
+        current, rest = tensor(inputs["current_logits"]), tensor(inputs["rest_logits"])
+        some, rate = batch(inputs["labels"]), hyper.get("boost_rate", inputs.get("boost_rate", 1.0))
+        everybody = torch.ones(1, len(rest), dtype=torch.bool)
+        right = reconboost.true_probability(reconboost.ensemble({"rest": rest}, everybody, rate), some.label)
+        method = reconboost.ReconBoost(**given(vector, "weight1", "weight2"))
+        weight = reconboost.boosting_weights(right, method.weight1, method.weight2, current.shape[1])
+        loss = Context().mean(weight * method.criterion(current, some.label))
+        return {"loss": loss, "rest_true_prob": right, "weight": weight}
+    logits = {m: tensor(z) for m, z in inputs["logits"].items()}
+    there = torch.ones(len(logits), len(next(iter(logits.values()))), dtype=torch.bool)
+    rate = inputs.get("boost_rate", hyper.get("boost_rate", 1.0))
+    return {"fused": reconboost.ensemble(logits, there, rate)}
+
+
+def over_ranks(vector: Vector) -> dict[str, Any]:
+    """Prototypes and mean features from the sums and counts of several ranks."""
+    inputs = vector["inputs"]
+    if "feature_sum_per_rank" in inputs:
+        counts = tensor(inputs["count_per_rank"])
+        sums = torch.cat([tensor(inputs["feature_sum_per_rank"]), counts[:, None]], 1)
+        return {"mean_feature": mla.mean_feature(sums.sum(0))}
+    ranks = [inputs[name] for name in sorted(inputs) if name.startswith("rank")]
+    sums = torch.stack([torch.cat([tensor(r["sum"]), tensor(r["count"])[:, None]], 1) for r in ranks]).sum(0)
+    old = torch.zeros_like(sums[:, :-1])
+    return {"prototype": pmr.blended(old, torch.zeros(len(old), dtype=torch.bool), sums, 0.0)}
+
+
 CHECKERS: dict[str, Checker] = {
     "pmr": prototypes,
+    "mla": alternation,
+    "reconboost": boosting,
 }

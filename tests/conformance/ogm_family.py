@@ -15,6 +15,7 @@ from ogm.strategies.vanilla import Vanilla
 from ogm.strategies.weak_boost import boosts, bounded, lag_ratios
 from ogm.strategy import scaled_update
 from ogm.types import Output
+from tests.conformance.alternating import over_ranks
 from tests.conformance.vectors import Checker, Unsupported, Vector, batch, given, scores, tensor
 
 
@@ -70,6 +71,8 @@ def data_parallel(vector: Vector) -> dict[str, Any]:
     inputs = vector["inputs"]
     if "true_class_prob_per_rank" in inputs:
         return ogm(vector)
+    if "rank0" in inputs or "feature_sum_per_rank" in inputs:
+        return over_ranks(vector)
     if "shards" not in inputs:
         raise Unsupported("a method that this project does not have")
     label, logits = torch.tensor(inputs["labels"]), tensor(inputs["joint_logits"])
