@@ -85,11 +85,6 @@ METHODS: dict[str, Default] = {
         everywhere={"factors": {"audio": 0.1}},
         search={"factors": [{"audio": f} for f in (0.2, 0.1, 0.05)]},
     ),
-    "static_lr": Default(
-        "spec synthav.md, section 3: the first of its three factors that matched OGM-GE",
-        everywhere={"factors": {"audio": 0.1}},
-        search={"factors": [{"audio": f} for f in (0.2, 0.1, 0.05)]},
-    ),
     "umt": Default("spec methods_loss.md, section 4 (BalanceBenchmark's)", search={"lam": [1.0, 10.0, 50.0]}),
     "g2d": Default("spec methods_loss.md, section 15: tau is half of the run", search={"alpha": [0.5, 1.0, 2.0]}),
     "di_mml": Default(
