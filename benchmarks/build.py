@@ -11,7 +11,7 @@ import torch
 from pydantic import ConfigDict, ValidationError, create_model
 from torch import nn
 
-from benchmarks.config import ConfigError, RunConfig, explain
+from benchmarks.config import ConfigError, RunConfig, explain, with_files
 from benchmarks.defaults import method_defaults
 from datasets.base import DataModule
 from datasets.loader import Loader
@@ -22,6 +22,7 @@ from ogm.context import fold_in
 from ogm.engine import Engine
 from ogm.registry import STRATEGIES, find
 from ogm.strategy import Strategy
+from ogm.types import Need
 
 
 class Refused(ConfigError):
@@ -135,19 +136,25 @@ def needed(config: RunConfig) -> dict[str, RunConfig]:
 
     They do not depend on the fusion, which they are therefore all given alike: one teacher serves all who need it.
     """
-    strategy = find(config.method, STRATEGIES, "strategy")(**config.method_args)
-    wanted = strategy.needs(list(config.encoders))
     return {
-        name: config.model_copy(
-            update={
-                "method": need.method,
-                "method_args": {**method_defaults(need.method, config.dataset), **need.options},
-                "fusion": RunConfig.model_fields["fusion"].default,
-                "fusion_args": {},
-            }
+        name: with_files(
+            config.model_copy(
+                update={
+                    "method": need.method,
+                    "method_args": {**method_defaults(need.method, config.dataset), **need.options},
+                    "fusion": RunConfig.model_fields["fusion"].default,
+                    "fusion_args": {},
+                }
+            )
         )
-        for name, need in wanted.items()
+        for name, need in wanted(config).items()
     }
+
+
+def wanted(config: RunConfig) -> dict[str, Need]:
+    """The same runs as the strategy asks for them."""
+    strategy: Strategy = find(config.method, STRATEGIES, "strategy")(**config.method_args)
+    return strategy.needs(list(config.encoders))
 
 
 def check(config: RunConfig) -> None:

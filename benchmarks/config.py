@@ -114,12 +114,13 @@ def configure(given: Mapping[str, Any]) -> RunConfig:
     if "files" in given:
         raise ConfigError(["files: there is no such setting; use --method-file, --fusion-file, --encoder-file"])
     try:
-        return _with_files(RunConfig(**merge(chosen, given)))
+        return with_files(RunConfig(**merge(chosen, given)))
     except ValidationError as error:
         raise ConfigError([explain(e, RunConfig.model_fields) for e in error.errors()]) from None
 
 
-def _with_files(config: RunConfig) -> RunConfig:
+def with_files(config: RunConfig) -> RunConfig:
+    """The configuration with the digests of those parts that come from files outside the project."""
     used = [config.method, config.fusion, *config.encoders.values()]
     return config.model_copy(update={"files": {name: FILES[name] for name in used if name in FILES}})
 

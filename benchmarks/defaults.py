@@ -46,8 +46,15 @@ RECIPES: dict[str, dict[str, Any]] = {
     "manifest": {**_SMALL, "encoders": {}},  # by kind of column, see encoders_by_kind
 }
 # Adam's and AdamW's step does not depend on the gradient's scale: SGD's learning rate means nothing to them.
-ADAPTIVE_LR: dict[str, float] = {"synthav": 1e-3, "avmnist": 1e-3, "crema_d": 1e-4, "ave": 1e-4,
-                                 "kinetics_sounds": 1e-4, "vggsound": 1e-4, "ucf101": 1e-4}
+ADAPTIVE_LR: dict[str, float] = {
+    "synthav": 1e-3,
+    "avmnist": 1e-3,
+    "crema_d": 1e-4,
+    "ave": 1e-4,
+    "kinetics_sounds": 1e-4,
+    "vggsound": 1e-4,
+    "ucf101": 1e-4,
+}
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,10 @@ class Default:
     search: dict[str, list[Any]] = field(default_factory=dict)
 
 
+_PRETRAINING = Default(
+    "spec methods_loss.md, section 17; AV-MNIST's grey images are no spectrograms",
+    per_dataset={"avmnist": {"kinds": {"visual": "image"}}},
+)
 _ALPHA = [0.1, 0.3, 0.5, 0.8, 1.0]
 METHODS: dict[str, Default] = {
     "ogm": Default(
@@ -86,7 +97,7 @@ METHODS: dict[str, Default] = {
         search={"factors": [{"audio": f} for f in (0.2, 0.1, 0.05)]},
     ),
     "umt": Default("spec methods_loss.md, section 4 (BalanceBenchmark's)", search={"lam": [1.0, 10.0, 50.0]}),
-    "g2d": Default("spec methods_loss.md, section 15: tau is half of the run", search={"alpha": [0.5, 1.0, 2.0]}),
+    "g2d": Default("spec methods_loss.md, section 15: tau is half of the run"),
     "di_mml": Default(
         "CREMA-D, AVE: the paper's repository (spec methods_loss.md, section 14). Elsewhere the spec's; stages in the "
         "paper's proportions",
@@ -99,14 +110,10 @@ METHODS: dict[str, Default] = {
     "kd_strong_to_weak": Default(
         "spec methods_loss.md, section 16; the fusion gets its 20 epochs of 100",
         per_dataset={"avmnist": {"kinds": {"visual": "image"}}},
-        search={"temperature": [1.0, 4.0, 10.0]},
     ),
     "ssl_pretrain": Default("spec methods_loss.md, section 17; pre-training has the run's own epochs"),
-    "ssl_unimodal": Default("spec methods_loss.md, section 17"),
-    "ssl_crossmodal": Default(
-        "spec methods_loss.md, section 17; AV-MNIST's grey images are no spectrograms",
-        per_dataset={"avmnist": {"kinds": {"visual": "image"}}},
-    ),
+    "ssl_unimodal": _PRETRAINING,
+    "ssl_crossmodal": _PRETRAINING,
     "modality_dropout": Default(
         "spec methods_loss.md, section 12; SynthAV, AV-MNIST: synthav.md, section 3 (audio only)",
         per_dataset={d: {"p": {"audio": 0.5}} for d in ("synthav", "avmnist")},

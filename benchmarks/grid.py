@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import signal
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,14 @@ def launch(configs: Sequence[RunConfig], place: Place, *, jobs: int) -> list[Run
     everything else. Only ``done`` is not tried again the next time. Raises OSError if records cannot be written.
     """
     unfinished = [c for c in configs if place.finished(c) is None]  # only these need what they build on
-    needs = {c.key: list(needed(c).values()) for c in unfinished}
-    first = {need.key: need for some in needs.values() for need in some}
+    needs: dict[str, list[RunConfig]] = {}
+    first: dict[str, RunConfig] = {}
+    while unfinished:
+        config = unfinished.pop()
+        needs[config.key] = list(needed(config).values())
+        fresh = {n.key: n for n in needs[config.key] if n.key not in first}
+        first |= fresh
+        unfinished += [n for n in fresh.values() if place.finished(n, export=True) is None]  # and what they build on
     plan = {**first, **{c.key: c for c in configs}}
     records = {key: found for key, c in plan.items() if (found := place.finished(c, export=key in first))}
     waiting = [c for key, c in plan.items() if key not in records]
@@ -38,6 +44,13 @@ def launch(configs: Sequence[RunConfig], place: Place, *, jobs: int) -> list[Run
         team = [_Worker(place) for _ in range(min(jobs, len(waiting)))]
         try:
             while waiting or any(w.config for w in team):
+                for config in list(waiting):
+                    vain = _in_vain(config, needs, records)
+                    if vain is not None:
+                        waiting.remove(config)
+                        vain.save(place.results)
+                        records[config.key] = vain
+                        board.finish(config, vain)
                 for worker in (w for w in team if w.config is None):
                     ready = next((c for c in waiting if all(n.key in records for n in needs.get(c.key, ()))), None)
                     if ready is not None:
@@ -50,16 +63,28 @@ def launch(configs: Sequence[RunConfig], place: Place, *, jobs: int) -> list[Run
                     elif event == "broken":
                         raise about["error"]
                     elif event == "record":
-                        config, worker.config = worker.config, None
-                        assert config is not None
-                        records[config.key] = about["record"]
-                        board.finish(config, about["record"])
+                        made, worker.config = worker.config, None
+                        assert made is not None
+                        records[made.key] = about["record"]
+                        board.finish(made, about["record"])
                     elif worker.config is not None:
                         board.hear(worker.config, event, about)
         finally:
             for worker in team:
                 worker.stop()
     return [records[key] for key in plan]
+
+
+def _in_vain(
+    config: RunConfig, needs: Mapping[str, Sequence[RunConfig]], records: Mapping[str, RunRecord]
+) -> RunRecord | None:
+    """The record of a run that builds on one that could not be made; that one is not tried again for each of them."""
+    for need in needs.get(config.key, ()):
+        record = records.get(need.key)
+        if record is not None and record.status != "done":
+            status = "skipped" if record.status == "skipped" else "failed"
+            return _unmade(config, status, f"builds on {need.title}, which {record.status}: {record.reason}")
+    return None
 
 
 class _Worker:
@@ -104,6 +129,8 @@ class _Worker:
 def _stirred(team: Sequence[_Worker]) -> list[_Worker]:
     """Those that have something to say."""
     by_line = {worker.line: worker for worker in team if worker.config is not None}
+    if not by_line:  # wait would wait for ever
+        return []
     return [by_line[line] for line in wait(list(by_line)) if isinstance(line, Connection)]
 
 

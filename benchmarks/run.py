@@ -19,7 +19,7 @@ import torch.distributed as dist
 from threadpoolctl import threadpool_limits
 from torch import nn
 
-from benchmarks.build import build, check, needed, notes
+from benchmarks.build import build, check, needed, notes, wanted
 from benchmarks.config import RunConfig
 from benchmarks.metrics import evaluate, probe
 from benchmarks.provenance import provenance
@@ -29,6 +29,7 @@ from ogm.context import world_size
 from ogm.engine import Diverged, Engine
 
 Listener = Callable[[str, Mapping[str, Any]], None]
+EXPORTS = {"last": "export.pt", "val_best": "export_val_best.pt"}  # epoch -> the weights as they were after it
 
 
 class Damaged(ValueError):
@@ -54,7 +55,8 @@ class Place:
     def finished(self, config: RunConfig, *, export: bool = False) -> RunRecord | None:
         """The record of a run that is done (and, where asked for, has left its weights behind)."""
         path = record_path(self.results, config.model_dump(), config.key)
-        if not path.exists() or (export and not (self.folder(config) / "export.pt").exists()):
+        left = [self.folder(config) / name for name in EXPORTS.values()] if export else []
+        if not all(p.exists() for p in (path, *left)):
             return None
         record = RunRecord.load(path)
         return record if record.status == "done" else None
@@ -76,7 +78,7 @@ def run(
     torch.set_num_threads(place.threads)
     threadpool_limits(place.threads)  # the probe's linear algebra has threads of its own
     torch.use_deterministic_algorithms(True)
-    trained = {name: _teacher(need, place, listen) for name, need in needed(config).items()}
+    trained = _teachers(config, place, listen)
     with _alone(place.folder(config)):
         record = _run(config, place, trained, export, listen)
     listen("done", {"record": record})
@@ -103,6 +105,7 @@ def _run(
             engine.train_epoch(lambda fraction: listen("step", {"fraction": fraction}))
             state.trained(time.perf_counter() - began, len(engine.loaders["train"].epoch(0)) * config.batch_size)
             state.judge()
+            state.keep_best()
             state.save()
             listen(
                 "epoch",
@@ -114,6 +117,7 @@ def _run(
             )
         if not epochs:
             state.judge()
+            state.keep_best()
         selected = {"last": max(epochs, 1) - 1, **{f"{s}_best": state.best(s) for s in ("val", "test")}}
         outcome: dict[str, Any] = {
             "status": "done",
@@ -127,7 +131,9 @@ def _run(
     record = RunRecord(**about, **outcome, curves=state.all_curves(), cost=cost)
     if _first_rank():
         if export and record.status == "done":
-            save_whole(engine.strategy.export(engine.model).state_dict(), place.folder(config) / "export.pt")
+            state.export("last")
+        elif not export:
+            (state.path.parent / EXPORTS["val_best"]).unlink(missing_ok=True)
         record.save(place.results)
         state.path.unlink(missing_ok=True)
     return record
@@ -154,12 +160,24 @@ class _State:
         accuracies = self.curves[f"{split}/accuracy"]
         return accuracies.index(max(accuracies))  # the first, where several are equal
 
+    def export(self, at: str) -> None:
+        if _first_rank():
+            save_whole(self.engine.strategy.export(self.engine.model).state_dict(), self.path.parent / EXPORTS[at])
+
+    def keep_best(self) -> None:
+        """Leave the weights behind if validation has never been better. Before ``save``: a kill in between repeats it.
+
+        Whether a later run will ask for them is not known to a run that is gone on with, so each one does.
+        """
+        if self.best("val") == len(self.curves["val/accuracy"]) - 1:
+            self.export("val_best")
+
     def test_at(self, epoch: int) -> dict[str, float]:
         return {n.removeprefix("test/"): x[epoch] for n, x in self.curves.items() if n.startswith("test/")}
 
     def all_curves(self) -> dict[str, list[float | None]]:
         named = {**{f"train/{n}": x for n, x in self.engine.curves.items()}, **self.curves}
-        return {n: [v if math.isfinite(v) else None for v in x] for n, x in named.items()}
+        return {n: [v if v is not None and math.isfinite(v) else None for v in x] for n, x in named.items()}
 
     def cost(self) -> dict[str, float]:
         spent = self.seconds + time.perf_counter() - self.since
@@ -199,14 +217,20 @@ class _State:
         self.training, self.samples = saved["training"], saved["samples"]
 
 
-def _teacher(config: RunConfig, place: Place, listen: Listener) -> nn.Module:
+def _teachers(config: RunConfig, place: Place, listen: Listener) -> dict[str, nn.Module]:
+    """What the runs that this one builds on exported, by the names that its strategy gave them."""
+    at = {name: need.at for name, need in wanted(config).items()}
+    return {name: _teacher(need, at[name], place, listen) for name, need in needed(config).items()}
+
+
+def _teacher(config: RunConfig, at: str, place: Place, listen: Listener) -> nn.Module:
     """What an earlier run exported, frozen and in evaluation mode."""
     record = run(config, place, export=True, listen=listen)
     if record.status != "done":
         raise Damaged(f"builds on {config.title}, which {record.status}: {record.reason}")
-    engine = build(config, device=place.device)
+    engine = build(config, device=place.device, trained=_teachers(config, place, listen))
     module = engine.strategy.export(engine.model)
-    module.load_state_dict(load_whole(place.folder(config) / "export.pt", engine.device))
+    module.load_state_dict(load_whole(place.folder(config) / EXPORTS[at], engine.device))
     return module.requires_grad_(False).eval()
 
 

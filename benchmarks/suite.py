@@ -109,10 +109,14 @@ def _row(
 
 
 def compare(given: Mapping[str, Any], methods: Sequence[str], seeds: int) -> Suite:
-    """One ranked table: methods (``["all"]``: every one) with the same settings otherwise. Raises ConfigError."""
-    from ogm.registry import STRATEGIES
+    """One ranked table: methods (``["all"]``: every one that competes) with the same settings otherwise.
 
-    wanted = [name for method in methods for name in (STRATEGIES if method == "all" else [method])]
+    Raises ConfigError.
+    """
+    from ogm.registry import STRATEGIES, find
+
+    every = [name for name in STRATEGIES if find(name, STRATEGIES, "strategy").competes]
+    wanted = [name for method in methods for name in (every if method == "all" else [method])]
     rows, mistakes = [], []
     for method in dict.fromkeys(["vanilla", *wanted]):
         for label, args in _forms(method, given):

@@ -95,7 +95,7 @@ class _Gather(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         grad = grads[0].contiguous()
         dist.all_reduce(grad)
-        return grad.split(ctx.sizes)[dist.get_rank()], None
+        return torch.split(grad, ctx.sizes)[dist.get_rank()], None
 
 
 def _own(scores: Tensor, start: int) -> Tensor:

@@ -305,7 +305,8 @@ def test_passes_per_step(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
         return counted
 
     engine.strategy.on_epoch_start(engine)
-    for encoder in engine.model.encoders.values():
+    teachers = [t.encoder for t in engine.strategy._trained.values() if hasattr(t, "encoder")]
+    for encoder in (*engine.model.encoders.values(), *teachers):
         encoder.register_forward_hook(counting("forward", lambda *_: None))
     monkeypatch.setattr(Tensor, "backward", counting("backward", Tensor.backward))
     monkeypatch.setattr(torch.autograd, "grad", counting("backward", torch.autograd.grad))

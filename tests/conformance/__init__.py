@@ -53,6 +53,10 @@ def differences(found: Any, expected: Any, tolerance: float, where: str = "") ->
         if found is not expected:
             yield f"{where.rstrip('.')}: found {found}, expected {expected}"
         return
+    if any(isinstance(x, str) for x in flat(expected)):
+        if found != expected:
+            yield f"{where.rstrip('.')}: found {found}, expected {expected}"
+        return
     a, b = torch.as_tensor(found, dtype=torch.float64), tensor(list(flat(expected)))
     if a.numel() != b.numel() or not torch.isclose(a.flatten(), b.flatten(), rtol=0, atol=tolerance).all():
         yield f"{where.rstrip('.')}: found {a.tolist()}, expected {b.tolist()}"

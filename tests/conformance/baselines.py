@@ -38,10 +38,10 @@ def ume(vector: Vector) -> dict[str, Any]:
     logits = {
         name.removeprefix("logits_"): tensor(z) for name, z in vector["inputs"].items() if name.startswith("logits_")
     }
-    if len(set(vector.get("hyperparams", {}).get("weights", [1]))) > 1:
-        raise Unsupported("weights other than equal ones")
+    given = vector.get("hyperparams", {}).get("weights")
+    weights = None if given is None else dict(zip(logits, given, strict=True))
     there = {m: torch.ones(len(z), dtype=torch.bool) for m, z in logits.items()}
-    means = {rule: ensemble(logits, there, rule) for rule in ("prob_mean", "logit_mean")}
+    means = {rule: ensemble(logits, there, rule, weights) for rule in ("prob_mean", "logit_mean")}
     return {
         "prob_mean": means["prob_mean"].exp(),
         "logit_mean": means["logit_mean"],
