@@ -82,6 +82,7 @@ class AVMNIST(Prepared):
     name = "avmnist"
     modalities = ("audio", "visual")
     classes = tuple("0123456789")
+    static = True
     Options = AVMNISTOptions
     how_to_get: ClassVar[str] = CARDS["avmnist"].how_to_get
 

@@ -372,9 +372,7 @@ def _common_shape(
     if len(shapes) > 1:
         (a, one), (b, two) = list(shapes.items())[:2]
         advice = "" if length or a[1:] != b[1:] else ", or say length=N to cut and pad the first axis"
-        raise ManifestError(
-            f"{csv}, column {modality}:{kind}: line {one.line} is {a}, line {two.line} is {b}; one shape is needed{advice}"
-        )
+        raise ManifestError(f"{csv}, column {modality}:{kind}: line {one.line} is {a}, line {two.line} is {b}{advice}")
     return next(iter(shapes))
 
 
