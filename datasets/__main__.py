@@ -24,7 +24,7 @@ examples:
   python -m datasets download avmnist                     fetch it (33 MB) into data/avmnist
   python -m datasets prepare avmnist preset=mel32         decode it once into data/prepared/avmnist
   python -m datasets info crema_d                         where to get it, its licence, its quirks
-  python -m datasets prepare crema_d split=actor5 max_missing=3
+  python -m datasets prepare crema_d split=speaker_independent max_missing=3
   python -m datasets verify avmnist preset=mel32          read every prepared byte again
 
 Raw files are looked for in $OGM_DATA (data), prepared ones are kept in $OGM_CACHE (data/prepared).

@@ -66,11 +66,11 @@ CARDS: dict[str, Card] = {
         how_to_get="Get AudioWAV (0.6 GB) and VideoFlash (2.4 GB) of https://gitlab.com/cs-cooper-lab/crema-d-mirror "
         "(or https://github.com/CheyneyComputerScience/CREMA-D) with git lfs, Open Database License, and "
         "put both folders into data/crema_d/. `python -m datasets download crema_d` adds the split lists "
-        "(150 KB) in data/crema_d/splits/. A zip download holds git-lfs pointers instead of media.",
+        "(290 KB) in data/crema_d/splits/. A zip download holds git-lfs pointers instead of media.",
         quirks=(
             "The label is the intended emotion; raters agree for 77 % of the clips (71 % by face, 48 % by voice).",
             "split=ogm is the clip-level draw of the OGM-GE authors: all 91 actors are in train and in test, so it "
-            "rewards knowing the speaker. split=actor5 keeps actors apart.",
+            "rewards knowing the speaker. split=speaker_independent keeps actors apart.",
             "split=ogm has no official validation set: it is carved from the authors' train list by a fixed rule.",
             "Three pairs of clips have equal audio under two labels; one pair is divided between ogm's train and test.",
             "Class order is NEU HAP SAD FEA DIS ANG, as in OGM-GE; other code bases sort the names.",

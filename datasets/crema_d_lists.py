@@ -11,11 +11,8 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from datasets.cache import writing
 from datasets.errors import LabelError, ManifestError, MissingMediaError
-from datasets.fetch import Exactly, fetch
 from datasets.lists import Pin, parse, read_pinned, refuse_leaks
-from datasets.progress import Progress
 
 CLASSES = ("NEU", "HAP", "SAD", "FEA", "DIS", "ANG")
 SENTENCES = ("IEO", "TIE", "IOM", "IWW", "TAI", "MTI", "IWL", "ITH", "DFA", "ITS", "TSI", "WSI")
@@ -24,8 +21,25 @@ FOLDS = 5
 NAME = re.compile(rf"(10(?:0[1-9]|[1-8][0-9]|9[01]))_({'|'.join(SENTENCES)})_({'|'.join(CLASSES)})_(LO|MD|HI|XX)")
 # Sentences an actor does not have, in all emotions or in one: 20 of 7,462 possible clips.
 ABSENT = ("1008_WSI", "1009_MTI", "1019_ITH", "1002_TIE_NEU", "1076_ITS_NEU")
-LISTS = {"ogm": ("train.csv", "test.csv"), "ogm_val": ("my_train.csv", "val.csv", "test.csv"), "actor5": ()}
-BASE = "https://raw.githubusercontent.com/GeWu-Lab/OGM-GE_CVPR2022/343dc1d95c9bda88f105c0da8d24f185e0e98b54/data/CREMAD"
+LISTS = {
+    "ogm": ("train.csv", "test.csv"),
+    "ogm_val": ("my_train.csv", "val.csv", "test.csv"),
+    "speaker_independent": (),
+}
+# Two videos without sound or picture, one without a duration, one that runs through all emotions for a minute.
+DAMAGED = ("1076_MTI_NEU_XX", "1076_MTI_SAD_XX", "1064_TIE_SAD_XX", "1064_IEO_DIS_MD")
+# Pairs whose recordings are, byte for byte, the same.
+TWINS = (
+    *("1013_WSI_SAD_XX", "1013_WSI_DIS_XX"),
+    *("1017_IWW_ANG_XX", "1017_IWW_FEA_XX"),
+    *("1006_TIE_HAP_XX", "1006_TIE_NEU_XX"),
+)
+UNCLEAN = frozenset(DAMAGED + TWINS)
+_OGM = "https://raw.githubusercontent.com/GeWu-Lab/OGM-GE_CVPR2022/343dc1d95c9bda88f105c0da8d24f185e0e98b54/data/CREMAD"
+_RELEARNING = (
+    "https://raw.githubusercontent.com/GeWu-Lab/Diagnosing_Relearning_ECCV2024/"
+    "59b5787137b113fb8df6bbb5a6ebc88068f57b70/code/dataset/cremad"
+)
 # The OGM-GE repository's lists, and those of Diagnosing and Re-learning (my_train.csv, val.csv).
 PINS = {
     "train.csv": Pin(
@@ -55,6 +69,11 @@ PINS = {
 }
 
 Rows = list[tuple[str, int]]  # (clip, class number)
+
+
+def address(name: str) -> str:
+    """Where a list is published."""
+    return f"{_OGM if name in LISTS['ogm'] else _RELEARNING}/{name}"
 
 
 def label_of(name: str, where: Path) -> int:
@@ -109,18 +128,13 @@ def read_splits(split: str, fold: int, folder: Path, pinned: bool) -> tuple[dict
     other, and for a class that train does not have.
     """
     notes: Counter[str] = Counter()
-    if split == "actor5":
+    if split == "speaker_independent":
         return split_actors(fold), notes
     found: dict[str, Rows] = {}
     for name in LISTS[split]:
         path = folder / name
         if not path.is_file():
-            where = (
-                "run `python -m datasets download crema_d`"
-                if name in LISTS["ogm"]
-                else "get it from code/dataset/cremad of github.com/GeWu-Lab/Diagnosing_Relearning_ECCV2024"
-            )
-            raise MissingMediaError(f"{path} is missing: {where}, then prepare again")
+            raise MissingMediaError(f"{path} is missing: run `python -m datasets download crema_d`, then prepare again")
         text, odd = read_pinned(path, PINS[name] if pinned else None)
         found[name], more = parse(text, path, CLASSES)
         notes += odd + more
@@ -140,18 +154,3 @@ def read_splits(split: str, fold: int, folder: Path, pinned: bool) -> tuple[dict
     if absent:
         raise LabelError(f"{folder}: no clip of {', '.join(absent)} is left to train on")
     return parts, notes
-
-
-def download_lists(folder: Path, base: str | None, progress: Progress | None) -> None:
-    for name in LISTS["ogm"]:
-        fetch(f"{base or BASE}/{name}", folder / name, Exactly(PINS[name].size, PINS[name].sha256), progress=progress)
-
-
-def copy_lists(split: str, source: Path, target: Path) -> None:
-    """Keeps the lists beside the prepared set, so that it is enough by itself."""
-    for name in LISTS[split]:
-        with writing(target):
-            target.mkdir(parents=True, exist_ok=True)
-            part = target / f"{name}.part"
-            part.write_bytes((source / name).read_bytes())
-            part.replace(target / name)

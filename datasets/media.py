@@ -231,6 +231,7 @@ class Media(Prepared):
 
     presets: ClassVar[Mapping[str, Any]]
     list_files: ClassVar[tuple[ListFile, ...]] = ()
+    shared_groups: ClassVar[str] = "groups_also_in_train"  # what to call what ``group`` finds on both sides
     published: ClassVar[tuple[str, ...]] = ()  # the sizes that papers and authors give
 
     # ---- what a dataset writes
@@ -490,7 +491,7 @@ class Media(Prepared):
         folder = raw_folder(cls.name) / "splits"
         paths = [folder / name for name in cls.lists(options)]
         if not all(path.is_file() for path in paths):
-            return [f"not there; `python -m datasets download {cls.name}` fetches them"] if paths else []
+            return [f"not there; `python -m datasets download {cls.name}` fetches them"]
         splits, notes = cls.read_splits(options, folder)
         groups = {part: {cls.group(name) for name, _ in rows} for part, rows in splits.items()}
         clips = {part: {cls.clip(name) for name, _ in rows} for part, rows in splits.items()}
@@ -556,7 +557,7 @@ class _Owners:
         names = [name for name, _ in rows]
         groups = {self.cls.group(name) for name in names} & self.groups
         media = sum(not self.media.isdisjoint(self._digests(name)) for name in names)
-        return Counter(groups_also_in_train=len(groups), media_also_in_train=media)
+        return Counter({self.cls.shared_groups: len(groups), "media_also_in_train": media})
 
     def _digests(self, name: str) -> set[tuple[str, str]]:
         return set(self.cache.about[self.cls.clip(name)]["digests"].items())

@@ -139,6 +139,7 @@ def survives_kills(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     patches: str = "",
+    column: str = "visual",
 ) -> None:
     """Killed three times, a preparation ends in the bytes of an undisturbed one; a changed byte is refused by name."""
     whole = files_of(kind.prepare(progress=False, **args))
@@ -149,7 +150,7 @@ def survives_kills(
         assert done.returncode == -signal.SIGKILL
     folder = kind.prepare(progress=False, **args)
     assert files_of(folder) == whole
-    path = folder / "visual.npy"
+    path = folder / f"{column}.npy"
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)

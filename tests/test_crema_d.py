@@ -15,7 +15,7 @@ import torch
 
 from datasets import audio, images
 from datasets.crema_d import CremaD
-from datasets.crema_d_lists import CLASSES, actors, all_clips, carve, read_splits, split_actors
+from datasets.crema_d_lists import CLASSES, DAMAGED, UNCLEAN, actors, all_clips, carve, read_splits, split_actors
 from datasets.errors import (
     AudioDecodeError,
     DataError,
@@ -30,6 +30,7 @@ from datasets.errors import (
 from datasets.lists import Pin, parse, read_pinned
 from datasets.loader import Loader
 from datasets.video import read_frames
+from tests import clips
 from tests.media import tone, wav_from_flv, write_flv, write_lists, write_wav
 from tests.shared import shared
 
@@ -136,8 +137,8 @@ def test_workers_and_batch_sizes_change_nothing(prepared):
 
 
 def test_frames_are_drawn_from_all_of_the_clip(prepared):
-    i = max(range(18), key=lambda i: int(prepared.train.frames[i]))
-    assert int(prepared.train.frames[i]) == 2
+    i = max(range(18), key=lambda i: int(prepared.train.count[i]))
+    assert int(prepared.train.count[i]) == 2
     seen = Counter(prepared.train.batch([(i, seed)]).inputs["visual"].float().mean().item() for seed in range(40))
     assert len(seen) == 2 and min(seen.values()) > 8
 
@@ -160,12 +161,54 @@ def test_other_presets(raw, preset, sound, frames):
     assert train.fingerprint != CremaD.module(**args | {"image_size": 32}).train.fingerprint
 
 
+def test_from_lists_to_an_epoch(raw, capsys):
+    args = ["allow_unpinned=true", "image_size=64"]
+    out = clips.command(capsys, "info", "crema_d", *args)
+    assert "train.csv: 24 rows, CRLF, no byte order mark" in out
+    assert "test: 6 samples of 6 classes (1 to 1 each); 0 clips and 0 sources are in train too" in out
+    assert "train: 18 of 18" in clips.command(capsys, "prepare", "crema_d", *args)
+    out = clips.command(capsys, "verify", "crema_d", *args)
+    assert "published: OGM-GE: train 6698, test 744" in out and "ours: val 6 of 6" in out
+    assert "val: actors_also_in_train " in out and "flv 480x360 at 29.97" in out
+    clips.trains("crema_d", OGM, 6)
+
+
+def test_B18_equal_sounds_are_found(raw, capsys):
+    shutil.copy(raw / "AudioWAV" / f"{TRAIN[0]}.wav", raw / "AudioWAV" / f"{TEST[2]}.wav")
+    CremaD.prepare(progress=False, **OGM)
+    splits = CremaD.module(**OGM).splits()
+    assert splits["test"].report.notes.get("media_also_in_train", 0) == (TRAIN[0] in splits["train"].ids)
+    out = clips.command(capsys, "verify", "crema_d", "allow_unpinned=true", "image_size=64")
+    assert "1 groups of clips with the same audio file, byte for byte" in out
+    assert f"{TRAIN[0]} (NEU) = {TEST[2]} (SAD)" in out and "0 groups of clips with the same visual file" in out
+
+
+def test_killed_and_damaged(raw, capsys, monkeypatch, tmp_path):
+    clips.survives_kills(CremaD, OGM, capsys, monkeypatch, tmp_path, column="frames")
+
+
+def test_clean_leaves_out_ten_clips():
+    full = CremaD.read_splits(CremaD.options({"split": "speaker_independent", "clean": False}), Path())[0]
+    clean = CremaD.read_splits(CremaD.options({"split": "speaker_independent"}), Path())[0]
+    gone = {name for rows in full.values() for name, _ in rows} - {name for rows in clean.values() for name, _ in rows}
+    assert gone == set(UNCLEAN) and len(gone) == 10 and sum(map(len, clean.values())) == 7432
+    assert not CremaD.options({}).is_clean and CremaD.options({"clean": True}).is_clean
+    assert set(DAMAGED) <= {name for name, _ in full["train"] + full["val"] + full["test"]}
+
+
+def test_genuine_recordings_in_mp3_are_read():
+    recording = audio.read_track(shared("data", "media", "crema_d", "AudioMP3", "1002_DFA_ANG_XX.mp3"))
+    assert recording.rate == 44_100 and not recording.notes and 1.5 < recording.samples.shape[1] / 44_100 < 4
+    track = audio.read_track(shared("data", "media", "crema_d", "VideoFlash", f"{GENUINE[0]}.flv"))
+    assert track.samples.shape[0] == 1 and track.rate == 44_100 and float(track.samples.abs().max()) > 0.02
+
+
 def test_genuine_clips_go_all_the_way(raw):
     for clip in GENUINE:
         source = shared("data", "media", "crema_d", "VideoFlash", f"{clip}.flv")
         shutil.copy(source, raw / "VideoFlash")
         wav_from_flv(source, raw / "AudioWAV" / f"{clip}.wav")
-    args = {"split": "actor5", "max_missing": 7442 - 30 - 2, "image_size": 64}
+    args = {"split": "speaker_independent", "max_missing": 7432 - 30 - 2, "image_size": 64}
     CremaD.prepare(progress=False, **args)
     splits = CremaD.module(**args).splits()
     assert {name: actors_of(s.ids) for name, s in splits.items()} == {
@@ -174,14 +217,14 @@ def test_genuine_clips_go_all_the_way(raw):
         "test": {"1001"},
     }
     assert {name: (s.report.listed, s.report.found, s.report.notes["missing"]) for name, s in splits.items()} == {
-        "train": (4410, 6, 4404), "val": (1475, 12, 1463), "test": (1557, 14, 1543)}  # fmt: skip
-    assert splits["test"].recipe["missing"] == 1543
+        "train": (4406, 6, 4400), "val": (1473, 12, 1461), "test": (1553, 14, 1539)}  # fmt: skip
+    assert splits["test"].recipe["missing"] == 1539
     i = list(splits["test"].ids).index("1001_DFA_ANG_XX")
     item = splits["test"][i]
-    assert item["label"] == CLASSES.index("ANG") and splits["test"].frames[i] == 3
+    assert item["label"] == CLASSES.index("ANG") and splits["test"].count[i] == 3
     assert item["visual"].std() > 0.4 and item["audio"].std() > 1
-    with pytest.raises(MissingMediaError, match="7410 of 7442 are missing"):
-        CremaD.module(**args | {"max_missing": 7409})
+    with pytest.raises(MissingMediaError, match="7400 of 7432 are missing"):
+        CremaD.module(**args | {"max_missing": 7399})
 
 
 # ---- preparing
@@ -277,7 +320,7 @@ def test_other_lists_are_noticed(raw):
 
 def test_actor5_needs_no_list_and_ogm_says_which(raw):
     shutil.rmtree(raw / "splits")
-    args = {"split": "actor5", "max_missing": 7412, "image_size": 64}
+    args = {"split": "speaker_independent", "max_missing": 7412, "image_size": 64}
     CremaD.prepare(progress=False, **args)
     assert CremaD.ready(**args) and not CremaD.ready(**OGM)
     for call in (CremaD.prepare, CremaD.module):
@@ -408,7 +451,7 @@ def test_the_published_lists(tmp_path):
     assert counts["train"] == [973 - 114, 1148 - 123, 1131 - 140, 1138 - 133, 1142 - 129, 1166 - 105]
     assert sorted(name for part in parts.values() for name, _ in part) == all_clips()
     assert len(actors(parts["train"]) & actors(parts["test"])) == 91
-    with pytest.raises(MissingMediaError, match=r"my_train\.csv is missing: get it from .*Diagnosing_Relearning"):
+    with pytest.raises(MissingMediaError, match=r"my_train\.csv is missing: run `python -m datasets download crema_d`"):
         read_splits("ogm_val", 0, tmp_path, pinned=True)
 
 
@@ -437,7 +480,7 @@ def test_carving_does_not_depend_on_the_order():
 
 @pytest.mark.parametrize(("args", "says"), [
     ({"splt": "ogm"}, "no argument is called 'splt'; did you mean 'split'"),
-    ({"split": "ogm", "fold": 1}, "fold belongs to split=actor5"),
+    ({"split": "ogm", "fold": 1}, "fold belongs to split=speaker_independent"),
     ({"max_missing": -1}, "max_missing=-1: input should be greater than or equal to 0"),
     ({"preset": 3}, "preset=3: input should be 'paper', 'paper299' or 'bb'"),
 ])  # fmt: skip

@@ -8,6 +8,7 @@ import sys
 import tarfile
 import threading
 import time
+from dataclasses import replace
 from functools import partial
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,8 +17,11 @@ import pytest
 
 from datasets import fetch
 from datasets.__main__ import main
+from datasets.cache import sha256
 from datasets.cards import CARDS
+from datasets.crema_d import CremaD
 from datasets.digits import FSDD_ARCHIVE, MNIST
+from datasets.lists import Pin
 from datasets.registry import DATASETS
 from ogm.registry import find
 from tests.media import tone, write_flv, write_lists, write_wav
@@ -91,9 +95,9 @@ def test_every_dataset_has_a_card_that_tells_the_truth():
 
 
 def write_clips(folder: Path) -> None:
-    for clip in TRAIN[:12] + TEST:
-        write_wav(folder / "AudioWAV" / f"{clip}.wav", tone(1.3, 16_000))
-        write_flv(folder / "VideoFlash" / f"{clip}.flv", 8)
+    for number, clip in enumerate(TRAIN[:12] + TEST):
+        write_wav(folder / "AudioWAV" / f"{clip}.wav", tone(1.3, 16_000, 200 + 20 * number))
+        write_flv(folder / "VideoFlash" / f"{clip}.flv", 8 + number)
     write_lists(folder / "splits", {"train.csv": TRAIN[:12], "test.csv": TEST})
 
 
@@ -218,7 +222,7 @@ def test_an_archive_of_other_recordings_is_not_taken(capsys, mirror, published, 
     assert not list((folders / "raw" / "avmnist" / "fsdd").iterdir())
 
 
-def test_download_crema_d_gets_the_lists_and_says_the_rest(capsys, mirror, folders):
+def test_download_crema_d_gets_the_lists_and_says_the_rest(capsys, mirror, folders, monkeypatch):
     folder, base = mirror
     code, _, err = run(capsys, "download", "crema_d", "--base", base)
     assert code == 2 and f"error: {base}/train.csv: HTTP 404" in err and err.count("\n") == 1
@@ -227,10 +231,16 @@ def test_download_crema_d_gets_the_lists_and_says_the_rest(capsys, mirror, folde
     assert code == 2 and "expected 140658 with 68d0d3fd" in err
     for name in ("train", "test"):
         shutil.copy(shared("data", "splits", "ogm", f"crema_d_{name}.csv"), folder / f"{name}.csv")
+    write_lists(folder, {"my_train.csv": TRAIN[:18], "val.csv": TRAIN[18:]}, "\n")  # not the published ones
+    code, _, err = run(capsys, "download", "crema_d", "--base", base)
+    assert code == 2 and "expected 119080 with eaf4d933" in err
+    own = {n: Pin(p.stat().st_size, 0, sha256(p), "") for n in ("my_train.csv", "val.csv") for p in [folder / n]}
+    files = tuple(replace(file, pin=own.get(file.name, file.pin)) for file in CremaD.list_files)
+    monkeypatch.setattr(CremaD, "list_files", files)
     code, out, err = run(capsys, "download", "crema_d", "--base", base)
     assert code == 0 and err == "" and "AudioWAV (0.6 GB)" in out and "git lfs" in out
     splits = folders / "raw" / "crema_d" / "splits"
-    assert sorted(p.name for p in splits.iterdir()) == ["test.csv", "train.csv"]
+    assert sorted(p.name for p in splits.iterdir()) == ["my_train.csv", "test.csv", "train.csv", "val.csv"]
 
 
 class Endless(BaseHTTPRequestHandler):
