@@ -91,6 +91,31 @@ METHODS: dict[str, Default] = {
             **{d: {"boost_epochs": 1, "rectify_epochs": 1} for d in ("synthav", "avmnist")},
         },
     ),
+    "mmpareto": Default("the paper's repository (CREMA-D)", search={"gamma": [1.0, 1.5, 2.0]}),
+    "agm": Default(
+        "CREMA-D: the author, in an issue; AVE: the MLB repository. Elsewhere the spec's (methods_gradient.md, 3.6)",
+        per_dataset={d: {"alpha": 1.5} for d in ("crema_d", "ave")},
+        search={"alpha": [0.5, 1.0, 1.5, 2.5, 4.0]},
+    ),
+    "cggm": Default("spec methods_gradient.md, 3.16; classifiers learn at the run's rate, whatever the optimizer"),
+    "mlb": Default(
+        "the paper's repository: CREMA-D and AVE, UCF101",
+        per_dataset={"ucf101": {"alpha": 1.0}},
+        search={"alpha": _ALPHA},
+    ),
+    "mslr": Default(
+        "CREMA-D, AVE: AGM's repository. Elsewhere 1 each (spec methods_gradient.md, section 5)",
+        per_dataset={d: {"init": {"audio": 0.9, "visual": 1.1}} for d in ("crema_d", "ave")},
+    ),
+    "mses": Default(
+        "spec methods_gradient.md, 3.10: a tenth of the run, at least 5 epochs (AGM's repository: 80 of 1500)"
+    ),
+    "inforeg": Default(
+        "CREMA-D: the paper's repository. Elsewhere the spec's (methods_gradient.md, 3.17)",
+        per_dataset={"crema_d": {"beta": {"audio": 0.95, "visual": 0.1}}},
+        search={"beta": [0.1, 0.5, 0.95, 2.5]},
+    ),
+    "uncertainty_weighting": Default("spec methods_loss.md, section 2"),
     "static_lr": Default(
         "spec synthav.md, section 3: the first of its three factors that matched OGM-GE",
         everywhere={"factors": {"audio": 0.1}},

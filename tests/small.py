@@ -29,6 +29,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "static_lr": {"factors": {"audio": 0.5}},
     "ogm": {"alpha": 0.8},
     "ogm_ge": {"alpha": 0.8},
+    "mslr": {"init": {"audio": 0.9}, "memory": 1},
+    "mses": {"patience": 0},
     "opm": {"start": 0},
     "ssl_unimodal": {"modality": "visual"},
     "opm_ogm": {"start": 0},

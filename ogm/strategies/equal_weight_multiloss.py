@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
 from ogm.context import Context
-from ogm.strategy import Strategy
+from ogm.scores import discrepancy_ratios, true_class_scores
+from ogm.strategy import Category, Strategy
 from ogm.types import Batch, Output
+
+Rule = Literal["pairwise_mean", "min_ratio"]
 
 
 class EqualWeightMultiloss(Strategy):
@@ -20,7 +23,7 @@ class EqualWeightMultiloss(Strategy):
     what is reported as each modality's own accuracy.
     """
 
-    category = "loss"
+    category: ClassVar[Category] = "loss"
     paper = "Wei and Hu, ICML 2024 (its uniform baseline)"
 
     def __init__(self, *, heads: Literal["dedicated", "shared"] = "dedicated") -> None:
@@ -38,6 +41,13 @@ class EqualWeightMultiloss(Strategy):
         if output.features.keys() != self.heads.keys():
             raise ValueError(f"{type(self).__name__} has heads on features: the output needs those of every modality")
         return replace(output, unimodal_logits={m: head(output.features[m]) for m, head in self.heads.items()})
+
+    def ratios(self, output: Output, batch: Batch, ctx: Context, rule: Rule = "pairwise_mean") -> dict[str, Tensor]:
+        if self.sharing:
+            return super().ratios(output, batch, ctx, rule)
+        rho = discrepancy_ratios(true_class_scores(output.unimodal_logits, batch, ctx), rule)  # the heads', no shares
+        ctx.log(**{f"discrepancy_ratio/{m}": r for m, r in rho.items()})
+        return rho
 
     def losses(self, output: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
         own = {f"unimodal/{m}": self.loss(z, batch, ctx, m) for m, z in output.unimodal_logits.items()}

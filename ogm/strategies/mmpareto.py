@@ -83,7 +83,7 @@ def integrate(joint: Sequence[Tensor], own: Sequence[Tensor], gamma: float) -> t
     sizes = [g.numel() for g in joint]
     g, u = (torch.cat([x.flatten() for x in side]).double() for side in (joint, own))
     cosine, a = weigh(g, u)
-    mixed, plain = (2 * a * g + 2 * (1 - a) * u).split(sizes), (g + u).split(sizes)
+    mixed, plain = torch.split(2 * a * g + 2 * (1 - a) * u, sizes), torch.split(g + u, sizes)
     lengths, whole = (torch.stack([x.norm() for x in side]) for side in (mixed, plain))
     shrunk = (lengths < whole) & (lengths > 1e-6 * whole)
     stretch = gamma * torch.where(shrunk, whole / lengths, 1.0)

@@ -12,6 +12,8 @@ from ogm.context import Context
 from ogm.strategy import Scope, Strategy, Target
 from ogm.types import Batch, Output
 
+Variant = Literal["paper", "acc", "journal"]
+
 
 class OGM(Strategy):
     """Peng et al., CVPR 2022 (arXiv 2203.15332), eq. 8-10.
@@ -19,7 +21,9 @@ class OGM(Strategy):
     With rho_m how far modality m is ahead, the gradient of its encoder is multiplied by k_m < 1 where rho_m > 1. Heads
     and fusion keep theirs. ``target="update"`` shortens the optimizer's step instead, for optimizers that undo a
     gradient's scale. ``multi`` says what "ahead" means among three or more: of the others on average (the authors'
-    suggestion), or of the weakest. ``variant="acc"`` speeds the weak modality up instead (the PMR repository's).
+    suggestion), or of the weakest. ``variant="acc"`` speeds the weak modality up instead (the PMR repository's);
+    ``"journal"`` is the coefficient of the journal version (Wei et al., TPAMI 2024), continuous at rho = 1 and far
+    gentler; read in two independent re-implementations, not in the text (spec methods_loss.md, section 10).
 
     Where paper and released code disagree, or crash: an exact tie slows nobody (the code slows the first modality); the
     scope is every weight, not only 4-d ones, as the authors say in their issue 22 (the same set on a ResNet); for
@@ -35,7 +39,7 @@ class OGM(Strategy):
         self,
         alpha: float = 0.3,
         *,
-        variant: Literal["paper", "acc"] = "paper",
+        variant: Variant = "paper",
         multi: Literal["pairwise_mean", "min_ratio"] = "pairwise_mean",
         scope: Scope = "weights",
         target: Target = "grad",
@@ -64,15 +68,15 @@ class OGM(Strategy):
         self.modulate(parameter, k, self.target)
 
 
-def coefficients(
-    rho: Mapping[str, Tensor], alpha: float, variant: Literal["paper", "acc"] = "paper"
-) -> dict[str, Tensor]:
+def coefficients(rho: Mapping[str, Tensor], alpha: float, variant: Variant = "paper") -> dict[str, Tensor]:
     """k_m = 1 - tanh(alpha rho_m) where rho_m > 1, else 1; ``acc``: 1 + tanh(alpha / rho_m) where rho_m < 1, else 1.
 
-    NaN stays NaN.
+    ``journal``: 1 - alpha tanh(rho_m - 1), at least 0, where rho_m > 1, else 1. NaN stays NaN.
     """
     if variant == "acc":
         return {m: torch.where(r >= 1, 1.0, 1 + torch.tanh(alpha / r)) for m, r in rho.items()}
+    if variant == "journal":
+        return {m: torch.where(r <= 1, 1.0, (1 - alpha * torch.tanh(r - 1)).clamp_min(0)) for m, r in rho.items()}
     return {m: torch.where(r <= 1, 1.0, 1 - torch.tanh(alpha * r)) for m, r in rho.items()}
 
 

@@ -17,8 +17,9 @@ class OGMGE(OGM):
 
     Inside the epoch window every tensor in scope, of the modalities that keep their pace too, gets noise with the
     standard deviation of its gradient *before* scaling (``noise="raw_std"``, the released code since May 2022;
-    ``"scaled_std"`` is the code before that). Noise is a function of (seed, step, parameter): equal on every rank and
-    after a resume. With ``target="update"`` it goes through the optimizer and is shortened with the update.
+    ``"scaled_std"`` is the code before that). ``variant`` is the coefficient's, as in OGM. Noise is a function of
+    (seed, step, parameter): equal on every rank and after a resume. With ``target="update"`` it goes through
+    the optimizer and is shortened with the update.
     """
 
     category = "gradient"
@@ -29,6 +30,7 @@ class OGMGE(OGM):
         self,
         alpha: float = 0.3,
         *,
+        variant: Literal["paper", "journal"] = "paper",
         noise: Literal["raw_std", "scaled_std"] = "raw_std",
         multi: Literal["pairwise_mean", "min_ratio"] = "pairwise_mean",
         scope: Scope = "weights",
@@ -36,7 +38,7 @@ class OGMGE(OGM):
         start: int = 0,
         end: int | None = 50,
     ) -> None:
-        super().__init__(alpha, multi=multi, scope=scope, target=target, start=start, end=end)
+        super().__init__(alpha, variant=variant, multi=multi, scope=scope, target=target, start=start, end=end)
         self.noise = noise
 
     def edit(self, parameter: nn.Parameter, k: Tensor, number: int, batch: Batch, ctx: Context) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Literal
 
 import torch
-from torch import Tensor
 
 from ogm.context import Context
 from ogm.strategies.ogm import coefficients, usable
@@ -56,13 +54,7 @@ class OPMOGM(OPM):
         super().on_gradients(output, batch, ctx)
         if not self.active(ctx) or (self.ogm_end is not None and ctx.epoch > self.ogm_end):
             return
-        slow = coefficients(self._rho, self.alpha) if self.variant == "cvpr" else gentle(self._rho, self.alpha)
-        k = usable(slow, ctx)
+        k = usable(coefficients(self._rho, self.alpha, "paper" if self.variant == "cvpr" else "journal"), ctx)
         ctx.log(**{f"coefficient/{m}": x for m, x in k.items()})
         for _, m, p in self.in_scope(self.scope):
             self.modulate(p, k[m], self.target)
-
-
-def gentle(rho: Mapping[str, Tensor], alpha: float) -> dict[str, Tensor]:
-    """k_m = 1 - alpha tanh(rho_m - 1), at least 0, where rho_m > 1, else 1; NaN stays NaN."""
-    return {m: torch.where(r <= 1, 1.0, (1 - alpha * torch.tanh(r - 1)).clamp_min(0)) for m, r in rho.items()}

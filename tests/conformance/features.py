@@ -20,7 +20,6 @@ from ogm.strategies.mbsd import MBSD, lessons
 from ogm.strategies.mmcosine import MMCosine, cosines
 from ogm.strategies.ogm import coefficients
 from ogm.strategies.opm import hidden_share, masked, rates
-from ogm.strategies.opm_ogm import gentle
 from ogm.strategies.vanilla import Vanilla
 from ogm.types import Output
 from tests.conformance.fusions import filled
@@ -78,7 +77,7 @@ def opm(vector: Vector) -> dict[str, Any]:
 
 def opm_ogm(vector: Vector) -> dict[str, Any]:
     found, alpha = opm(vector), vector["hyperparams"]["alpha"]
-    k = {"cvpr": coefficients(found["rho"], alpha), "tpami": gentle(found["rho"], alpha)}
+    k = {"cvpr": coefficients(found["rho"], alpha), "tpami": coefficients(found["rho"], alpha, "journal")}
     return found | {f"k_{variant}": torch.stack(list(x.values())) for variant, x in k.items()}
 
 

@@ -4,8 +4,34 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+from torch import Tensor
+
+from models.fusions.concat import Concat
+from ogm.context import Context
+from ogm.strategies.agm import floored_ce, leads, moved, multipliers, routed, shared
+from ogm.strategies.cggm import direction, others_share
+from ogm.strategies.equal_weight_multiloss import EqualWeightMultiloss
+from ogm.strategies.inforeg import growth, strengths
+from ogm.strategies.mlb import paces
 from ogm.strategies.mmpareto import integrate
-from tests.conformance.vectors import Checker, Vector, tensor
+from ogm.strategies.mses import smoothed, unwatched, watch
+from ogm.strategies.mslr import quotients
+from ogm.strategies.uncertainty_weighting import weighted
+from ogm.strategies.vanilla import Vanilla
+from ogm.strategies.weak_boost import lag_ratios
+from ogm.types import Output
+from tests.conformance.fusions import filled
+from tests.conformance.vectors import Checker, Unsupported, Vector, batch, given, scores, tensor
+
+
+def row(said: dict[str, Any]) -> Tensor:
+    """(M,) the numbers of {modality: number}."""
+    return tensor(list(said.values()))
+
+
+def named(values: Tensor, like: Any) -> dict[str, float]:
+    return dict(zip(like, values.tolist(), strict=True))
 
 
 def mmpareto(vector: Vector) -> dict[str, Any]:
@@ -15,6 +41,150 @@ def mmpareto(vector: Vector) -> dict[str, Any]:
     return {**found, "final": [x for g in final for x in g.flatten().tolist()]}
 
 
+def mlb(vector: Vector) -> dict[str, Any]:
+    inputs, hyper = vector["inputs"], vector.get("hyperparams", {})
+    if "fused" in inputs:
+        if set(hyper.get("weights", {"fused": 1}).values()) != {1}:
+            raise Unsupported("losses of unequal weight")
+        heads = {m: tensor(z) for m, z in inputs["unimodal"].items()}
+        plan = EqualWeightMultiloss(heads="shared")
+        losses = plan.losses(Output(tensor(inputs["fused"]), heads), batch(inputs["labels"]), Context())
+        return {"loss": torch.stack(list(losses.values())).sum()}
+    means = inputs.get("score_mean")
+    sums = scores(vector) if means is None else {m: tensor(s) for m, s in means.items()}
+    rho = lag_ratios(sums, torch.inf)
+    return {"rho": rho, "k": paces(rho, hyper.get("alpha", 0.8), hyper.get("beta", 2.0))}
+
+
+def agm(vector: Vector) -> dict[str, Any]:
+    inputs, hyper = vector["inputs"], vector.get("hyperparams", {})
+    if "ce_scores" in inputs:
+        return {"steps": agm_steps(inputs["ce_scores"], hyper["alpha"], hyper.get("cap", torch.inf))}
+    if "true_class_prob" in inputs:
+        logits = torch.stack([torch.logit(tensor([inputs["true_class_prob"]])), tensor([0.0])], 1)
+        return {"ce": floored_ce(logits, torch.tensor([0]), **given(vector, "floor"))}
+    kappa = {m: tensor(k) for m, k in hyper["kappa"].items()} if "kappa" in hyper else {}
+    if "coalition_logits" in inputs and kappa:
+        worth = {frozenset(s): tensor(z).requires_grad_() for s, z in inputs["coalition_logits"].items()}
+        agm_loss(worth, kappa, inputs["labels"]).backward()  # type: ignore[no-untyped-call]
+        grads = {"".join(m for m in kappa if m in s): z.grad for s, z in worth.items()}
+        return {"grad": grads, **{f"grad_{s}": g for s, g in grads.items()}}
+    if "features" in inputs and kappa:
+        features = {m: tensor(f).requires_grad_() for m, f in inputs["features"].items()}
+        fusion = Concat({m: f.shape[1] for m, f in features.items()}, len(inputs["bias"]))
+        filled(fusion, {fusion.head: (inputs["weight"], inputs["bias"])})
+        subsets = [frozenset(kappa), *(frozenset({m}) for m in kappa)]
+        if len(kappa) != 2 or hyper.get("ablation", "feature") != "feature":
+            raise Unsupported("other than two features set to zero")
+        worth = {s: fusion(features, drop=set(kappa) - s) for s in subsets}
+        agm_loss(worth, kappa, inputs["labels"]).backward()  # type: ignore[no-untyped-call]
+        grads = {f"grad_feature_{m}": f.grad for m, f in features.items()}
+        return {**grads, "grad_weight": fusion.head.weight.grad, "grad_bias": fusion.head.bias.grad}
+    raise Unsupported("neither scores nor responses")
+
+
+def agm_steps(ce_scores: list[dict[str, float]], alpha: float, cap: float) -> list[dict[str, Any]]:
+    steps, running = [], torch.zeros(len(ce_scores[0]), dtype=torch.float64)
+    for t, said in enumerate(ce_scores, 1):
+        ce = row(said)
+        found = {"r": leads(ce), "tau": leads(running), "kappa": multipliers(ce, running, alpha, cap)}
+        running = moved(running, ce, t)
+        steps.append({name: named(x, said) for name, x in (found | {"running": running}).items()})
+    return steps
+
+
+def agm_loss(worth: dict[frozenset[str], Tensor], kappa: dict[str, Tensor], labels: Any) -> Tensor:
+    logits = routed(worth[frozenset(kappa)], shared(worth, tuple(kappa)), kappa)
+    return Vanilla().losses(Output(logits), batch(labels), Context())["fused"]
+
+
+def mslr(vector: Vector) -> dict[str, Any]:
+    said, hyper = vector["inputs"]["val_acc_per_epoch"], vector["hyperparams"]
+    init = row({m: hyper.get("init", {}).get(m, 1.0) for m in said})
+    past = torch.full((len(said), hyper.get("memory", 5)), torch.nan, dtype=torch.float64)
+    factors = [init]
+    for now in torch.stack([tensor(x) for x in said.values()], 1):
+        factors.append(init * quotients(past, now))
+        past = torch.cat([past[:, 1:], now[:, None]], 1)
+    during = torch.stack(factors[:-1], 1)
+    return {
+        "multiplier_during_epoch": dict(zip(said, during.tolist(), strict=True)),
+        "multiplier_next": named(factors[-1], said),
+    }
+
+
+def mses(vector: Vector) -> dict[str, Any]:
+    said, hyper = vector["inputs"]["val_loss_per_epoch"], vector["hyperparams"]
+    weight = hyper.get("previous_weight", 0.6)
+    known, smooth = unwatched(len(said)).double(), {m: [] for m in said}  # type: ignore[var-annotated]
+    for epoch, loss in enumerate(torch.stack([tensor(x) for x in said.values()], 1)):
+        for m, x, stopped in zip(said, smoothed(known[0], loss, weight).tolist(), known[3].tolist(), strict=True):
+            smooth[m] += [x] if stopped < 0 else []  # who has stopped is not looked at any more
+        known = watch(known, loss, epoch, hyper["patience"], weight)
+    ends = {m: None if x < 0 else x for m, x in named(known[3], said).items()}
+    best = named(known[2], said)
+    return {"result": {m: {"smoothed": smooth[m], "best_epoch": best[m], "stop_after_epoch": ends[m]} for m in said}}
+
+
+def cggm(vector: Vector) -> dict[str, Any]:
+    inputs, hyper = vector["inputs"], vector.get("hyperparams", {})
+    if "B" in inputs:
+        return {"l_gm": direction(row(inputs["B"]), row(inputs["cosine"]))}
+    now = row(inputs["acc_now"] if "acc_now" in inputs else inputs["delta"])
+    gains = now - row(inputs["acc_prev"]) if "acc_prev" in inputs else now
+    names = inputs["acc_now"] if "acc_now" in inputs else inputs["delta"]
+    b = others_share(gains, **given(vector, "safe"))
+    found = {"delta": gains, "B": b, "grad_scale": hyper.get("rho", 1.3) * b}
+    return {name: named(x, names) for name, x in found.items()}
+
+
+def inforeg(vector: Vector) -> dict[str, Any]:
+    inputs, hyper = vector["inputs"], vector["hyperparams"]
+    if "fisher_traces" in inputs:
+        window = hyper.get("window", 10)
+        traces = torch.cat([torch.zeros(window + 1, dtype=torch.float64), tensor(inputs["fisher_traces"])])
+        ends = range(window + 2, len(traces) + 1)
+        return {"k_after": torch.stack([growth(traces[end - window - 1 : end]) for end in ends])}
+    is_open = inputs.get("k", 1.0) > hyper.get("threshold", 0.05)
+    said = {m: tensor(s) for m, s in inputs["score"].items()}
+    pull = strengths(said, hyper.get("beta0", hyper.get("beta")))
+    strength = {m: x if is_open else tensor(0.0) for m, x in pull.items()}
+    found: dict[str, Any] = {"strength": strength}
+    for m, x in strength.items():
+        if f"theta_{m}" in inputs:
+            pulled = x * (tensor(inputs[f"theta_{m}"]) - tensor(inputs[f"theta0_{m}"]))
+            found[f"grad_{m}"] = tensor(inputs[f"grad_{m}"]) + pulled
+    return found
+
+
+def uncertainty_weighting(vector: Vector) -> dict[str, Any]:
+    losses = tensor(vector["inputs"]["losses_joint_a_v"]).requires_grad_()
+    kind = vector.get("hyperparams", {}).get("kind", "classification")
+    found: dict[str, Any] = {}
+    if "s_log_var" in vector["inputs"]:
+        s = tensor(vector["inputs"]["s_log_var"]).requires_grad_()
+        total = weighted(losses, s, kind).sum()
+        weights, grad = torch.autograd.grad(total, [losses, s])
+        found = {"total": total.detach(), "effective_weights": weights, "grad_s": grad}
+        for other in ("classification", "regression_half", "unit"):
+            found[f"total_{other}"] = weighted(losses, s, other).sum().detach()
+    low, high = torch.full_like(losses, -30.0).detach(), torch.full_like(losses, 30.0).detach()
+    for _ in range(100):  # halve towards where the slope in s is none
+        s = ((low + high) / 2).requires_grad_()
+        (slope,) = torch.autograd.grad(weighted(losses, s, kind).sum(), [s])
+        low, high = torch.where(slope < 0, s.detach(), low), torch.where(slope < 0, high, s.detach())
+    (weights,) = torch.autograd.grad(weighted(losses, low, kind).sum(), [losses])
+    best = weighted(losses, low, kind).sum().detach()
+    return {**found, "s_star": low, "weights_at_s_star": weights, "total_at_s_star": best}
+
+
 CHECKERS: dict[str, Checker] = {
     "mmpareto": mmpareto,
+    "mlb": mlb,
+    "agm": agm,
+    "mslr": mslr,
+    "mses": mses,
+    "cggm": cggm,
+    "inforeg": inforeg,
+    "uncertainty_weighting": uncertainty_weighting,
 }
