@@ -35,6 +35,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "ssl_unimodal": {"modality": "visual"},
     "opm_ogm": {"start": 0},
     "reconboost": {"boost_epochs": 1, "rectify_epochs": 1},
+    "greedy": {"warmup": 0, "window": 2},
 }
 # What makes the large fusions small.
 FUSION_OPTIONS: dict[str, dict[str, Any]] = {

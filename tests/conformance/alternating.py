@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ogm.context import Context
-from ogm.strategies import mla, pmr, reconboost
+from ogm.strategies import greedy, mla, pmr, reconboost
 from tests.conformance.vectors import Checker, Unsupported, Vector, batch, given, scores, tensor
 
 
@@ -94,6 +94,27 @@ def boosting(vector: Vector) -> dict[str, Any]:
     return {"fused": reconboost.ensemble(logits, there, rate)}
 
 
+def turns(vector: Vector) -> dict[str, Any]:
+    """Greedy's sequence of modes, the running means of its gates, and what its speeds lead to."""
+    inputs = vector["inputs"]
+    if "batches" in inputs:
+        mean, found = torch.zeros(len(inputs["batches"][0][0]), dtype=torch.float64), dict[str, Any]()
+        for steps, gates in enumerate(inputs["batches"]):
+            mean = greedy.running_mean(mean, steps, tensor(gates).mean(0))
+            found[f"after_{steps + 1}"] = mean
+        return found
+    if "steps" not in inputs:
+        raise Unsupported("no steps and no gates among the inputs")
+    method = greedy.Greedy(**given(vector, "epsilon", "window"))
+    d = inputs["d_when_evaluated"]
+    each = d if isinstance(d, list) else [d] * inputs["steps"]
+    held, count, modes = torch.tensor(-1), torch.tensor(0), []
+    for now in each:
+        modes.append(int(held))
+        held, count = greedy.turn(held, count, tensor([now, -now]), method.epsilon, method.window)
+    return {"curated_forward": [mode >= 0 for mode in modes], "caring": modes}
+
+
 def over_ranks(vector: Vector) -> dict[str, Any]:
     """Prototypes and mean features from the sums and counts of several ranks."""
     inputs = vector["inputs"]
@@ -110,5 +131,6 @@ def over_ranks(vector: Vector) -> dict[str, Any]:
 CHECKERS: dict[str, Checker] = {
     "pmr": prototypes,
     "mla": alternation,
+    "greedy": turns,
     "reconboost": boosting,
 }
