@@ -13,11 +13,12 @@ from torch import nn
 
 from benchmarks.config import ConfigError, RunConfig, explain, with_files
 from benchmarks.defaults import method_defaults
+from benchmarks.log import warn
 from datasets.base import DataModule
 from datasets.loader import Loader
 from datasets.registry import load
-from models.model import MultimodalModel
-from models.registry import ENCODERS, FUSIONS
+from models.model import MultimodalModel, channels_last, compile_encoders
+from models.registry import FUSIONS, member, where
 from ogm.context import fold_in
 from ogm.engine import Engine
 from ogm.registry import STRATEGIES, find
@@ -75,6 +76,13 @@ def build(
         raise Refused([f"{config.method} with {config.fusion} on {config.dataset}: {error}"]) from None
     model.to(device, dtype)
     strategy.to(device, dtype)
+    if device.startswith("cuda"):
+        channels_last(model)
+    if config.compile:
+        some = data.train.batch(range(min(config.batch_size, len(data.train))))
+        why = compile_encoders(model, some.to(torch.device(device), dtype))
+        if why is not None:
+            warn(f"compile=true is left out: {why}")
     if torch.distributed.is_initialized() and device.startswith("cuda"):
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     optimizer = build_optimizer(config, model, strategy)
@@ -104,11 +112,16 @@ def build_model(config: RunConfig, data: DataModule) -> MultimodalModel:
     for m in modalities:
         torch.manual_seed(fold_in(config.seed, "encoder", m))
         options = config.encoder_args.get(m, {})
-        encoders[m] = find(config.encoders[m], ENCODERS, "encoder")(tuple(sample[m].shape[1:]), **options)
+        name = config.encoders[m]
+        encoders[m] = encoder_class(name)(tuple(sample[m].shape[1:]), *member(name), **options)
     torch.manual_seed(fold_in(config.seed, "fusion"))
     dims = {m: encoder.dim for m, encoder in encoders.items()}
     fusion = find(config.fusion, FUSIONS, "fusion")(dims, len(data.train.classes), **config.fusion_args)
     return MultimodalModel(encoders, fusion)
+
+
+def encoder_class(name: str) -> type[Any]:
+    return find(name, {name: where(name)}, "encoder")
 
 
 def build_optimizer(config: RunConfig, model: MultimodalModel, strategy: Strategy) -> torch.optim.Optimizer:
@@ -134,16 +147,18 @@ def build_scheduler(config: RunConfig, optimizer: torch.optim.Optimizer) -> torc
 def needed(config: RunConfig) -> dict[str, RunConfig]:
     """Runs that must be made first: name under which the strategy asks for them -> their configuration.
 
-    They do not depend on the fusion, which they are therefore all given alike: one teacher serves all who need it.
+    They do not depend on the fusion, which they are therefore all given alike: one teacher serves all who need it. Only
+    where the fusion makes larger encoders of those it is given, the teachers' must be made so, too.
     """
+    wraps = find(config.fusion, FUSIONS, "fusion").wraps
+    plain = {} if wraps else {"fusion": RunConfig.model_fields["fusion"].default, "fusion_args": {}}
     return {
         name: with_files(
             config.model_copy(
                 update={
                     "method": need.method,
                     "method_args": {**method_defaults(need.method, config.dataset), **need.options},
-                    "fusion": RunConfig.model_fields["fusion"].default,
-                    "fusion_args": {},
+                    **plain,
                 }
             )
         )
@@ -166,9 +181,7 @@ def check(config: RunConfig) -> None:
     for m in config.encoder_args.keys() - config.encoders.keys():
         mistakes.append(f"encoder_args.{m}: there is no encoder for {m}; there are {', '.join(config.encoders)}")
     for m, name in config.encoders.items():
-        mistakes += options(
-            find(name, ENCODERS, "encoder"), config.encoder_args.get(m, {}), f"encoder_args.{m}", {"shape"}
-        )
+        mistakes += options(encoder_class(name), config.encoder_args.get(m, {}), f"encoder_args.{m}", {"shape", "name"})
     if mistakes:
         raise ConfigError(mistakes)
 

@@ -6,6 +6,7 @@ import difflib
 import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import yaml
@@ -13,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from benchmarks.defaults import ADAPTIVE_LR, encoders_by_kind, method_defaults, recipe
 from datasets.registry import DATASETS
-from models.registry import ENCODERS, FUSIONS
+from models.registry import ENCODERS, FAMILIES, FUSIONS
 from ogm.registry import STRATEGIES
 
 FILES: dict[str, str] = {}  # what has come from files outside the project (see plugins.py): name -> digest
@@ -57,6 +58,7 @@ class RunConfig(BaseModel):
     max_norm: float | None = Field(None, gt=0)  # clips the gradient's norm
     micro_batch: int | None = Field(None, ge=1)  # accumulates a batch in parts of this size
     precision: Literal["fp32", "fp64", "bf16"] = "fp32"
+    compile: bool = False  # torch.compile on the encoders: faster on an accelerator, other last bits
     files: dict[str, str] = {}  # what of it came from a file outside the project -> digest of its content
     protocol: Literal[1] = 1  # goes up when the same settings change their meaning
 
@@ -68,7 +70,10 @@ class RunConfig(BaseModel):
     @field_validator("encoders")
     @classmethod
     def _known_encoders(cls, encoders: dict[str, str]) -> dict[str, str]:
-        return {modality: known(name, ENCODERS) for modality, name in encoders.items()}
+        for name in encoders.values():
+            family, colon, _ = name.partition(":")
+            known(family, FAMILIES) if colon else known(name, [*ENCODERS, *(f"{family}:NAME" for family in FAMILIES)])
+        return encoders
 
     @property
     def key(self) -> str:
@@ -120,9 +125,12 @@ def configure(given: Mapping[str, Any]) -> RunConfig:
 
 
 def with_files(config: RunConfig) -> RunConfig:
-    """The configuration with the digests of those parts that come from files outside the project."""
+    """The configuration with the digests of those parts, weights too, that come from files outside the project."""
     used = [config.method, config.fusion, *config.encoders.values()]
-    return config.model_copy(update={"files": {name: FILES[name] for name in used if name in FILES}})
+    weights = {str(options["weights"]) for options in config.encoder_args.values() if "weights" in options}
+    files = {name: FILES[name] for name in used if name in FILES}
+    files |= {w: hashlib.sha256(Path(w).read_bytes()).hexdigest()[:16] for w in weights if Path(w).is_file()}
+    return config.model_copy(update={"files": files})
 
 
 def explain(error: Mapping[str, Any], names: Collection[str]) -> str:

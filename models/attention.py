@@ -100,3 +100,9 @@ class Tokens(nn.Module):
         if every > 1:  # not the adaptive kind, whose backward pass is not deterministic on every device
             row = F.avg_pool1d(row, every, ceil_mode=True)
         return self.project(row.mT) + self.positions[: row.shape[2]] + self.kind
+
+
+def on_maps(block: nn.Module, maps: Tensor) -> Tensor:
+    """A block of tokens (N, n, D) applied to the positions of maps (N, D, ...)."""
+    tokens: Tensor = block(maps.flatten(2).mT)
+    return tokens.mT.unflatten(2, maps.shape[2:])

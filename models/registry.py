@@ -5,6 +5,16 @@ ENCODERS: dict[str, str] = {
     "resnet18": "models.encoders.resnet:ResNet18",
     "resnet34": "models.encoders.resnet:ResNet34",
     "resnet50": "models.encoders.resnet:ResNet50",
+    "mlp": "models.encoders.mlp:MLP",
+    "transformer": "models.encoders.transformer:Transformer",
+    "vit": "models.encoders.vit:ViT",
+    "conformer": "models.encoders.conformer:Conformer",
+}
+
+# Encoders of other libraries, as FAMILY:NAME, such as torchvision:efficientnet_b0.
+FAMILIES: dict[str, str] = {
+    "torchvision": "models.encoders.torchvision:Torchvision",
+    "timm": "models.encoders.timm:Timm",
 }
 
 FUSIONS: dict[str, str] = {
@@ -22,3 +32,15 @@ FUSIONS: dict[str, str] = {
     "cross_attn": "models.fusions.cross_attn:CrossAttention",
     "mbt": "models.fusions.mbt:MBT",
 }
+
+
+def member(name: str) -> tuple[str, ...]:
+    """What an encoder is made with besides the shape: ("efficientnet_b0",) of a family's member, () of our own."""
+    _, colon, rest = name.partition(":")
+    return (rest,) if colon else ()
+
+
+def where(name: str) -> str:
+    """module:Class of an encoder. Raises KeyError for a name nobody knows."""
+    family, colon, _ = name.partition(":")
+    return FAMILIES[family] if colon else ENCODERS[name]

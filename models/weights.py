@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import get_model_weights
+from torchvision.models import get_model
 
-HEADS = ("fc.", "classifier.", "head.", "heads.", "AuxLogits.", "aux1.", "aux2.")  # of classes that are not ours
+AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")  # heads that GoogLeNet and Inception are trained with
 
 
-def load(network: nn.Module, weights: str, name: str) -> None:
-    """Fill a torchvision network called ``name``: ``weights`` is "imagenet", or the path of a state dict as torch saves
-    it, under torchvision's names. ValueError, in one line, where that cannot be had or does not fit."""
+def load(network: nn.Module, weights: str, name: str, head: str) -> None:
+    """Fill a torchvision network called ``name`` whose classifier ``head`` is gone.
+
+    ``weights`` is "imagenet", or the path of a state dict as torch saves it, under torchvision's names. Raises
+    ValueError, in one line, where that cannot be had or does not fit.
+    """
     if weights == "imagenet":
         try:
-            state = dict(get_model_weights(name).DEFAULT.get_state_dict(progress=False, check_hash=True))
+            state = get_model(name, weights="DEFAULT", progress=False).state_dict()
         except (OSError, RuntimeError) as error:
             raise ValueError(
                 f"weights=imagenet: {name}'s could not be fetched: {' '.join(str(error).split())}"
@@ -28,27 +30,30 @@ def load(network: nn.Module, weights: str, name: str) -> None:
         state[f"{first}.weight"] = fewer_channels(state[f"{first}.weight"], network.get_submodule(first).in_channels)  # type: ignore[arg-type]
     else:
         state = read(weights)
-    fill(network, state, f"weights={weights}")
+    fill(network, state, f"weights={weights}", head)
 
 
 def read(path: str) -> dict[str, Tensor]:
     """The state dict in a file; no code in it is ever run."""
     try:
         state = torch.load(Path(path), weights_only=True, map_location="cpu")
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        said = str(error).strip().splitlines()
-        raise ValueError(
-            f"weights={path}: not a file of weights: {said[0] if said else type(error).__name__}"
-        ) from None
+    except FileNotFoundError:
+        raise ValueError(f"weights={path}: there is no such file") from None
+    except Exception:  # on bytes that are something else the reader raises almost anything
+        raise ValueError(f"weights={path}: no state dict as torch.save writes it (nothing else is read)") from None
     if not isinstance(state, Mapping) or not all(isinstance(x, Tensor) for x in state.values()):
         raise ValueError(f"weights={path}: holds no state dict, names with a tensor each")
     return dict(state)
 
 
-def fill(network: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
-    """Copy a state dict into a network; heads, for classes of another data set, are left out. ValueError: no match."""
-    wanted = {name: x for name, x in network.state_dict().items() if not name.startswith(HEADS)}
-    given = {name: x for name, x in state.items() if not name.startswith(HEADS)}
+def fill(network: nn.Module, state: Mapping[str, Tensor], where: str, head: str) -> None:
+    """Copy a state dict into a network; its layer ``head``, for somebody else's classes, is left out.
+
+    Raises ValueError where names or shapes differ.
+    """
+    wanted = network.state_dict()
+    counters = {name: x for name, x in wanted.items() if name.endswith("num_batches_tracked")}  # older files have none
+    given = counters | {name: x for name, x in state.items() if not name.startswith((f"{head}.", *AUXILIARY))}
     missing, unknown = sorted(wanted.keys() - given.keys()), sorted(given.keys() - wanted.keys())
     if missing or unknown:
         example = f"no {missing[0]}" if missing else f"{unknown[0]} is unknown"
@@ -61,7 +66,7 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
         raise ValueError(
             f"{where}: {len(wrong)} shapes differ, such as {wrong[0]}: it has {found}, this network {expected}"
         )
-    network.load_state_dict(given, strict=False)
+    network.load_state_dict(given)
 
 
 def first_convolution(network: nn.Module) -> str:

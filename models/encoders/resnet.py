@@ -32,7 +32,7 @@ class ResNet18(Encoder):
         if weights is None:
             initialise(network)
         else:
-            load(network, weights, self.name)
+            load(network, weights, self.name, "fc")
         self.stages = nn.Sequential(
             *(layer for name, layer in network.named_children() if name not in ("avgpool", "fc"))
         )
