@@ -31,6 +31,14 @@ _PAPER: dict[str, Any] = {
     "lr_steps": [70],
     "lr_factor": 0.1,
 }
+# Sequences of features: small transformers and the step they are usually given; not tuned.
+_WORDS: dict[str, Any] = {
+    **_SMALL,
+    "encoders": {m: "transformer" for m in ("text", "audio", "visual")},
+    "encoder_args": {m: {"width": 64, "layers": 2} for m in ("text", "audio", "visual")},
+    "optimizer": "adam",
+    "lr": 1e-3,
+}
 RECIPES: dict[str, dict[str, Any]] = {
     "synthav": {**_SMALL, "dataset_args": {"preset": "default", "data_seed": 0}},
     "avmnist": {**_SMALL, "dataset_args": {"preset": "mel32", "k": 1}},
@@ -44,6 +52,9 @@ RECIPES: dict[str, dict[str, Any]] = {
         "dataset_args": {"preset": "paper", "split": 1},
     },
     "manifest": {**_SMALL, "encoders": {}},  # by kind of column, see encoders_by_kind
+    "cmu_mosi": _WORDS,
+    "cmu_mosei": _WORDS,
+    "cg_mnist": {**_SMALL, "encoders": {"gray": "cnn", "color": "cnn"}},
 }
 # Adam's and AdamW's step does not depend on the gradient's scale: SGD's learning rate means nothing to them.
 ADAPTIVE_LR: dict[str, float] = {
@@ -54,6 +65,10 @@ ADAPTIVE_LR: dict[str, float] = {
     "kinetics_sounds": 1e-4,
     "vggsound": 1e-4,
     "ucf101": 1e-4,
+    "manifest": 1e-3,
+    "cmu_mosi": 1e-3,
+    "cmu_mosei": 1e-3,
+    "cg_mnist": 1e-3,
 }
 
 
@@ -153,7 +168,7 @@ def recipe(dataset: str) -> dict[str, Any]:
 
 
 # What encodes a column of somebody's own data; arrays are features, or sequences of them.
-BY_KIND = {"audio": "cnn", "video": "cnn", "frames": "cnn", "image": "cnn", "npy": "cnn", "npz": "cnn"}
+BY_KIND = {"audio": "cnn", "video": "cnn", "frames": "cnn", "image": "cnn", "npy": "mlp", "npz": "mlp"}
 
 
 def encoders_by_kind(args: Mapping[str, Any]) -> dict[str, str]:

@@ -185,6 +185,60 @@ CARDS: dict[str, Card] = {
         ),
         raw_files=("manifest.csv",),
     ),
+    "cmu_mosi": Card(
+        title="CMU-MOSI: opinions on films, 2,199 utterances as features of words, voice and face",
+        modalities=("text", "audio", "visual"),
+        classes=2,
+        size="0.15 GB to download (0.33 GB not aligned), as much prepared",
+        licence="research use, by the authors' terms; the videos remain their uploaders' (YouTube)",
+        citation="Zadeh, Zellers, Pincus, Morency: MOSI, IEEE Intelligent Systems 2016, arXiv 1606.06259. Processed "
+        "sequences: Tsai and others: Multimodal Transformer for Unaligned Multimodal Language Sequences, ACL 2019",
+        how_to_get="Get mosi_data.pkl (147 MB; for aligned=false mosi_data_noalign.pkl, 326 MB), the processed sequences of "
+        "the Multimodal Transformer's authors, linked from github.com/yaohungt/Multimodal-Transformer (a Dropbox "
+        "folder), and put it into data/cmu_mosi/. It is read without trusting it: a pickle that names anything but "
+        "arrays is refused.",
+        quirks=(
+            "A sentiment of exactly 0 is called positive by some codes and negative by others: label=nonneg, pos, "
+            "exclude_zero; also label=three and seven.",
+            "Features are standardised with train's statistics; BalanceBenchmark does not: normalise=false.",
+            "Releases differ in their features (5 or 74 of voice, 20 or 47 of face): widths are read from the file.",
+        ),
+        raw_files=("mosi_data.pkl|mosi_data_noalign.pkl",),
+    ),
+    "cmu_mosei": Card(
+        title="CMU-MOSEI: opinions of a thousand speakers, 22,856 utterances as features of words, voice and face",
+        modalities=("text", "audio", "visual"),
+        classes=2,
+        size="3.5 GB to download (12 GB not aligned), as much prepared and in memory meanwhile",
+        licence="research use, by the authors' terms; the videos remain their uploaders' (YouTube)",
+        citation="Zadeh, Liang, Poria, Cambria, Morency: Multimodal Language Analysis in the Wild, ACL 2018. Processed "
+        "sequences: Tsai and others: Multimodal Transformer for Unaligned Multimodal Language Sequences, ACL 2019",
+        how_to_get="Get mosei_senti_data.pkl (3.5 GB; for aligned=false mosei_senti_data_noalign.pkl, 12 GB), the processed "
+        "sequences of the Multimodal Transformer's authors, linked from github.com/yaohungt/Multimodal-Transformer (a "
+        "Dropbox folder), and put it into data/cmu_mosei/. It is read without trusting it: a pickle that names "
+        "anything but arrays is refused.",
+        quirks=(
+            "As cmu_mosi. Its audio has infinities: they become 0 and are counted.",
+            "Samples without any text are kept and counted; MultiBench drops them.",
+        ),
+        raw_files=("mosei_senti_data.pkl|mosei_senti_data_noalign.pkl",),
+    ),
+    "cg_mnist": Card(
+        title="CG-MNIST: a grey digit and a coloured one, whose colour tells the class in training alone",
+        modalities=("gray", "color"),
+        classes=10,
+        size="12 MB to download, 55 MB prepared",
+        licence="MNIST: CC BY-SA 3.0 (as commonly redistributed)",
+        citation="LeCun, Cortes, Burges: The MNIST database of handwritten digits (1998). Kim and others: Learning Not to "
+        "Learn, CVPR 2019. Fan and others: PMR, CVPR 2023",
+        how_to_get="`python -m datasets download cg_mnist` fetches the four MNIST files (12 MB, CC BY-SA 3.0) into "
+        "data/cg_mnist/mnist/. Files you have already, such as those of data/avmnist/mnist/, can be put there by hand.",
+        quirks=(
+            "Colours are drawn here by the papers' rule: their own draws are not published as numbers.",
+            "The papers choose their epoch on the test set; here 5,000 training images validate, coloured as the test.",
+        ),
+        raw_files=("mnist",),
+    ),
 }
 
 

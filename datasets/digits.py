@@ -70,10 +70,7 @@ class Clip:
 
 def download(raw: Path, base: str | None, progress: Progress | None) -> None:
     """Fetches what is not there yet: 12 MB of images, 21 MB of recordings. Raises DataError."""
-    for name, (pin, inside) in MNIST.items():
-        plain = raw / "mnist" / name
-        if not (plain.is_file() and sha256(plain) == inside):
-            fetch(f"{base or MNIST_BASE}/{name}.gz", raw / "mnist" / f"{name}.gz", pin, progress=progress)
+    download_images(raw, base, progress)
     recordings = raw / "fsdd" / "recordings"
     if recordings.is_dir() and any(recordings.iterdir()):
         scan_recordings(recordings, pinned=True)
@@ -93,6 +90,14 @@ def download(raw: Path, base: str | None, progress: Progress | None) -> None:
     finally:
         shutil.rmtree(part, ignore_errors=True)
         archive.unlink()
+
+
+def download_images(raw: Path, base: str | None, progress: Progress | None) -> None:
+    """MNIST's four files, into mnist/, where they are not there yet. Raises DataError."""
+    for name, (pin, inside) in MNIST.items():
+        plain = raw / "mnist" / name
+        if not (plain.is_file() and sha256(plain) == inside):
+            fetch(f"{base or MNIST_BASE}/{name}.gz", raw / "mnist" / f"{name}.gz", pin, progress=progress)
 
 
 def scan_recordings(folder: Path, pinned: bool) -> dict[str, str]:
@@ -132,7 +137,7 @@ def scan_images(folder: Path, pinned: bool) -> dict[str, tuple[np.ndarray, np.nd
         [folder / f"{name}.gz" for name, path in paths.items() if path is None],
         len(paths),
         0,
-        "run `python -m datasets download avmnist`, or put them there (plain or gzipped)",
+        f"run `python -m datasets download {folder.parent.name}`, or put them there (plain or gzipped)",
     )
     images = {}
     for source in ("train", "t10k"):

@@ -43,5 +43,9 @@ class NoAudioTrackError(DataError):
     """A video without sound, where its sound is needed."""
 
 
+class UnsafePickleError(DataError):
+    """A pickle that wants more than numbers, texts and containers."""
+
+
 class CacheError(DataError):
     """A prepared set that does not match its manifest."""

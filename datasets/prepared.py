@@ -26,12 +26,22 @@ class Options(BaseModel):
 
 
 class Plan:
-    """What a dataset wants decoded: pieces, the columns they fill, and how one piece becomes rows."""
+    """What a dataset wants decoded: pieces, the columns they fill, and how one piece becomes rows.
+
+    ``columns`` may be a function, where they cannot be known without opening large files: it is called to build alone.
+    """
 
     def __init__(
-        self, pieces: Sequence[Piece], columns: Mapping[str, Column], decode: Callable[[Piece], Decoded]
+        self,
+        pieces: Sequence[Piece],
+        columns: Mapping[str, Column] | Callable[[], Mapping[str, Column]],
+        decode: Callable[[Piece], Decoded],
     ) -> None:
-        self.pieces, self.columns, self.decode = pieces, columns, decode
+        self.pieces, self._columns, self.decode = pieces, columns, decode
+
+    @property
+    def columns(self) -> Mapping[str, Column]:
+        return self._columns() if callable(self._columns) else self._columns
 
 
 class Prepared(MultimodalDataset):

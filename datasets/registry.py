@@ -19,6 +19,9 @@ DATASETS: dict[str, str] = {
     "vggsound": "datasets.vggsound:VGGSound",
     "ucf101": "datasets.ucf101:UCF101",
     "manifest": "datasets.manifest:Manifest",
+    "cmu_mosi": "datasets.cmu_mosi:CMUMOSI",
+    "cmu_mosei": "datasets.cmu_mosei:CMUMOSEI",
+    "cg_mnist": "datasets.cg_mnist:CGMNIST",
 }
 
 

@@ -1,0 +1,216 @@
+"""CMU-MOSI and CMU-MOSEI: what people say about films, as features of words, voice and face; how positive it is.
+
+The processed sequences of the Multimodal Transformer's authors, one pickle per alignment, read without trusting it (see
+unpickle.py) and kept as memory maps; widths and lengths are read from the file. Their ``vision`` is our ``visual``.
+
+``label``: ``nonneg`` calls a sentiment of exactly 0 positive, as BalanceBenchmark does; ``pos`` calls it negative, as
+MultiBench does; ``exclude_zero`` leaves those samples out; ``seven`` and ``three`` are BalanceBenchmark's bins, the
+latter in the order negative, positive, neutral. ``normalise``: every feature standardised with train's mean and
+deviation over the steps that are not padding, cut off at ten deviations; BalanceBenchmark does not. Samples whose text
+is all zero, which MultiBench drops, are kept and counted. Padding is zeros, on the left, and stays zero; no mask of it
+is handed on.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from functools import cache as once
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from datasets.arrays import finite
+from datasets.base import DataModule, ScanReport
+from datasets.cache import Cache, Column, Decoded, Piece, sha256
+from datasets.cards import CARDS
+from datasets.errors import LabelError, ManifestError, MissingMediaError
+from datasets.paths import raw_folder
+from datasets.prepared import Options, Plan, Prepared
+from datasets.progress import Progress
+from datasets.unpickle import read_pickle
+from ogm.types import Batch
+
+PARTS = {"train": "train", "val": "valid", "test": "test"}
+FIELDS = {"text": "text", "audio": "audio", "visual": "vision"}
+DEVIATIONS = 10.0
+CLASSES = {
+    "nonneg": ("negative", "not negative"),
+    "pos": ("not positive", "positive"),
+    "exclude_zero": ("negative", "positive"),
+    "three": ("negative", "positive", "neutral"),
+    "seven": ("-3", "-2", "-1", "0", "+1", "+2", "+3"),
+}
+
+
+class CMUOptions(Options):
+    aligned: bool = True  # one step per word in all modalities; False: each at its own pace
+    label: Literal["nonneg", "pos", "exclude_zero", "three", "seven"] = "nonneg"
+    normalise: bool = True
+
+
+class CMUMOSI(Prepared):
+    """See the module. Samples: text, audio and visual, each (L, D), zeros before the first step."""
+
+    name = "cmu_mosi"
+    file: ClassVar[str] = "mosi_data"
+    modalities = tuple(FIELDS)
+    classes: Sequence[str] = CLASSES["nonneg"]
+    static = True
+    Options = CMUOptions
+    how_to_get: ClassVar[str] = CARDS["cmu_mosi"].how_to_get
+
+    def __init__(self, options: CMUOptions, cache: Cache, part: str, scale: dict[str, tuple[Tensor, Tensor]]) -> None:
+        self.cache, self.scale, self.classes = cache, scale, CLASSES[options.label]
+        rows = cache.rows("sentiment", part)
+        sentiment = np.asarray(cache["sentiment"][rows.start : rows.stop])
+        kept = np.flatnonzero(sentiment) if options.label == "exclude_zero" else np.arange(len(rows))
+        self.rows = rows.start + kept
+        self.label_rows = classify(sentiment[kept], options.label)
+        self.labels = self.label_rows.tolist()
+        self.ids = [cache.about[part]["ids"][i] for i in kept]
+        notes = Counter(cache.about[part]["notes"]) + Counter(neutral_left_out=len(rows) - len(kept))
+        per_class = Counter(self.labels)
+        self.report = ScanReport(
+            len(rows), len(kept), {name: per_class[i] for i, name in enumerate(self.classes)}, dict(notes)
+        )
+        self.recipe = {
+            **cache.manifest["recipe"],
+            "source": cache.manifest["source"],
+            "label": options.label,
+            "normalise": options.normalise,
+        }
+
+    def load(self, i: int, rng: torch.Generator | None) -> dict[str, Tensor]:
+        return {m: x[0] for m, x in self.batch([i]).inputs.items()}
+
+    def batch(self, keys: Sequence[int | tuple[int, int]]) -> Batch:
+        index = np.array([key if isinstance(key, int) else key[0] for key in keys], dtype=np.int64)
+        inputs = {}
+        for m in self.modalities:
+            x = torch.from_numpy(self.cache[m][self.rows[index]])
+            if m in self.scale:
+                mean, std = self.scale[m]
+                step = (x != 0).any(-1, keepdim=True)
+                x = ((x - mean) / std).clamp(-DEVIATIONS, DEVIATIONS) * step
+            inputs[m] = x
+        return Batch(inputs, torch.from_numpy(self.label_rows[index]), torch.from_numpy(index))
+
+    # ---- preparing
+    @classmethod
+    def download(cls, base: str | None = None, progress: Progress | None = None) -> str:
+        """Nothing: the files lie where only a browser gets them."""
+        return "" if cls.raw_available() else cls.how_to_get
+
+    @classmethod
+    def storage(cls, options: CMUOptions) -> dict[str, Any]:
+        return {"dataset": cls.name, "version": 1, "aligned": options.aligned}
+
+    @classmethod
+    def raw_file(cls, options: CMUOptions) -> Path:
+        return raw_folder(cls.name) / f"{cls.file}{'' if options.aligned else '_noalign'}.pkl"
+
+    @classmethod
+    def scan(cls, options: CMUOptions) -> Plan:
+        path = cls.raw_file(options)
+        if not path.is_file():
+            other = str(not options.aligned).lower()
+            raise MissingMediaError(f"{path} is not there: put it there, or say aligned={other} for the other file")
+        content = once(lambda: _content(path))
+
+        def columns() -> dict[str, Column]:
+            data = content()
+            shapes = {m: data["train"][m].shape[1:] for m in FIELDS}
+            number = sum(len(fields["sentiment"]) for fields in data.values())
+            made = {m: Column("<f4", shape, number) for m, shape in shapes.items()}
+            made |= {f"{m}_sums": Column("<f8", (3, shape[-1]), len(PARTS)) for m, shape in shapes.items()}
+            return {**made, "sentiment": Column("<f4", (), number)}
+
+        def decode(piece: Piece) -> Decoded:
+            fields, notes, rows = content()[piece.key], Counter[str](), {"sentiment": content()[piece.key]["sentiment"]}
+            for m in FIELDS:
+                with np.errstate(over="ignore"):
+                    rows[m], odd = finite(fields[m].astype(np.float32), f"{path}: {m} of {piece.key}")
+                notes += Counter({f"{m}_{kind}": count for kind, count in odd.items()})
+                notes[f"{m}_empty"] = int((rows[m] == 0).all((1, 2)).sum())
+                rows[f"{m}_sums"] = sums(rows[m])[None]
+            return Decoded(rows, {"notes": +notes, "ids": _ids(fields.get("id"), piece.key, len(rows["sentiment"]))})
+
+        digest = sha256(path)
+        return Plan([Piece(part, digest) for part in PARTS], columns, decode)
+
+    @classmethod
+    def split(cls, options: CMUOptions, cache: Cache) -> DataModule:
+        row = cache.rows("text_sums", "train")
+        scale = {m: scaling(cache[f"{m}_sums"][row.start]) for m in FIELDS} if options.normalise else {}
+        parts = {part: cls(options, cache, part, scale) for part in PARTS}
+        absent = [name for name, count in parts["train"].report.per_class.items() if not count]
+        if absent:
+            raise LabelError(f"{cls.name}: no sample of {', '.join(absent)} is in train; choose another label=")
+        return DataModule(**parts)
+
+
+def _content(path: Path) -> dict[str, dict[str, np.ndarray]]:
+    """Split -> modality, ``sentiment`` (N,) and perhaps ``id``. Raises ManifestError for anything but that."""
+    found = read_pickle(path)
+    made: dict[str, dict[str, np.ndarray]] = {}
+    for part, theirs in PARTS.items():
+        if lacking := [n for n in (*FIELDS.values(), "labels") if n not in found.get(theirs, {})]:
+            raise ManifestError(f"{path}: {theirs} has no {', '.join(lacking)}; it is not the processed file")
+        fields = found[theirs]
+        here = {m: fields[name] for m, name in FIELDS.items()}
+        sentiment = fields["labels"]
+        for m, x in here.items():
+            like = made["train"][m].shape[1:] if made else x.shape[1:]
+            if (
+                x.dtype.kind not in "biuf"
+                or x.ndim != 3
+                or x.shape[1:] != like
+                or len(x) != len(sentiment)
+                or not x.size
+            ):
+                raise ManifestError(
+                    f"{path}: {FIELDS[m]} of {theirs} is {x.dtype} {x.shape} beside {len(sentiment)} labels; expected "
+                    "(N, L, D), alike in all splits"
+                )
+        if sentiment.dtype.kind not in "biuf" or sentiment.size != len(sentiment) or not (abs(sentiment) <= 3).all():
+            raise ManifestError(f"{path}: labels of {theirs} are not one number from -3 to 3 for each sample")
+        made[part] = {**here, "sentiment": sentiment.reshape(-1).astype(np.float32)}
+        if "id" in fields:
+            made[part]["id"] = fields["id"]
+    return made
+
+
+def _ids(found: np.ndarray | None, part: str, number: int) -> list[str]:
+    """One name per sample: the first column of theirs with its number, which makes it one of a kind."""
+    if found is None or len(found) != number:
+        return [f"{part} {i}" for i in range(number)]
+    names = [row.reshape(-1)[0] for row in found]
+    return [f"{n.decode('latin1') if isinstance(n, bytes) else n} {i}" for i, n in enumerate(names)]
+
+
+def classify(sentiment: np.ndarray, label: str) -> np.ndarray:
+    """(N,) from -3 to 3 -> (N,) class numbers, see the module."""
+    y = np.asarray(sentiment, dtype=np.float64)
+    if label == "three":
+        return np.where(y < -0.5, 0, np.where(y > 0.5, 1, 2)).astype(np.int64)
+    if label == "seven":  # [-3, -2) [-2, -1) [-1, 0) {0} (0, 1] (1, 2] (2, 3]
+        return (3 + np.sign(y) * (1 + (abs(y) > 1) + (abs(y) > 2))).astype(np.int64)
+    return (y >= 0 if label == "nonneg" else y > 0).astype(np.int64)
+
+
+def sums(x: np.ndarray) -> np.ndarray:
+    """(N, L, D) -> (3, D) float64: how many steps are not padding, and over them the sum and the sum of squares."""
+    steps = x.reshape(-1, x.shape[-1])[(x != 0).any(-1).reshape(-1)].astype(np.float64)
+    return np.stack([np.full(x.shape[-1], len(steps)), steps.sum(0), np.square(steps).sum(0)])
+
+
+def scaling(three: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Mean and deviation (D,) from ``sums``; 1 where a feature does not vary."""
+    count, total, squares = np.maximum(three, [[1], [-np.inf], [0]])
+    mean = total / count
+    std = np.sqrt(np.maximum(squares / count - mean**2, 0))
+    return torch.tensor(mean, dtype=torch.float32), torch.tensor(np.where(std < 1e-6, 1, std), dtype=torch.float32)
