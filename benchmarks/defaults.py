@@ -154,6 +154,18 @@ METHODS: dict[str, Default] = {
     "ssl_pretrain": Default("spec methods_loss.md, section 17; pre-training has the run's own epochs"),
     "ssl_unimodal": _PRETRAINING,
     "ssl_crossmodal": _PRETRAINING,
+    "opm": Default(
+        "the paper's repository, its script for Kinetics-Sounds (spec methods_loss.md, section 9), everywhere",
+        search={"q_base": [0.3, 0.4, 0.5, 0.7], "start": [0, 3, 6]},
+    ),
+    "opm_ogm": Default("as opm and, for Kinetics-Sounds, ogm (section 10)", search={"alpha": _ALPHA}),
+    "mmcosine": Default(
+        "the paper's repository, CREMA-D and VoxCeleb2; search: BalanceBenchmark's 15", search={"s": [5, 10, 15]}
+    ),
+    "mbsd": Default("BalanceBenchmark, with unit weights (section 6)", search={"w_kl": [0.1, 1.0], "w_rs": [0.1, 1.0]}),
+    "cml": Default("BalanceBenchmark (section 7); the batch's sum, so for its size", search={"lam": [0.01, 0.03, 0.1]}),
+    "lfm": Default("the paper's repository (section 8)", search={"schedule": ["fitted", "heuristic"]}),
+    "amco": Default("BalanceBenchmark (section 11)", search={"sigma": [0.5, 0.6], "eps": [0.3, 0.5, 1.0]}),
     "modality_dropout": Default(
         "spec methods_loss.md, section 12; SynthAV, AV-MNIST: synthav.md, section 3 (audio only)",
         per_dataset={d: {"p": {"audio": 0.5}} for d in ("synthav", "avmnist")},

@@ -329,9 +329,28 @@ def test_a_held_out_set_fills_whole_batches_of_the_real_loader() -> None:
     assert all(len(b) == 32 for b in batches) and counts.unique().numel() == 1 and len(counts) == 12
 
 
+def test_a_weight_is_not_learned_without_the_engine() -> None:
+    plan, output = learner().strategy, Output(torch.zeros(2, 4, requires_grad=True))
+    with pytest.raises(ValueError, match=r"Engine|engine"):
+        plan.backward(output, torch.tensor([0, 1]))
+
+
 def test_a_training_set_smaller_than_what_is_set_aside() -> None:
     with pytest.raises(ValueError, match="held_out=64: the training set given to attach has 60"):
         build("lfm", options={"schedule": "learned"})
+
+
+@pytest.mark.parametrize("missing", [False, True], ids=["complete", "missing"])
+def test_alignment_by_contrast_brings_pairs_together(missing: bool) -> None:
+    engine = build("lfm", modalities=THREE, missing=missing, options={"align": "infonce"})
+    train(engine, 4)
+    contrast = engine.curves["loss/align"]
+    assert torch.isfinite(flat(engine)).all() and engine.strategy.needs_whole_batch
+    weight = [2 * (1 - w) for w in engine.curves["w_cls"]]  # type: ignore[operator]
+    assert contrast[-1] / weight[-1] < contrast[0] / weight[0]  # type: ignore[operator]
+    with pytest.raises(ValueError, match="pass dims="):
+        strategy("lfm", align="infonce").attach({m: nn.Linear(2, 2) for m in TWO})
+    assert not strategy("lfm").needs_whole_batch
 
 
 # ---- AMCo

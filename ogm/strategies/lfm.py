@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from ogm.context import Context, average, fold_in
 from ogm.engine import Engine
-from ogm.losses import kl
+from ogm.losses import info_nce, kl
 from ogm.strategy import Strategy
 from ogm.types import Batch, Draws, Output
 
-Align = Literal["mixture_to_branches", "true_js"]
+Align = Literal["mixture_to_branches", "true_js", "infonce"]
 LEAST, MOST = 0.05, 0.95  # bounds of both weights
+WIDTH, TEMPERATURE = 128, 0.07  # of the contrast
 FITTED = (0.204623704, 3.35472727e-3, 1.22989557e-4, -2.92947416e-6, 2.23835486e-8, -5.39717505e-11)
 
 
@@ -26,14 +27,15 @@ class LFM(Strategy):
 
     A is the mean over pairs of modalities, and the samples that have both, of a divergence of their unimodal
     predictions. The paper aligns by contrast; the released code by this divergence, a Jensen-Shannon one with the
-    arguments of its KL terms swapped (``mixture_to_branches``); ``true_js`` has them right. z is the configured
-    fusion's (official: the mean of one linear head per modality).
+    arguments of its KL terms swapped (``mixture_to_branches``); ``true_js`` has them right, and ``infonce`` is a
+    contrast: of features, each through a linear layer to 128 that only training uses. z is the configured fusion's
+    (official: the mean of one linear head per modality).
 
     ``schedule`` gives w_cls: ``fitted``, the released main script's polynomial, made for 200 epochs and stretched to
     the run's; ``heuristic``, exp(-1 / (epoch + 1)); ``learned``, once per epoch a step down the gradient, with respect
     to the weight, that the CE of held-out samples has after one step of training. These ``held_out`` samples are set
     aside from the training set and never trained on (official: 16; BalanceBenchmark takes them from the split it
-    reports); for this a presence mask goes with every batch, so gradients cannot be accumulated over micro-batches.
+    reports). This, and a contrast, take the whole batch at once.
     ``learned_surrogate`` descends what the released code computes instead: the mean over the first parameter tensor of
     Hessian(L) grad CE, which is not that derivative and can have the wrong sign; for comparison only. At the official
     ``lr_weight``, halved every 20 epochs, either hardly moves the weight from its start, 0.05.
@@ -56,12 +58,19 @@ class LFM(Strategy):
             raise ValueError(f"lr_weight={lr_weight}, held_out={held_out}: needs lr_weight >= 0, held_out >= 1")
         self.schedule, self.align, self.lr_weight, self.held_out = schedule, align, lr_weight, held_out
         self.learns = schedule in ("learned", "learned_surrogate")
+        self.needs_engine = self.learns
+        self.needs_whole_batch = self.learns or align == "infonce"
+        self.projections = nn.ModuleDict()
 
     def setup(self) -> None:
         if self.learns:
             if self.num_samples <= self.held_out:
                 raise ValueError(f"held_out={self.held_out}: the training set given to attach has {self.num_samples}")
             self.register_buffer("w_cls", torch.tensor(LEAST))
+        if self.align == "infonce":
+            if self.dims.keys() != set(self.modalities):
+                raise ValueError("LFM contrasts features: pass dims= to attach")
+            self.projections.update({m: nn.Linear(self.dims[m], WIDTH) for m in self.modalities})
 
     # ---- the loss
     def losses(self, output: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
@@ -72,13 +81,20 @@ class LFM(Strategy):
         return {name: 2 * w_cls * loss for name, loss in said.items()} | {"align": aligned}
 
     def gap(self, output: Output, batch: Batch, ctx: Context) -> Tensor:
-        """A: how far apart the modalities' predictions are, on average over pairs."""
-        own = output.unimodal_logits
-        if len(own) < 2:
-            raise ValueError("LFM aligns modalities: the output needs the unimodal_logits of each")
-        pairs = itertools.combinations(own, 2)
-        gaps = [ctx.mean(divergence(own[m], own[n], self.align), batch.weights((m, n))) for m, n in pairs]
+        """A: how far apart the modalities are, on average over pairs."""
+        what = "features" if self.align == "infonce" else "unimodal_logits"
+        if getattr(output, what).keys() != set(self.modalities):
+            raise ValueError(f"LFM aligns modalities: the output needs the {what} of every one")
+        pairs = itertools.combinations(self.modalities, 2)
+        gaps = [ctx.mean(self.apart(m, n, output, batch), batch.weights((m, n))) for m, n in pairs]
         return torch.stack(gaps).mean()
+
+    def apart(self, m: str, n: str, output: Output, batch: Batch) -> Tensor:
+        """(B,) how far apart two modalities are in each sample."""
+        if self.align == "infonce":
+            a, b = (self.projections[k](output.features[k]) for k in (m, n))
+            return info_nce(a, b, TEMPERATURE, batch.have((m, n)) if batch.present else None)
+        return divergence(output.unimodal_logits[m], output.unimodal_logits[n], self.align)
 
     # ---- the learned weight
     def draws(self, num_samples: int, ctx: Context) -> Draws | None:
@@ -157,7 +173,9 @@ def scheduled(schedule: str, epoch: int, epochs: int) -> float:
     return min(max(sum(c * e**k for k, c in enumerate(FITTED)), LEAST), MOST)
 
 
-def divergence(one: Tensor, other: Tensor, align: Align = "mixture_to_branches") -> Tensor:
+def divergence(
+    one: Tensor, other: Tensor, align: Literal["mixture_to_branches", "true_js"] = "mixture_to_branches"
+) -> Tensor:
     """(B,) how far apart the predictions of two (B, C) logits tensors are; finite for logits up to a thousand."""
     p, q = (z.float().log_softmax(1) if z.itemsize < 4 else z.log_softmax(1) for z in (one, other))
     mixture = torch.logaddexp(p, q) - math.log(2)

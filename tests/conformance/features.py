@@ -152,10 +152,11 @@ def lfm(vector: Vector) -> dict[str, Any]:
     joint = torch.stack(list(said.values()))
     joint = tensor(inputs["joint_logits"]) if "joint_logits" in inputs else joint.mean(0)
     gaps = {
-        rule: LFM(align=rule).gap(Output(joint, said), some, Context()) for rule in ("mixture_to_branches", "true_js")
+        rule: LFM(align=rule).attach(nothing(said)).gap(Output(joint, said), some, Context())
+        for rule in ("mixture_to_branches", "true_js")
     }
-    plan = LFM("learned", hyper.get("align", "mixture_to_branches"))
-    plan.register_buffer("w_cls", tensor(hyper["w_cls"]))
+    plan = LFM("learned", **given(vector, "align")).attach(nothing(said), num_samples=99)
+    plan.w_cls = tensor(hyper["w_cls"])
     losses = plan.losses(Output(joint, said), some, Context())
     return {
         "align_default": gaps["mixture_to_branches"],
