@@ -11,7 +11,7 @@ from ogm.context import Context
 from ogm.engine import Engine
 from ogm.losses import full, kl
 from ogm.scores import true_class_scores
-from ogm.strategies.umt import feature_gap, teach, teachers
+from ogm.strategies.umt import feature_gap, same_width, teach, teachers
 from ogm.strategy import Passes, Strategy
 from ogm.types import Batch, Need, Output
 
@@ -64,6 +64,7 @@ class G2D(Strategy):
         return Passes(2 * modalities, 1)
 
     def setup(self) -> None:
+        same_width(self)
         phases = len(self.modalities) - 1
         if self.tau is not None and len(self.tau) != phases:
             raise ValueError(f"tau={list(self.tau)}: {phases} phases, one for each modality but the strongest")

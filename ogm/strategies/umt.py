@@ -39,6 +39,9 @@ class UMT(Strategy):
     def passes(self, modalities: int) -> Passes:
         return Passes(2 * modalities, 1)  # the students' and the teachers'
 
+    def setup(self) -> None:
+        same_width(self)
+
     def losses(self, output: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
         taught = teach(self._trained, self.modalities, batch)
         gap = {m: feature_gap(output.features[m], taught[m].features[m]) for m in self.modalities}
@@ -49,6 +52,17 @@ class UMT(Strategy):
 def teachers(modalities: Sequence[str]) -> dict[str, Need]:
     """One ``unimodal`` run per modality, as it was after its best validation epoch."""
     return {m: Need("unimodal", {"modality": m}, "val_best") for m in modalities}
+
+
+def same_width(strategy: Strategy) -> None:
+    """Raises ValueError where a teacher's feature cannot be compared with the student's."""
+    for m, branch in strategy._trained.items():
+        width = getattr(getattr(branch, "classifier", None), "in_features", None)
+        if width is not None and m in strategy.dims and width != strategy.dims[m]:
+            raise ValueError(
+                f"{type(strategy).__name__} compares features: {m}: the teacher's is {width} wide, the student's, just "
+                f"before the fusion, {strategy.dims[m]}; take a fusion of what the encoders emit, such as concat"
+            )
 
 
 @torch.no_grad()

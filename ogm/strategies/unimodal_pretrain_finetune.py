@@ -33,8 +33,11 @@ class UnimodalPretrainFinetune(Strategy):
 
 
 def start_from(encoders: Mapping[str, nn.Module], trained: Mapping[str, object]) -> None:
-    """Give encoders the weights and statistics of those trained before them."""
+    """Give encoders the weights and statistics of those trained before them. ValueError if they are built otherwise."""
     for m, encoder in encoders.items():
         before = trained[m]
         assert isinstance(before, nn.Module)
-        encoder.load_state_dict(before.state_dict())
+        try:
+            encoder.load_state_dict(before.state_dict())
+        except RuntimeError:  # torch's own message has a line for each of its parts
+            raise ValueError(f"{m}: the encoder is not built like the one that was trained before it") from None

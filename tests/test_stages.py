@@ -1,0 +1,180 @@
+"""Runs that build on runs: made once, shared, recorded, gone on with after a kill, and not made in vain."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from benchmarks.build import build, needed, wanted
+from benchmarks.config import RunConfig, configure, parse
+from benchmarks.metrics import evaluate
+from benchmarks.run import EXPORTS, load_whole
+from benchmarks.suite import compare
+from tests.runs import ROOT, SMALL, command, done, records
+
+ENV = {**os.environ, "WANDB_MODE": "disabled"}
+# A method that builds on one that builds on others itself.
+CHAINED = '''
+"""Starts where pre-trained and fine-tuned encoders ended."""
+
+from ogm.strategies.unimodal_pretrain_finetune import start_from
+from ogm.strategy import Strategy
+from ogm.types import Need
+
+
+class Chained(Strategy):
+    category = "stage"
+    paper = "somebody"
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def needs(self, modalities):
+        return {"all": Need("unimodal_pretrain_finetune")}
+
+    def setup(self):
+        start_from(self._encoders, dict(self._trained["all"].encoders))
+'''
+
+
+def all_records(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """method -> its records."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for path in sorted((folder / "results" / "records").rglob("*.json")):
+        record = json.loads(path.read_text())
+        found.setdefault(record["config"]["method"], []).append(record)
+    return found
+
+
+@pytest.fixture(scope="module")
+def staged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every method in stages, and a chain of three, in one grid."""
+    folder = tmp_path_factory.mktemp("staged")
+    (folder / "chained.py").write_text(CHAINED)
+    methods = "umt, g2d, di_mml, kd_strong_to_weak, ssl_pretrain, unimodal_pretrain_finetune, chained"
+    words = command("grid", f"method=[{methods}]", "fusion=[sum]", "epochs=3", folder=folder)
+    made = done([*words, "--method-file", str(folder / "chained.py"), "--jobs", "2"])
+    assert made.returncode == 0, made.stderr
+    assert "12 runs: 12 done" in made.stdout  # 7 asked for, 2 teachers, 2 without labels, 1 that one builds on
+    return folder
+
+
+def test_stages_are_made_once_and_shared(staged: Path) -> None:
+    found = all_records(staged)
+    assert {method: len(some) for method, some in found.items()} == {
+        **dict.fromkeys(("umt", "g2d", "di_mml", "kd_strong_to_weak", "ssl_pretrain", "chained"), 1),
+        "unimodal_pretrain_finetune": 2,  # the one asked for, with sum; the one that a run builds on, with concat
+        "unimodal": 2,
+        "ssl_unimodal": 2,
+    }
+    for method in ("unimodal", "ssl_unimodal"):
+        for teacher in found[method]:
+            asked = found["umt"][0]["config"]
+            same = ("seed", "epochs", "optimizer", "lr", "schedule", "batch_size", "encoders", "dataset_args")
+            assert all(teacher["config"][k] == asked[k] for k in same)
+            assert teacher["config"]["fusion"] == "concat" and not teacher["config"]["files"]
+    before = sum(r["cost"]["seconds"] for r in found["unimodal"])
+    assert found["umt"][0]["cost"]["seconds_before"] == pytest.approx(before)
+    assert found["di_mml"][0]["cost"]["seconds_before"] == 0
+
+
+def test_curves_have_an_entry_for_every_epoch(staged: Path) -> None:
+    for some in all_records(staged).values():
+        for record in some:
+            assert {len(curve) for curve in record["curves"].values()} == {3}, record["config"]["method"]
+
+
+def test_the_exported_weights_are_those_of_their_epoch(staged: Path) -> None:
+    for record in all_records(staged)["unimodal"]:
+        config = RunConfig(**record["config"])
+        for at, name in EXPORTS.items():
+            engine = build(config)
+            branch = engine.strategy.export(engine.model)
+            branch.load_state_dict(load_whole(staged / "work" / config.key / name, torch.device("cpu")))
+            assert evaluate(engine, "test")["accuracy"] == record["test"][at]["accuracy"]
+
+
+def test_work_is_left_only_where_something_builds_on_it(staged: Path) -> None:
+    kept = {path.parent.name for path in (staged / "work").rglob("export*.pt")}
+    needed_by_others = [*all_records(staged)["unimodal"], *all_records(staged)["ssl_unimodal"]]
+    assert {r["key"] for r in needed_by_others} <= kept
+    assert not {r["key"] for r in all_records(staged)["umt"]} & kept
+    assert not list((staged / "work").rglob("checkpoint.pt"))
+
+
+def test_asking_again_makes_nothing(staged: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (staged / "results").rglob("*.json")}
+    again = done(command("grid", "method=[umt, g2d]", "fusion=[sum]", "epochs=3", folder=staged))
+    assert again.returncode == 0 and "2 runs: 2 done" in again.stdout
+    assert {path: path.stat().st_mtime_ns for path in (staged / "results").rglob("*.json")} == before
+
+
+def test_a_teacher_that_fails_is_not_tried_again_by_each_student(tmp_path: Path) -> None:
+    words = command("grid", "method=[umt, g2d, unimodal_pretrain_finetune]", "epochs=2", "lr=1e30", folder=tmp_path)
+    made = done([*words, "--jobs", "1"])
+    assert made.returncode == 1 and "5 runs: 0 done, 0 refused, 5 not made" in made.stdout
+    found = all_records(tmp_path)
+    assert {r["status"] for r in found["unimodal"]} == {"diverged"}
+    for method in ("umt", "g2d", "unimodal_pretrain_finetune"):
+        (record,) = found[method]
+        assert record["status"] == "failed" and record["reason"].startswith("builds on")
+        assert "which diverged: the loss stopped being finite" in record["reason"] and "\n" not in record["reason"]
+
+
+def test_a_killed_run_in_stages_ends_in_the_same_record(tmp_path: Path) -> None:
+    """Killed among its teachers, and while it fuses."""
+    settings = ("method=kd_strong_to_weak", "epochs=10")
+    assert done(command("run", *settings, folder=tmp_path / "whole")).returncode == 0
+    words = command("run", *settings, folder=tmp_path / "killed")
+    own = configure(parse([*SMALL, *settings])).key
+    for stage in ("teacher", "fuse"):
+        process = subprocess.Popen(words, cwd=ROOT, env=ENV, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        work = tmp_path / "killed" / "work"
+        while process.poll() is None:
+            if stage == "teacher" and any(p.parent.name != own for p in work.rglob("checkpoint.pt")):
+                break
+            if stage == "fuse" and epoch(work / own / "checkpoint.pt") >= 8:
+                break
+            time.sleep(0.002)
+        assert process.poll() is None, f"it was over before it could be killed in stage {stage}"
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert done(words).returncode == 0
+    assert records(tmp_path / "killed") == records(tmp_path / "whole")
+
+
+def epoch(checkpoint: Path) -> int:
+    """How far a run has got; 0 where it has not begun, or is over."""
+    try:
+        return int(load_whole(checkpoint, torch.device("cpu"))["engine"]["epoch"])
+    except FileNotFoundError:
+        return 0
+
+
+def test_pre_training_is_no_competitor() -> None:
+    labels = {row.label for row in compare({"dataset": "synthav"}, ["all"], 1).tables[0].rows}
+    assert {"umt", "ssl_pretrain", "audio only"} <= labels
+    assert not labels & {"ssl_unimodal", "ssl_crossmodal"}
+
+
+def test_needs_follow_from_the_configuration_alone() -> None:
+    config = configure({"dataset": "avmnist", "method": "ssl_pretrain", "fusion": "film", "optimizer": "adamw"})
+    runs = needed(config)
+    assert set(runs) == {"audio", "visual"} == set(wanted(config))
+    for m, run in runs.items():
+        assert run.method == "ssl_unimodal" and run.optimizer == "adamw" and run.epochs == config.epochs
+        assert run.method_args == {"modality": m, "objective": "simclr", "kinds": {"visual": "image"}}
+    assert {n.at for n in wanted(config).values()} == {"last"}
+    teachers = wanted(configure({"dataset": "avmnist", "method": "umt"}))
+    assert {n.at for n in teachers.values()} == {"val_best"}
+    one = needed(configure({"dataset": "avmnist", "method": "ume"}))
+    other = needed(configure({"dataset": "avmnist", "method": "kd_strong_to_weak", "fusion": "gated"}))
+    assert {m: c.key for m, c in one.items()} == {m: c.key for m, c in other.items()}
