@@ -79,10 +79,13 @@ def summary(record: RunRecord) -> str:
     if record.status != "done":
         return f"{record.status} ({record.reason})"
     test = record.test["last"]
+    reports = record.data.get("report", {})
+    gaps = [f"{split} {r['found']} of {r['listed']}" for split, r in reports.items() if r["found"] != r["listed"]]
+    incomplete = f"; INCOMPLETE: {', '.join(gaps)}" if gaps else ""
     own = ", ".join(f"{n.partition('/')[2]} {v:.1%}" for n, v in test.items() if n.startswith("accuracy/"))
     return (
         f"test {test['accuracy']:.1%} (by validation {record.test['val_best']['accuracy']:.1%}); {own}; "
-        f"{record.cost['seconds']:.0f} s"
+        f"{record.cost['seconds']:.0f} s{incomplete}"
     )
 
 

@@ -477,7 +477,8 @@ class Media(Prepared):
             absent = [name for i, name in enumerate(cls.classes) if i not in {label for _, label in rows}]
             if part == "train" and absent:
                 raise LabelError(f"{cls.name}: no clip of {', '.join(absent[:10])} is left to train on")
-            odd = notes + Counter(missing=len(listed[part]) - len(rows), classes_absent=len(absent))
+            odd = notes if part == "train" else Counter[str]()  # what is odd about the lists is said once
+            odd = odd + Counter(missing=len(listed[part]) - len(rows), classes_absent=len(absent))
             odd += Counter(why[key] for name, _ in listed[part] if (key := cls.clip(name)) in why)
             if part != "train":
                 odd += in_train.shared(rows)

@@ -7,6 +7,8 @@ from collections import Counter
 import pytest
 import torch
 
+from benchmarks.log import summary
+from benchmarks.run import Place, run
 from datasets import audio, images, pictures
 from datasets.ave import AVE, parse
 from datasets.class_lists import AVE_CLASSES
@@ -161,6 +163,17 @@ def test_missing_silent_and_broken_videos_are_counted(raw, capsys):
     assert val.report.notes["missing"] == val.report.notes["unreadable"] == 1 and val.report.found == 1
     out = clips.command(capsys, "verify", "ave", "allow_unpinned=true", "image_size=32", "max_missing=2")
     assert "val: unreadable 1: " in out and "there is no sound in it" in out
+
+
+@pytest.mark.filterwarnings("ignore:The number of unique classes")  # the probe of so few samples
+def test_every_number_says_that_it_is_incomplete(raw, tmp_path, monkeypatch):
+    next((raw / "AVE").glob("_te-0000000.*")).unlink()
+    args = {**OWN, "max_missing": 1}
+    AVE.prepare(progress=False, **args)
+    record = run(clips.one_epoch("ave", args), Place(tmp_path / "results", tmp_path / "work"))
+    assert record.data["report"]["test"]["notes"]["missing"] == 1
+    assert record.data["recipe"]["missing"] == 0  # of train
+    assert "; INCOMPLETE: test 1 of 2" in summary(record)
 
 
 def test_pins_are_those_of_the_published_lists(raw):

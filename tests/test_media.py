@@ -9,10 +9,10 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from datasets import audio, images
-from datasets.errors import AudioDecodeError, EmptyMediaError, VideoDecodeError
-from datasets.video import fps_blocks, read_frames, segments
-from tests.media import frame, tone, wav_from_flv, write_flv, write_wav
+from datasets import audio, images, pictures
+from datasets.errors import AudioDecodeError, EmptyMediaError, NoAudioTrackError, VideoDecodeError
+from datasets.video import bb_ks, fps_blocks, read_frames, read_jpegs, segments, thirds_first
+from tests.media import frame, tone, wav_from_flv, write_clip, write_flv, write_wav
 from tests.shared import shared
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 81000\n"
@@ -365,3 +365,73 @@ def test_evaluation_resizes_the_whole_frame_as_torchvision_does():
         torch.testing.assert_close(
             got[b, :, 0], v2.functional.normalize(want, images.MEAN, images.STD), atol=0.02, rtol=0
         )
+
+
+# ---- sound and pictures of other videos
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".webm", ".avi"])
+def test_videos_of_other_kinds_are_heard_and_seen(tmp_path, suffix):
+    path = write_clip(tmp_path / f"-a & b{suffix}", 2.0, hertz=500)
+    recording = audio.read_track(path)
+    assert not recording.notes and abs(recording.samples.shape[1] / recording.rate - 2) < 0.1
+    x = audio.mono(recording.samples)[recording.rate // 2 : recording.rate]
+    peak = torch.fft.rfft(x).abs().argmax() * recording.rate / len(x)
+    assert abs(float(peak) - 500) < 5 and 0.4 < float(x.abs().max()) < 0.6
+    jpegs = read_jpegs(path, "fps_blocks", 2)[0]
+    assert len(jpegs) == 4 and pictures.size(jpegs[0]) == (60, 80)
+    for jpeg, number in zip(jpegs, (0, 5, 10, 15), strict=True):
+        got = pictures.scaled(jpeg, 60).astype(int)
+        want = pictures.scaled(pictures.encode(frame(number, 80, 60)), 60)
+        assert np.abs(got - want).mean() < 12
+    assert len(read_jpegs(path, "every", 1)[0]) == 20
+
+
+def test_B9_a_video_without_sound_and_sound_that_is_cut_off(tmp_path):
+    with pytest.raises(NoAudioTrackError, match=r"a\.mp4: there is no sound in it"):
+        audio.read_track(write_clip(tmp_path / "a.mp4", 1.0, sound=False))
+    path = write_clip(tmp_path / "b.webm", 2.0)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert audio.read_track(path).notes["audio_truncated"] == 1
+    assert read_jpegs(path, "fps_blocks", 1)[1]["video_partial"] == 1
+    with pytest.raises(VideoDecodeError, match="no video stream"):
+        read_jpegs(write_clip(tmp_path / "c.mp4", 1.0, video=False), "every", 1)
+
+
+def test_B4_a_silent_track_is_a_valid_one(tmp_path):
+    recording = audio.read_track(write_clip(tmp_path / "a.mp4", 1.0, hertz=0))
+    assert recording.notes == {"silent": 1} and audio.stft_log(recording.samples[0], 256, 128).isfinite().all()
+
+
+@pytest.mark.parametrize(("content", "says"), [(b"", "0 bytes"), (POINTER, "git lfs pull"), (b"ID3", "not a readable")])
+def test_B2_what_is_not_a_track_is_named(tmp_path, content, says):
+    (tmp_path / "a.mp3").write_bytes(content)
+    with pytest.raises(AudioDecodeError, match=says):
+        audio.read_track(tmp_path / "a.mp3")
+
+
+def test_frames_at_half_seconds_wrap_into_the_last_second(tmp_path):
+    path = write_clip(tmp_path / "a.mp4", 3.2, rate=10)  # 32 frames
+    jpegs, notes = read_jpegs(path, "time_centres", 10)
+    places = [5, 15, 25, *[22 + (10 * i + 5) % 10 for i in range(3, 10)]]
+    assert len(jpegs) == 10 and not notes
+    every = read_jpegs(path, "every", 1)[0]
+    assert [every.index(jpeg) for jpeg in jpegs] == places
+
+
+def test_choices_of_frames_are_those_of_the_reference_code():
+    count = torch.tensor([10, 9, 7, 6, 3, 2])
+    assert thirds_first(count, 3).tolist() == [[0, 3, 6], [0, 3, 6], [0, 2, 4], [0, 2, 4], [0, 1, 2], [0, 0, 1]]
+    assert torch.equal(thirds_first(count, 3), thirds_first(count, 3, torch.rand(6, 3)))
+    assert bb_ks(count, 3).tolist() == [[0, 3, 6], [0, 3, 6], [0, 2, 4], [0, 0, 0], [0, 0, 0], [0, 0, 0]]
+    high = bb_ks(torch.tensor([30, 10, 6]), 3, torch.full((3, 3), 0.999))
+    assert high.tolist() == [[8, 8, 8], [2, 5, 8], [0, 0, 0]]
+    assert bb_ks(torch.tensor([10]), 3, torch.zeros(1, 3)).tolist() == [[0, 3, 6]]
+
+
+@pytest.mark.parametrize(("n_fft", "hop"), [(512, 353), (256, 128)])
+def test_stft_log_is_librosas(n_fft, hop):
+    librosa = pytest.importorskip("librosa", reason="librosa is not installed; the pinned values above stand for it")
+    x = signal(22_050, 66_150, torch.float64)
+    want = np.log(np.abs(librosa.stft(x.numpy(), n_fft=n_fft, hop_length=hop, pad_mode="constant")) + 1e-7)
+    np.testing.assert_allclose(audio.stft_log(x, n_fft, hop), want, atol=1e-4)
