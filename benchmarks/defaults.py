@@ -131,6 +131,13 @@ METHODS: dict[str, Default] = {
         search={"beta": [0.1, 0.5, 0.95, 2.5]},
     ),
     "uncertainty_weighting": Default("spec methods_loss.md, section 2"),
+    "gblend": Default("spec methods_gradient.md, 3.11; of any super-epoch, a run costs 3 of joint training"),
+    "diagnosing_relearning": Default(
+        "the paper's repository (spec methods_gradient.md, 3.13): after epochs 20 and 40 of 50. SynthAV, AV-MNIST: the "
+        "same shares of 20 epochs",
+        per_dataset={d: {"period": 8} for d in ("synthav", "avmnist")},
+        search={"lam": [1.0, 3.0, 5.0, 7.0]},
+    ),
     "static_lr": Default(
         "spec synthav.md, section 3: the first of its three factors that matched OGM-GE",
         everywhere={"factors": {"audio": 0.1}},

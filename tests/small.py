@@ -36,6 +36,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "opm_ogm": {"start": 0},
     "reconboost": {"boost_epochs": 1, "rectify_epochs": 1},
     "greedy": {"warmup": 0, "window": 2},
+    "modality_valuation": {"warmup": 1},
+    "diagnosing_relearning": {"period": 1},
+    "gblend": {"super_epoch": 2},
 }
 # What makes the large fusions small.
 FUSION_OPTIONS: dict[str, dict[str, Any]] = {

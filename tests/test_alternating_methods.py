@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
+import sys
 
 import pytest
 import torch
@@ -10,12 +12,13 @@ from torch import Tensor, nn
 
 from ogm.context import Context
 from ogm.engine import Engine
-from ogm.strategies import greedy, mla, pmr, reconboost
+from ogm.strategies import diagnosing_relearning as relearning
+from ogm.strategies import gblend, greedy, mla, pmr, reconboost
 from ogm.types import Batch, Output
-from tests.small import CLASSES, THREE, TWO, build, flat, strategy, train
+from tests.small import CLASSES, SAMPLES, THREE, TWO, build, flat, strategy, train
 
 Q64 = {"dtype": torch.float64}
-HERE = ("pmr", "mla", "reconboost", "greedy")
+HERE = ("pmr", "mla", "reconboost", "greedy", "modality_valuation", "diagnosing_relearning", "gblend")
 
 
 def numbers(**values: float) -> dict[str, Tensor]:
@@ -42,6 +45,9 @@ def test_what_a_backward_pass_cannot_do_is_refused_in_somebody_elses_loop(method
         ("reconboost", {"weight1": 1.0}),
         ("reconboost", {"boost_epochs": 0}),
         ("greedy", {"window": 0}),
+        ("modality_valuation", {"warmup": -1}),
+        ("diagnosing_relearning", {"period": 0}),
+        ("gblend", {"super_epoch": 0}),
     ],
 )
 def test_options_that_cannot_be_are_refused_in_one_line(method: str, options: dict[str, float]) -> None:
@@ -342,3 +348,143 @@ def test_without_gates_greedy_says_what_to_do() -> None:
     with pytest.raises(ValueError, match="use mmtm, or auto_mmtm=true"):
         build("greedy", options={"auto_mmtm": False})
     train(build("greedy", "mmtm", options={"auto_mmtm": False}))
+
+
+# ---- modality valuation
+@pytest.mark.parametrize("missing", [False, True], ids=["complete", "missing"])
+@pytest.mark.parametrize("modalities", [TWO, THREE], ids=len)
+@pytest.mark.parametrize("fusion", ["concat", "film"])
+def test_values_are_shapley_values_of_what_is_right(fusion: str, modalities: tuple[str, ...], missing: bool) -> None:
+    engine = train(build("modality_valuation", fusion, modalities, missing=missing, **Q64))
+    values = engine.strategy.valued(engine)
+    data = engine.loaders["train"].pick(torch.arange(SAMPLES), SAMPLES)
+    engine.model.eval()
+    features = engine.model.encode(data.inputs)
+
+    def worth(some: tuple[str, ...]) -> Tensor:
+        logits = engine.model.fusion(features, data.present, drop=set(modalities) - set(some))
+        return len(some) * (logits.argmax(1) == data.label).double() if some else torch.zeros(SAMPLES).double()
+
+    orders = list(itertools.permutations(modalities))
+    for i, m in enumerate(modalities):
+        gains = [worth(o[: o.index(m) + 1]) - worth(o[: o.index(m)]) for o in orders]
+        phi = torch.stack(gains).mean(0)
+        torch.testing.assert_close(values[:, i], torch.where(data.have([m]), phi, torch.nan), equal_nan=True)
+
+
+def test_copies_show_one_modality_and_originals_all() -> None:
+    plan = strategy("modality_valuation")
+    plan.modalities, nan = TWO, torch.nan
+    assert plan.draws(4, Context()) is None
+    plan._values = torch.tensor([[1.0, 1.0], [0.5, 1.5], [-0.5, 0.5], [nan, 0.0]])
+    draws = plan.draws(4, Context())
+    assert draws is not None
+    shown = [(i, *row) for i, row in zip(draws.index.tolist(), draws.keep.tolist(), strict=True)]
+    audio, visual = (True, False), (False, True)
+    assert shown[:4] == [(i, True, True) for i in range(4)]
+    assert sorted(shown[4:]) == sorted([(1, *audio), *[(2, *audio)] * 3, (2, *visual), *[(3, *visual)] * 2])
+
+
+def test_at_the_modality_level_the_lowest_comes_back() -> None:
+    plan = strategy("modality_valuation", level="modality", alpha=3.0)
+    plan.modalities = THREE
+    values = torch.tensor([[1.5, 0.5, 1.0]] * 50 + [[1.5, torch.nan, 1.0]] * 10)
+    audio, visual, text = plan.again(values, Context())
+    assert (len(audio), len(visual), len(text)) == (0, 120, 0)  # floor(3 * 2/3 * 1 * 60)
+    assert int(visual.max()) < 50  # what is missing cannot come back
+    assert torch.equal(visual, plan.again(values, Context())[1])
+    assert not torch.equal(visual, plan.again(values, Context(epoch=1))[1])
+    assert sum(map(len, plan.again(torch.ones(5, 3), Context()))) == 0  # a tie
+    assert plan.again(torch.full((5, 3), torch.nan), Context()) == []
+    assert torch.isfinite(
+        flat(train(build("modality_valuation", options={"level": "modality"}, missing=True), 3))
+    ).all()
+
+
+def test_nothing_comes_back_before_the_warm_up_is_over() -> None:
+    engine = build("modality_valuation", options={"warmup": 2})
+    for epoch in range(3):
+        engine.epoch = epoch
+        engine.strategy.on_epoch_start(engine)
+        assert (engine.strategy.draws(SAMPLES, engine) is None) == (epoch < 2)
+    early, plain_run = build("modality_valuation", options={"warmup": 2}), build("vanilla")
+    assert torch.equal(flat(train(early, 2)), flat(train(plain_run, 2)))
+
+
+# ---- diagnosing and re-learning
+def test_purity_and_clusters() -> None:
+    points = torch.tensor([[0.0, 5.0], [0.1, 5.0], [9.0, 5.0], [9.1, 5.0]], dtype=torch.float64)
+    assert relearning.scaled(points)[:, 0].tolist() == pytest.approx([-1, 2 * 0.1 / 9.1 - 1, 2 * 9 / 9.1 - 1, 1])
+    assert not relearning.scaled(points)[:, 1].any()  # it says nothing
+    found = relearning.clusters(points, 2)
+    assert found[0] == found[1] != found[2] == found[3]
+    assert relearning.purity(torch.tensor([1, 1, 3, 0]), found) == 0.75
+    same = relearning.clusters(torch.ones(3, 2, dtype=torch.float64), 2)  # fewer different points than classes
+    assert same.tolist() == [0, 0, 0]
+    none = relearning.clusters(torch.zeros(0, 2), 2)
+    assert float(relearning.strength(torch.tensor(relearning.purity(none, none)), 3.0)) == 0
+
+
+def test_encoders_are_pulled_back_by_the_gap_of_their_purities(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, same = build("diagnosing_relearning", **Q64), build("vanilla", **Q64)
+    start = {n: p.detach().clone() for n, p in engine.model.named_parameters()}
+    purities = {"train": {"audio": 0.9, "visual": 0.5}, "val": {"audio": 0.5, "visual": 0.5}}
+    monkeypatch.setattr(engine.strategy, "purities", lambda split, _: purities[split])
+    train(engine, 2), train(same, 2)
+    a = torch.tanh(torch.tensor(3 * 0.4)).double()
+    for (name, p), q in zip(engine.model.named_parameters(), same.model.parameters(), strict=True):
+        pull = a if name.startswith("encoders.audio") else 0.0
+        torch.testing.assert_close(p, pull * start[name] + (1 - pull) * q, rtol=1e-6, atol=1e-6)
+    assert not torch.equal(flat(engine), flat(same))
+
+
+def test_without_scikit_learn_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn.cluster", None)
+    with pytest.raises(ValueError, match=r"pip install 'ogm-balance\[relearning\]'"):
+        build("diagnosing_relearning")
+
+
+# ---- gradient blending
+def test_what_does_not_generalise_gets_no_weight_and_overfitting_costs() -> None:
+    weights = gblend.blending_weights({"a": (0.5, 0.1), "v": (0.5, 0.2), "joint": (-0.5, 0.01)})
+    assert weights == pytest.approx({"a": 0.8, "v": 0.2, "joint": 0.0}, abs=1e-6)
+    assert gblend.blending_weights({"a": (-1.0, 0.1), "v": (0.0, 0.0)}) == {"a": 0.5, "v": 0.5}
+
+
+@pytest.mark.parametrize("missing", [False, True], ids=["complete", "missing"])
+def test_estimates_leave_the_run_as_it_was(missing: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, untouched = (train(build("gblend", missing=missing)) for _ in range(2))
+    before = copy.deepcopy(engine.state_dict())
+    found = engine.strategy.estimates(1, engine)
+    assert found.keys() == {*TWO, "joint"} and isinstance(engine.strategy, gblend.GBlend)
+    torch.testing.assert_close(engine.state_dict(), before, rtol=0, atol=0)
+    for losses in found.values():
+        assert all(x > 0 for x in losses) and losses.train0 == losses.val0  # the small loaders share their samples
+    monkeypatch.setattr(gblend.GBlend, "on_epoch_start", lambda *_: None)
+    assert torch.equal(flat(train(engine)), flat(train(untouched)))
+
+
+def test_an_estimate_is_a_run_of_that_loss_alone() -> None:
+    engine, joint = build("gblend", **Q64), build("vanilla", **Q64)
+    found = engine.strategy.estimates(2, engine)
+    first = gblend.mean_loss("train", joint)
+    assert found["joint"].train0 == pytest.approx(first)
+    assert found["joint"].train1 == pytest.approx(gblend.mean_loss("train", train(joint, 2)))
+    alone = build("unimodal", options={"modality": "visual"}, **Q64)
+    alone.strategy.classifier.load_state_dict(engine.strategy.heads["visual"].state_dict())
+    assert found["visual"].train1 == pytest.approx(gblend.mean_loss("train", train(alone, 2)))
+
+
+@pytest.mark.parametrize(("mode", "when"), [("online", [0, 2]), ("offline", [0])])
+def test_when_estimates_are_made(mode: str, when: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = build("gblend", options={"mode": mode, "super_epoch": 2})
+    made: list[tuple[int, int]] = []
+
+    def estimates(epochs: int, engine: Engine) -> dict[str, gblend.Losses]:
+        made.append((engine.epoch, epochs))
+        return {k: gblend.Losses(2.0, 2.0, 1.0, 1.5) for k in (*TWO, "joint")}
+
+    monkeypatch.setattr(engine.strategy, "estimates", estimates)
+    train(engine, 4)
+    assert made == [(epoch, 2 if mode == "online" else 4) for epoch in when]
+    assert engine.strategy.weights.tolist() == pytest.approx([1 / 3] * 3)

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 
 from ogm.context import Context
-from ogm.strategies import greedy, mla, pmr, reconboost
+from ogm.strategies import diagnosing_relearning as relearning
+from ogm.strategies import gblend, greedy, mla, modality_valuation, pmr, reconboost
 from tests.conformance.vectors import Checker, Unsupported, Vector, batch, given, scores, tensor
 
 
@@ -115,6 +116,84 @@ def turns(vector: Vector) -> dict[str, Any]:
     return {"curated_forward": [mode >= 0 for mode in modes], "caring": modes}
 
 
+def valuation(vector: Vector) -> dict[str, Any]:
+    """Shapley values and copies from what each subset got right; how many samples come back at the modality level."""
+    inputs = vector["inputs"]
+    if "correct" in inputs:
+        phi, number = valued({frozenset(some): float(right) for some, right in inputs["correct"].items()})
+        return {"phi": phi, "copies": number}
+    if "n_train" in inputs:
+        return returns(inputs, vector["hyperparams"])
+    found = []
+    for row in vector["expected"].get("rows", []):  # a truth table: its left half is the input
+        correct = {name.removeprefix("correct_"): right for name, right in row.items() if name.startswith("correct_")}
+        phi, number = valued({frozenset(some): float(right) for some, right in correct.items()})
+        found.append(
+            {**row, **{f"phi_{m}": float(x) for m, x in phi.items()}, **{f"copies_{m}": n for m, n in number.items()}}
+        )
+    if not found:
+        raise Unsupported("no subsets and no means among the inputs")
+    return {"rows": found}
+
+
+def valued(correct: dict[frozenset[str], float]) -> tuple[dict[str, Any], dict[str, int]]:
+    modalities = tuple(sorted(max(correct, key=len)))
+    worth = {some: tensor([len(some) * right]) for some, right in correct.items()} | {frozenset[str](): tensor([0.0])}
+    phi = modality_valuation.contributions(worth, modalities)
+    return phi, {m: int(modality_valuation.copies(x)) for m, x in phi.items()}
+
+
+def returns(inputs: Any, hyper: Any) -> dict[str, Any]:
+    mean = {name.removeprefix("mean_phi_"): x for name, x in inputs.items() if name.startswith("mean_phi_")}
+    alpha, form = hyper.get("alpha", 1.0), hyper.get("func", "linear")
+    values = tensor(list(mean.values()))
+    p = {how: modality_valuation.resampled(values, alpha, how) for how in ("linear", "tanh", "square")}
+    method = modality_valuation.ModalityValuation("modality", alpha=alpha, form=form)
+    method.modalities = tuple(mean)
+    again = method.again(values.expand(inputs["n_train"], -1), Context())
+    kept = [m for m, index in zip(mean, again, strict=True) if len(index)]
+    return {
+        "p": p[form],
+        "p_tanh": p["tanh"],
+        "p_square": p["square"],
+        "resample_count": sum(map(len, again)),
+        "kept_modality": kept[0] if kept else None,
+    }
+
+
+def relearn(vector: Vector) -> dict[str, Any]:
+    """Purities, when encoders are pulled back, how far, and where to: whichever the inputs allow."""
+    inputs, hyper = vector["inputs"], vector["hyperparams"]
+    lam, found = hyper.get("lambda", hyper.get("lam", 3.0)), dict[str, Any]()
+    if "clusters" in inputs:
+        found["purity"] = relearning.purity(torch.tensor(inputs["labels"]), torch.tensor(inputs["clusters"]))
+    if "epochs" in inputs:
+        method = relearning.DiagnosingRelearning(
+            period=hyper.get("reinit_epoch", 20), number=hyper.get("reinit_num", 3)
+        )
+        epochs = range(inputs["epochs"])
+        found["reinit_after_epochs"] = [e for e in epochs if relearning.fires(e, method.period, method.number)]
+    if "purity_train" in inputs:
+        gap = (tensor(inputs["purity_train"]) - tensor(inputs["purity_val"])).abs()
+        found |= {"gap": gap, "strength": relearning.strength(gap, lam), "alpha": relearning.strength(gap, lam)}
+    if "theta_init" in inputs:
+        pull = tensor(inputs["alpha"]) if "alpha" in inputs else found["strength"]
+        found["theta"] = relearning.relearned(tensor(inputs["theta"]), tensor(inputs["theta_init"]), pull)
+    if not found:
+        raise Unsupported("no clusters, epochs, purities or weights among the inputs")
+    return found
+
+
+def blending(vector: Vector) -> dict[str, Any]:
+    inputs = vector["inputs"]
+    if "ce" in inputs:
+        losses = gblend.blend({k: tensor(x) for k, x in inputs["ce"].items()}, inputs["weights"])
+        return {"loss": torch.stack(list(losses.values())).sum(), "terms": losses}
+    gains = {k: gblend.gain(gblend.Losses(**x)) for k, x in inputs["losses"].items()}
+    info = {k: {"G": g, "O": o} for k, (g, o) in gains.items()}
+    return {"info": info, "weights": gblend.blending_weights(gains, **given(vector, "eps"))}
+
+
 def over_ranks(vector: Vector) -> dict[str, Any]:
     """Prototypes and mean features from the sums and counts of several ranks."""
     inputs = vector["inputs"]
@@ -132,5 +211,8 @@ CHECKERS: dict[str, Checker] = {
     "pmr": prototypes,
     "mla": alternation,
     "greedy": turns,
+    "gblend": blending,
+    "diagnosing_relearning": relearn,
+    "modality_valuation": valuation,
     "reconboost": boosting,
 }
