@@ -366,19 +366,17 @@ def _tables(args: argparse.Namespace) -> int:
 def _list(args: argparse.Namespace) -> int:
     from benchmarks.suite import FOLDER, names
     from datasets.registry import DATASETS
-    from models.registry import ENCODERS, FUSIONS
 
     if args.what == "suites":
         for name in names():
             print(f"{name:<24} {(FOLDER / f'{name}.yaml').read_text().splitlines()[0].lstrip('# ')}")
         return 0
-    if args.what == "methods":
-        from benchmarks.listing import methods
+    if args.what in ("methods", "fusions", "encoders"):
+        from benchmarks import listing
 
-        methods()
+        getattr(listing, args.what)()
         return 0
-    listed = {"fusions": FUSIONS, "encoders": ENCODERS, "datasets": DATASETS}[args.what]
-    for name, where in listed.items():
+    for name, where in DATASETS.items():
         path = Path(__file__).parents[1].joinpath(*where.partition(":")[0].split(".")).with_suffix(".py")
         print(f"{name:<24} {(ast.get_docstring(ast.parse(path.read_text())) or '').splitlines()[0]}")
     return 0

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from benchmarks.build import build_optimizer
 from benchmarks.config import RunConfig, configure
-from benchmarks.listing import example
+from benchmarks.listing import CLASSES, SHAPES, example
 from models.encoders.resnet import ResNet18
 from models.fusions.concat import Concat
 from models.model import MultimodalModel
@@ -24,9 +24,6 @@ from ogm.engine import Engine
 from ogm.registry import STRATEGIES, find
 from ogm.types import Batch, Draws
 
-# CREMA-D as the paper feeds it (spec datasets.md, 10.6): a 3 s spectrogram and one frame; six emotions.
-SHAPES = {"audio": (1, 257, 188), "visual": (3, 1, 224, 224)}
-CLASSES = 6
 # The published figures to beat, as ratios to joint training.
 PUBLISHED = {"ogm_ge": 2.9, "agm": 5.4, "mmpareto": 8.1}
 EPOCH, EPOCHS = 10, 100  # where in a run a step is measured: after warm-ups, inside windows

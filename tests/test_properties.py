@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from models.registry import FUSIONS
+from benchmarks import listing
+from models.registry import ENCODERS, FUSIONS
 from ogm.coalitions import responses
 from ogm.context import Context
 from ogm.registry import find
@@ -100,3 +101,55 @@ def test_gradients_are_right(name: str) -> None:
         return made({"audio": a, "visual": v}, there)
 
     assert torch.autograd.gradcheck(logits, h)
+
+
+# ---- encoders: options, and the width of the feature with them
+ROWS = {
+    "cnn": ({}, 64),
+    "resnet18": ({}, 512),
+    "resnet34": ({}, 512),
+    "resnet50": ({}, 2048),
+    "mlp": ({"widths": (7, 5)}, 5),
+    "transformer": ({"width": 12, "heads": 3}, 12),
+    "vit": ({"width": 12, "layers": 2}, 12),
+    "conformer": ({"width": 12, "layers": 2}, 12),
+}
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3])
+@pytest.mark.parametrize("name", ROWS)
+def test_encoders_take_any_number_of_channels(name: str, channels: int) -> None:
+    options, dim = ROWS[name]
+    made = find(name, ENCODERS, "encoder")((channels, 36, 40), **options)
+    assert made.dim == dim == made.widths[-1]
+    feature = made(torch.randn(2, channels, 36, 40))
+    assert feature.shape == (2, dim) and torch.isfinite(feature).all()
+    maps = made.fold(torch.randn(2, channels, 36, 40))[0]
+    for level, width in zip(made.levels(), made.widths, strict=True):
+        maps = level(maps)
+        assert maps.shape[1] == width
+
+
+@pytest.mark.parametrize("name", ["cnn", "resnet18", "vit"])
+def test_frames_are_averaged_over_time_however_many(name: str) -> None:
+    options, _ = ROWS[name]
+    made = find(name, ENCODERS, "encoder")((3, 4, 36, 40), **options).eval()
+    clip = torch.randn(2, 3, 5, 36, 40)
+    frames = [made(clip[:, :, t]) for t in range(5)]
+    torch.testing.assert_close(made(clip), torch.stack(frames).mean(0), rtol=1e-4, atol=1e-5)
+
+
+def test_every_encoder_has_a_row() -> None:
+    assert set(ROWS) == set(ENCODERS)
+
+
+def test_the_lists_say_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    listing.fusions()
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line.strip()}
+    for name in FUSIONS:
+        assert name in lines
+    for name, number in {**PARAMETERS, "mmtm": 65_920 + 262_912 + 1_050_112 + 6_156}.items():
+        assert f"{number:,}" in lines[name]
+    listing.encoders()
+    out = capsys.readouterr().out
+    assert all(f" {name} " in out for name in ENCODERS) and "timm:NAME" in out and "11,170,240" in out
