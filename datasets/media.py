@@ -509,10 +509,11 @@ class Media(Prepared):
 
     @classmethod
     def describe(cls, options: Any) -> list[str]:
-        """What verify adds: sizes beside the published ones, one line per oddity, files that are the same."""
+        """What verify adds: lists, sizes beside the published ones, one line per oddity, files that are the same."""
         cache = cls.open(options)
         parts = cls.split(options, cache).splits()
-        lines = [f"published: {said}" for said in cls.published]
+        lines = [about(cache_folder(cls.name) / "splits" / name) for name in cls.lists(options)]
+        lines += [f"published: {said}" for said in cls.published]
         for part, dataset in parts.items():
             lines.append(f"ours: {part} {dataset.report.found} of {dataset.report.listed}")
             lines += [f"  {part}: {_in_words(kind, count)}" for kind, count in dataset.report.notes.items()]

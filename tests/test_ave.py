@@ -96,6 +96,7 @@ def test_from_download_to_an_epoch(raw, capsys, monkeypatch):
     out = clips.command(capsys, "prepare", "ave")
     assert "train: 32 of 32" in out and "test: 2 of 2" in out
     out = clips.command(capsys, "verify", "ave")
+    assert "testSet.txt: 2 rows, LF, no byte order mark, sha256 " in out
     assert "published: the authors: train 3339, val 402, test 402" in out and "ours: test 2 of 2" in out
     assert "test: groups_also_in_train 1: " in out and "0 groups of clips with the same" in out
     clips.trains("ave", {"image_size": 32}, 28)
