@@ -72,7 +72,7 @@ class SSLCrossmodal(Strategy):
         ]
 
     def forward(self, model: Any, batch: Batch, drop: Collection[str] = ()) -> Output:
-        features = model.encode(batch.inputs, batch.present, drop)
+        features = {m: encoder(batch.inputs[m]) for m, encoder in model.encoders.items()}
         own = {m: self.heads[m](features[m]) for m in self.modalities if m not in drop}
         return Output(ensemble(own, {m: batch.have([m]) for m in own}, "prob_mean"), own, features)
 
@@ -82,7 +82,8 @@ class SSLCrossmodal(Strategy):
             m: view(x, self.kinds.get(m, kind_of(x)), part.index, f"view/{m}", engine) for m, x in part.inputs.items()
         }
         with engine.autocast():
-            features = engine.model.encode(inputs, part.present)
+            # each by itself: where a fusion lets encoders exchange signals, the other side would be no riddle
+            features = {m: encoder(inputs[m]) for m, encoder in engine.model.encoders.items()}
             there = {m: part.have([m]) if m in part.present else None for m in self.modalities}
             embedded = {m: self.projectors[m](features[m], there[m]) for m in self.modalities}
             losses = self._contrast(embedded, part, engine)
