@@ -18,7 +18,7 @@ from ogm.engine import Engine
 from ogm.losses import gather, info_nce, kl, nt_xent
 from ogm.strategies.di_mml import by_certainty, dimension_accuracy, effective_dimensions, interaction, last_epochs
 from ogm.strategies.g2d import training, weak_to_strong
-from ogm.strategies.kd_strong_to_weak import aligned, mta, soft_targets
+from ogm.strategies.kd_strong_to_weak import aligned, bins, mta, soft_targets
 from ogm.strategies.ssl_crossmodal import discrimination
 from ogm.strategies.ssl_unimodal import vicreg
 from ogm.strategies.ume import ensemble
@@ -428,6 +428,9 @@ def test_attention_maps_meet_in_time_or_on_the_smaller_grid() -> None:
     on_grid = aligned((sound, sound.mean(1)), (film, None))
     assert [x.shape for x in on_grid] == [(2, 16), (2, 16)]
     assert all(torch.allclose(x.norm(dim=1), torch.ones(2)) for x in (*in_time, *on_grid))
+    for length, number in ((10, 3), (8, 4), (7, 7), (5, 1)):
+        x = torch.rand(2, length)
+        torch.testing.assert_close(x @ bins(length, number, x).T, F.adaptive_avg_pool1d(x[:, None], number)[:, 0])
     same = in_time[0]
     assert not mta(same, [same]).abs().gt(1e-7).any() and (mta(same, [in_time[1]]) > 0).all()
 

@@ -181,11 +181,24 @@ def aligned(a: tuple[Tensor, Tensor | None], b: tuple[Tensor, Tensor | None]) ->
     """Two pairs (energies (B, h, w), over time (B, T) or None) -> two attention vectors over the same positions."""
     if a[1] is not None and b[1] is not None:
         length = min(a[1].shape[1], b[1].shape[1])
-        first, second = (F.adaptive_avg_pool1d(x[:, None], length) for x in (a[1], b[1]))
+        first, second = (x @ bins(x.shape[1], length, x).T for x in (a[1], b[1]))
     else:
         height, width = (min(7, a[0].shape[k], b[0].shape[k]) for k in (1, 2))
-        first, second = (F.adaptive_avg_pool2d(x[:, None], (height, width)) for x in (a[0], b[0]))
+        first, second = (
+            bins(x.shape[1], height, x) @ x @ bins(x.shape[2], width, x).T
+            for x in (a[0], b[0])  # (B, height, width)
+        )
     return F.normalize(first.flatten(1)), F.normalize(second.flatten(1))
+
+
+def bins(length: int, number: int, like: Tensor) -> Tensor:
+    """(number, length): the matrix that averages ``length`` positions into ``number``, as adaptive pooling does.
+
+    A product, because the gradient of adaptive pooling is not deterministic on accelerators.
+    """
+    at, each = torch.arange(length, device=like.device), torch.arange(number, device=like.device)[:, None]
+    inside = (at >= each * length // number) & (at < ((each + 1) * length + number - 1) // number)
+    return inside.to(like.dtype) / inside.sum(1, keepdim=True)
 
 
 def mta(student: Tensor, teachers: Sequence[Tensor], temperature: float = 9.0) -> Tensor:
