@@ -136,6 +136,8 @@ def _run(
             (state.path.parent / EXPORTS["val_best"]).unlink(missing_ok=True)
         record.save(place.results)
         state.path.unlink(missing_ok=True)
+    if world_size() > 1:
+        dist.barrier()  # what the first rank has left behind, the others may read next
     return record
 
 

@@ -151,6 +151,20 @@ def test_a_killed_run_in_stages_ends_in_the_same_record(tmp_path: Path) -> None:
     assert records(tmp_path / "killed") == records(tmp_path / "whole")
 
 
+@pytest.mark.long
+def test_two_processes_build_on_the_same_teachers(tmp_path: Path) -> None:
+    settings = ("method=kd_strong_to_weak", "epochs=3", "precision=fp64")
+    ranks = ("-m", "torch.distributed.run", "--nproc-per-node", "2")
+    one = done(command("run", *settings, folder=tmp_path / "one"))
+    two = done(command("run", *settings, folder=tmp_path / "two", more=ranks), OMP_NUM_THREADS="1")
+    assert one.returncode == two.returncode == 0, two.stderr
+    for a, b in zip(records(tmp_path / "one"), records(tmp_path / "two"), strict=True):
+        assert a["test"].keys() == b["test"].keys() and a["selected"] == b["selected"] and a["probe"] == b["probe"]
+        for name, curve in a["curves"].items():
+            for x, y in zip(curve, b["curves"][name], strict=True):
+                assert x == y or x == pytest.approx(y, abs=1e-10), name
+
+
 def epoch(checkpoint: Path) -> int:
     """How far a run has got; 0 where it has not begun, or is over."""
     try:
