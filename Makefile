@@ -55,7 +55,8 @@ lint: setup ## style and types
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 
-bench: setup ## time and memory of a step of every method, as ratios to vanilla (DEVICE=)
+bench: setup ## what loading costs; time and memory of a step of every method, as ratios to vanilla (DEVICE=)
+	$(PY) -m benchmarks bench --data
 	$(PY) -m benchmarks bench $(if $(DEVICE),--device $(DEVICE))
 
 report: setup ## tables, figures and report of a results folder again, from its records (RESULTS=results/paper)

@@ -130,6 +130,8 @@ def parser() -> argparse.ArgumentParser:
         "ratios to vanilla, with two ResNet-18s at\nCREMA-D's shapes. The methods take turns in one run.",
     )
     bench.add_argument("--device", default="auto", help="cpu, cuda (default: cuda where there is one)")
+    bench.add_argument("--data", action="store_true", help="instead: prepared data against files read per sample")
+    bench.add_argument("--clips", type=positive, help="with --data: samples of the generated set (default: 7442)")
     listing = command("list", "what there is", "The names that settings take, one line each.")
     _files(listing)
     listing.add_argument("what", choices=["methods", "fusions", "encoders", "datasets", "suites"])
@@ -383,6 +385,13 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _bench(args: argparse.Namespace) -> int:
+    if args.data:
+        from benchmarks.bench_data import CLIPS, bench_data
+
+        bench_data(args.clips or CLIPS)
+        return 0
+    if args.clips:
+        raise ValueError("--clips belongs to --data: say both")
     import torch
 
     from benchmarks.bench import bench

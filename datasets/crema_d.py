@@ -40,6 +40,7 @@ from datasets.crema_d_lists import (
 )
 from datasets.media import FBANK, ListFile, Media, MediaOptions, Preset, Sound, read_sound
 from datasets.video import read_frames
+from ogm.context import fold_in
 from ogm.types import Batch
 
 HEIGHT, WIDTH = 360, 480
@@ -73,6 +74,7 @@ class CremaDOptions(MediaOptions):
     split: Literal["ogm", "ogm_val", "speaker_independent"] = "ogm"
     fold: int = Field(0, ge=0, lt=FOLDS)  # of speaker_independent
     clean: bool | None = None  # None: where actors are kept apart
+    augment: Literal["batched", "parity"] = "batched"  # parity: picture by picture with PIL, as the released code
 
     @model_validator(mode="after")
     def _read_all(self) -> Self:
@@ -174,16 +176,21 @@ class CremaD(Media):
         self.first_frame, self.count = (torch.tensor(x) for x in ([r.start for r in frames], [len(r) for r in frames]))
 
     def inputs(self, index: Tensor, chosen: Tensor, seeds: Sequence[int], draws: Tensor | None) -> dict[str, Tensor]:
-        """For training ``visual`` is (B, T, 360, 480, 3) uint8: crops are made on the training device."""
+        """For training ``visual`` is (B, T, 360, 480, 3) uint8, cropped on the training device, except in parity."""
         rows = (self.first_frame[index, None] + chosen).numpy()
-        visual = torch.from_numpy(np.asarray(self.cache["frames"][rows]))
-        return {
-            "audio": self.sound(index, seeds),
-            "visual": visual if seeds else images.plain_resize(visual, self.size),
-        }
+        if seeds and self.recipe["augment"] == "parity":
+            frames = np.asarray(self.cache["frames"])  # the map itself: only the crops are read from it
+            whole = [[frames[row] for row in of] for of in rows]
+            visual = images.parity(whole, [fold_in(seed, "parity") for seed in seeds], self.size)
+        else:
+            visual = torch.from_numpy(self.cache["frames"][rows])
+            visual = visual if seeds else images.plain_resize(visual, self.size)
+        return {"audio": self.sound(index, seeds), "visual": visual}
 
     def augment(self, batch: Batch, seeds: Sequence[int]) -> Batch:
         """A random resized crop and flip, drawn for each frame on its own, as the reference code does."""
+        if self.recipe["augment"] == "parity":
+            return batch
         boxes = images.crop_boxes(self.draws(seeds)[..., 1:], HEIGHT, WIDTH)
         batch.inputs["visual"] = images.crop_and_flip(batch.inputs["visual"], boxes, self.size)
         return batch

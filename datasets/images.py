@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Sequence
-from functools import lru_cache
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -74,9 +72,9 @@ def plain_resize(frames: Tensor, size: int) -> Tensor:
 
 
 def _normalised(images: Tensor, batch: int) -> Tensor:
-    """(B T, 3, S, S) from 0 to 255 -> (B, 3, T, S, S), standardised per channel."""
+    """(B T, 3, S, S) from 0 to 255, which nobody else needs -> (B, 3, T, S, S), standardised per channel."""
     mean, std = (torch.tensor(x, device=images.device).view(3, 1, 1) for x in (MEAN, STD))
-    return ((images / 255 - mean) / std).unflatten(0, (batch, -1)).transpose(1, 2)
+    return images.div_(255).sub_(mean).div_(std).unflatten(0, (batch, -1)).transpose(1, 2)
 
 
 def normalise(frames: Tensor, flip: Tensor | None = None) -> Tensor:
@@ -86,27 +84,29 @@ def normalise(frames: Tensor, flip: Tensor | None = None) -> Tensor:
     return _normalised(frames.flatten(0, 1).permute(0, 3, 1, 2).float(), len(frames))
 
 
-def parity(frames: np.ndarray, seeds: Sequence[int], size: int) -> Tensor:
-    """Frames (B, T, H, W, 3) uint8 -> (B, 3, T, size, size) float32, bit for bit as the released code makes them.
+def parity(frames: Sequence[Sequence[np.ndarray]], seeds: Sequence[int], size: int) -> Tensor:
+    """B times T frames (H, W, 3) uint8 -> (B, 3, T, size, size) float32, bit for bit as the released code makes them.
 
     That is torchvision's RandomResizedCrop and RandomHorizontalFlip on PIL images, ToTensor, Normalize, with torch's
-    generator at ``seeds[b]`` before the first frame of sample b; every frame draws its own crop and flip.
+    generator at ``seeds[b]`` before the first frame of sample b; every frame draws its own crop and flip. Only the crop
+    is turned into an image, and a picture is normalised while it is in the processor's cache.
     """
-    crop, flip = _released(size)
-    out = np.empty((*frames.shape[:2], size, size, 3), np.uint8)
+    from torchvision.transforms import RandomResizedCrop
+
+    shape = torch.empty(3, *frames[0][0].shape[:2], device="meta")
+    mean, std = (torch.tensor(x).view(3, 1, 1) for x in (MEAN, STD))
+    out = torch.empty(len(frames), len(frames[0]), 3, size, size)
     with torch.random.fork_rng(devices=[]):
         for b, seed in enumerate(seeds):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             for t, frame in enumerate(frames[b]):
-                out[b, t] = np.asarray(flip(crop(Image.fromarray(frame))))
-    return _normalised(torch.from_numpy(out).flatten(0, 1).permute(0, 3, 1, 2).float(), len(frames))
-
-
-@lru_cache
-def _released(size: int) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
-    from torchvision import transforms
-
-    return transforms.RandomResizedCrop(size), transforms.RandomHorizontalFlip()
+                top, left, h, w = RandomResizedCrop.get_params(shape, list(AREA), list(RATIO))
+                crop = Image.fromarray(np.ascontiguousarray(frame[top : top + h, left : left + w]))
+                picture = np.array(crop.resize((size, size), Image.Resampling.BILINEAR))
+                if torch.rand(1) < 0.5:
+                    picture = picture[:, ::-1].copy()
+                out[b, t].copy_(torch.from_numpy(picture).permute(2, 0, 1)).div_(255).sub_(mean).div_(std)
+    return out.transpose(1, 2)
 
 
 def read_image(path: Path, size: int) -> np.ndarray:

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torchvision import transforms
 
+from benchmarks import bench_data
 from datasets import images
 from datasets.loader import Loader
 from datasets.manifest import Manifest
@@ -247,3 +248,21 @@ def test_batched_crops_are_those_of_affine_grid_and_do_not_see_their_batch():
     sampled = torch.nn.functional.grid_sample(picture, grid, padding_mode="border", align_corners=False)
     mean, std = (torch.tensor(x).view(3, 1, 1) for x in (images.MEAN, images.STD))
     torch.testing.assert_close(together[2, :, 1], (sampled[0] / 255 - mean) / std, rtol=1e-4, atol=1e-3)
+
+
+# ---- what the data bench compares
+
+
+def test_the_data_bench_compares_equal_samples_and_would_notice(tmp_path, monkeypatch):
+    bench_data.write_files(tmp_path, 4)
+    cache = bench_data.prepare(tmp_path, 4)
+    for frames in (1, 3):
+        exact = bench_data.dataset(cache, 10, frames, "parity")
+        keys = bench_data.epoch_keys(10, 10)[0]
+        files = bench_data.Files(tmp_path, exact).batch(keys)
+        bench_data.same(files, exact.batch(keys))
+        assert files.inputs["visual"].shape == (10, 3, frames, 224, 224)
+        with pytest.raises(ValueError, match="different visual"):
+            bench_data.same(files, exact.batch([(i, seed + 1) for i, seed in keys]))
+        plain = bench_data.dataset(cache, 10, frames)
+        assert plain.batch(keys).inputs["visual"].shape == (10, frames, 360, 480, 3)  # left to the device
