@@ -56,6 +56,27 @@ def test_options_that_cannot_be_are_refused_in_one_line(method: str, options: di
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("method", "fusion", "options"),
+    [
+        ("reconboost", "concat", {"boost_epochs": 3, "rectify_epochs": 1}),
+        ("gblend", "concat", {"super_epoch": 3}),
+        ("gblend", "film", {"mode": "offline"}),
+        ("greedy", "mmtm", {}),
+        ("modality_valuation", "film", {"level": "modality"}),
+        ("diagnosing_relearning", "concat", {"period": 2}),
+        ("pmr", "gated", {"momentum": 0.5, "coefficient": "clipped"}),
+    ],
+)
+def test_a_run_resumed_within_a_phase_is_the_same_run(method: str, fusion: str, options: dict[str, float]) -> None:
+    whole, half = (train(build(method, fusion, options=options), epochs) for epochs in (4, 2))
+    state = copy.deepcopy(half.state_dict())
+    resumed = build(method, fusion, seed=7, options=options)
+    resumed.seed = 0
+    resumed.load_state_dict(state)
+    assert torch.equal(flat(train(resumed, 2)), flat(whole)) and resumed.curves == whole.curves
+
+
 # ---- PMR
 @pytest.mark.parametrize(
     ("rule", "scores", "beta"),

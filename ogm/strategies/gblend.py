@@ -41,16 +41,17 @@ class GBlend(Strategy):
     nothing generalises all are alike. ``mode="online"`` estimates before every ``super_epoch`` epochs, from where the
     run stands; ``"offline"`` once, before the first, over as many epochs as the run has.
 
-    Either way each epoch costs M unimodal ones and a joint one besides, about three times joint training's time with
-    two modalities; a long ``super_epoch`` saves evaluations only. The validation split here is the one that checkpoints
-    are selected on; the test split is not looked at. The estimator was never released; BalanceBenchmark's takes |G_k|,
-    so that a loss whose validation gets worse is rewarded, and compares sums over splits of different length.
+    Either way each epoch costs M unimodal ones and a joint one besides: with two modalities, a run takes three to four
+    times as long as joint training. A long ``super_epoch`` saves evaluations only. Where a fusion lets encoders
+    exchange signals, a unimodal estimate is of the encoder by itself. The validation split here is the one that
+    checkpoints are selected on; the test split is not looked at. The estimator was never released; BalanceBenchmark's
+    takes |G_k|, so that a loss whose validation gets worse is rewarded, and compares sums over splits of unlike length.
     """
 
     category = "loss"
     paper = "Wang, Tran and Feiszli, CVPR 2020"
     stages = (
-        "before each super-epoch (offline: the run), an estimate per loss, as long as it: 3 times the epochs in all"
+        "before each super-epoch (offline: the run), an estimate per loss, as long as it: M + 1 more epochs for each"
     )
     needs_engine = True
     weights: Tensor
