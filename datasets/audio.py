@@ -70,6 +70,8 @@ def read_track(path: Path) -> Recording:
         if not container.streams.audio:
             raise NoAudioTrackError(f"{path}: there is no sound in it; get the file again, or another copy of it")
         stream = container.streams.audio[0]
+        if stream.codec_context is None or not stream.rate:
+            raise AudioDecodeError(f"{path}: its sound has no known codec or no rate; get the file again")
         rate, blocks, notes = stream.rate, [], Counter[str]()
         plain = av.AudioResampler(format="fltp")  # changes the sample format alone
         packets, broken = container.demux(stream), False
@@ -80,8 +82,8 @@ def read_track(path: Path) -> Recording:
                     break
                 for frame in packet.decode():
                     blocks += [one.to_ndarray() for one in plain.resample(frame)]
-            except av.error.FFmpegError:  # a demuxer that failed has no next packet
-                broken = True
+            except (av.error.FFmpegError, ValueError):  # a demuxer that failed has no next packet
+                broken = True  # ValueError: damage changed the channels in the middle
         promised = (container.duration or 0) / 1e6
         if stream.duration and stream.time_base:
             promised = float(stream.duration * stream.time_base)

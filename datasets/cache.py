@@ -127,7 +127,7 @@ class Cache:
         if column not in self._maps:
             try:
                 self._maps[column] = np.load(self.folder / f"{column}.npy", mmap_mode="r", allow_pickle=False)
-            except (OSError, ValueError) as error:
+            except Exception as error:  # damage may come out of numpy's header parser in any shape
                 raise self._damaged(f"{column}.npy", f"cannot be mapped ({error})") from error
         return self._maps[column]
 

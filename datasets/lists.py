@@ -75,13 +75,16 @@ def records(text: str, path: Path, shape: str, delimiter: str = ",") -> Iterator
     """
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
-    for fields in reader:
-        fields = [field.strip() for field in fields]
-        if not any(fields):
-            continue
-        if len(fields) <= shape.count(delimiter) or not fields[0]:
-            raise ManifestError(f"{path}, line {reader.line_num}: {delimiter.join(fields)!r} is not `{shape}`")
-        yield reader.line_num, fields
+    try:
+        for fields in reader:
+            fields = [field.strip() for field in fields]
+            if not any(fields):
+                continue
+            if len(fields) <= shape.count(delimiter) or not fields[0]:
+                raise ManifestError(f"{path}, line {reader.line_num}: {delimiter.join(fields)[:200]!r} is not `{shape}`")
+            yield reader.line_num, fields
+    except csv.Error as error:
+        raise ManifestError(f"{path}, line {reader.line_num}: {error}; get the list again") from error
 
 
 def collect(

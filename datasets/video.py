@@ -142,6 +142,8 @@ def _numbered(path: Path, least: int, notes: Counter[str]) -> Iterator[tuple[flo
         if not container.streams.video:
             raise VideoDecodeError(f"{path}: no video stream in it; get the file again")
         stream = container.streams.video[0]
+        if stream.codec_context is None:
+            raise VideoDecodeError(f"{path}: no known codec; get the file again")
         stream.codec_context.thread_count = 1  # many videos at once beat many threads on one
         fps = float(stream.average_rate or stream.guessed_rate or 0)
         if not 0 < fps < float("inf") or int(fps) < least:
