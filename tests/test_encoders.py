@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 import torch
+import torch._inductor.config
 import torchvision
 from torch import Tensor, nn
 
 from benchmarks.build import build_model, check, encoder_class
 from benchmarks.config import ConfigError, configure
+from datasets.registry import load
 from models.encoder import Encoder
 from models.encoders.cnn import CNN
 from models.encoders.mlp import MLP
@@ -22,6 +24,7 @@ from models.fusions.concat import Concat
 from models.model import MultimodalModel, channels_last, compile_encoders
 from models.registry import ENCODERS, member
 from models.weights import fewer_channels
+from ogm.types import Batch
 from tests.small import build, train
 
 
@@ -181,8 +184,6 @@ def test_another_encoder_for_each_modality() -> None:
             "encoder_args.audio": {"width": 16, "layers": 2, "pool": "attention"},
         }
     )
-    from datasets.registry import load
-
     model = build_model(config, load(config.dataset, config.dataset_args))
     assert [type(e).__name__ for e in model.encoders.values()] == ["Conformer", "CNN"]
     assert [len(unit.gates) for unit in model.fusion.units] == [2, 2, 2]
@@ -279,14 +280,11 @@ def test_compiled_encoders_give_the_same_numbers(monkeypatch: pytest.MonkeyPatch
         nets.append(MultimodalModel(encoders, Concat({m: e.dim for m, e in encoders.items()}, 3)))
     plain, compiled = nets
     names = list(compiled.state_dict())
-    from ogm.types import Batch
-
     batch = Batch(x, torch.zeros(5, dtype=torch.long), torch.arange(5))
-    monkeypatch.setattr("torch._inductor.config.cpp.cxx", (None, "/no/compiler"))
-    why = compile_encoders(compiled, batch)
+    with torch._inductor.config.patch({"cpp.cxx": (None, "/no/compiler")}):
+        why = compile_encoders(compiled, batch)
     assert why is not None and "compiler" in why and "\n" not in why
     torch.testing.assert_close(compiled(x).logits, plain(x).logits, rtol=0, atol=0)
-    monkeypatch.undo()
     torch._dynamo.reset()
     assert compile_encoders(compiled, batch) is None
     for net in nets:
