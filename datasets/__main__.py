@@ -100,7 +100,13 @@ def _pairs(words: Sequence[str]) -> dict[str, Any]:
 def _list(args: argparse.Namespace) -> None:
     rows = [("NAME", "MODALITIES", "CLASSES", "SIZE", "STATE")]
     rows += [
-        (name, ", ".join(CARDS[name].modalities), str(CARDS[name].classes), CARDS[name].size, state(name))
+        (
+            name,
+            ", ".join(CARDS[name].modalities) or "any",
+            str(CARDS[name].classes or "any"),
+            CARDS[name].size,
+            state(name),
+        )
         for name in DATASETS
     ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

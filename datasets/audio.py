@@ -23,6 +23,8 @@ from datasets.files import refuse_pointer
 from datasets.video import open_container
 
 MIN_SECONDS = 0.1  # what must be left of a recording that was cut off
+BLOCK = 1 << 22  # numbers read at once
+CHANNELS = 8  # PyAV reads beyond a frame that has more (a damaged header)
 BAD_VALUES = 0.01  # the share of NaN or infinite samples that makes a recording unusable
 
 
@@ -47,7 +49,10 @@ def read_audio(path: Path) -> Recording:
     try:
         with soundfile.SoundFile(str(path)) as file:
             rate = file.samplerate
-            samples = torch.from_numpy(file.read(dtype="float32", always_2d=True).T.copy())
+            blocks = [np.zeros((0, file.channels), np.float32)]
+            while not blocks[1:] or len(blocks[-1]):  # not at once: a damaged header may promise any length
+                blocks.append(file.read(BLOCK // file.channels + 1, dtype="float32", always_2d=True))
+            samples = torch.from_numpy(np.concatenate(blocks).T.copy())
     except (soundfile.LibsndfileError, OSError) as error:
         raise AudioDecodeError(f"{path}: not a recording that can be read ({error}); get the file again") from error
     notes: Counter[str] = Counter()
@@ -81,6 +86,8 @@ def read_track(path: Path) -> Recording:
                 if packet is None:
                     break
                 for frame in packet.decode():
+                    if frame.layout.nb_channels > CHANNELS:
+                        raise ValueError("more channels than a frame can be asked for")
                     blocks += [one.to_ndarray() for one in plain.resample(frame)]
             except (av.error.FFmpegError, ValueError):  # a demuxer that failed has no next packet
                 broken = True  # ValueError: damage changed the channels in the middle

@@ -297,3 +297,18 @@ def test_a_field_without_end_is_one_line(tmp_path: Path) -> None:
         with pytest.raises(DataError, match="line") as error:
             read(path)
         assert "\n" not in str(error.value) and len(str(error.value)) < 1000
+
+
+def test_a_header_may_promise_any_length_and_any_number_of_channels(tmp_path: Path) -> None:
+    """Found by cases above 2,000: 64 GB were asked for, and PyAV read beyond a frame of more than eight channels."""
+    soundfile.write(tmp_path / "a.flac", tone(0.5, 16_000), 16_000)
+    data = bytearray((tmp_path / "a.flac").read_bytes())
+    data[22:26] = b"\xff\xff\xff\xff"  # STREAMINFO: the number of samples
+    (tmp_path / "a.flac").write_bytes(data)
+    try:
+        assert audio.read_audio(tmp_path / "a.flac").samples.shape[1] <= 8000
+    except DataError as error:
+        assert "a.flac" in str(error)
+    soundfile.write(tmp_path / "b.wav", np.zeros((4000, 33)), 16_000)
+    with pytest.raises(DataError, match=r"b\.wav"):
+        audio.read_track(tmp_path / "b.wav")
