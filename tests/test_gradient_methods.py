@@ -148,6 +148,31 @@ def test_without_conflict_it_is_the_sum_of_losses_enlarged() -> None:
             assert found[name].norm() >= 1.5 * grad.norm() * (1 - 1e-9)
 
 
+def test_frozen_encoders_are_skipped_but_not_all() -> None:
+    engine = build("mmpareto")
+    before = [p.clone() for p in engine.model.encoders["audio"].parameters()]
+    engine.freeze(engine.model.encoders["audio"])
+    train(engine)
+    assert all(torch.equal(p, q) for p, q in zip(before, engine.model.encoders["audio"].parameters(), strict=True))
+    engine.freeze(*engine.model.encoders.values())
+    with pytest.raises(ValueError, match="no gradient"):
+        train(engine)
+
+
+@pytest.mark.parametrize("method", MINE[:4])
+def test_a_grad_scaler_changes_nothing_but_the_scale(method: str) -> None:
+    results = []
+    for scaler in (None, torch.amp.GradScaler("cpu", init_scale=1024.0)):
+        engine = build64(method)
+        optimizer = torch.optim.SGD(engine.parameters, lr=0.1)
+        batch = engine.loaders["train"].epoch(0)[0]
+        engine.strategy.backward(engine.model(batch.inputs), batch, optimizer=optimizer, scaler=scaler)
+        scaler.step(optimizer) if scaler else optimizer.step()
+        results.append([p.detach().clone() for p in engine.parameters])
+    for one, other in zip(*results, strict=True):
+        close(one, other)
+
+
 # ---- AGM
 class Normed(nn.Module):
     """An encoder that behaves otherwise in training."""

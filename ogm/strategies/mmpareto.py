@@ -58,12 +58,14 @@ class MMPareto(EqualWeightMultiloss):
     def on_gradients(self, output: Output, batch: Batch, ctx: Context) -> None:
         super().on_gradients(output, batch, ctx)
         own, self._own = dict(zip(self.trainable(), self._own, strict=True)), []
+        if all(p.grad is None for m in self.modalities for p in self.parameters_of(m)):
+            raise ValueError("MMPareto found no gradient in any encoder: are those given to attach the trained ones?")
         for m in self.modalities:
             mine = {p: own.pop(p) for p in self.parameters_of(m)}
             found = [p for p in mine if p.grad is not None]
             joint = [p.grad for p in found if p.grad is not None]
-            if not joint:
-                raise ValueError(f"MMPareto found no gradient in the encoder of {m!r}: is it the one that is trained?")
+            if not joint:  # frozen
+                continue
             final, cosine, weight = integrate(joint, [mine[p] for p in found], self.gamma)
             for p, g in zip(found, final, strict=True):
                 p.grad = g
@@ -78,23 +80,31 @@ class MMPareto(EqualWeightMultiloss):
 def integrate(joint: Sequence[Tensor], own: Sequence[Tensor], gamma: float) -> tuple[list[Tensor], Tensor, Tensor]:
     """One encoder's final gradients from those of the joint and of the unimodal loss, tensor by tensor.
 
-    Also their cosine and the weight a of the joint one (0-dim). Computed in float64.
+    Also their cosine and the weight a of the joint one (0-dim float64).
     """
-    sizes = [g.numel() for g in joint]
-    g, u = (torch.cat([x.flatten() for x in side]).double() for side in (joint, own))
+    sizes = [x.numel() for x in joint]
+    g, u = (torch.cat([x.flatten() for x in side]) for side in (joint, own))
     cosine, a = weigh(g, u)
-    mixed, plain = torch.split(2 * a * g + 2 * (1 - a) * u, sizes), torch.split(g + u, sizes)
-    lengths, whole = (torch.stack([x.norm() for x in side]) for side in (mixed, plain))
-    shrunk = (lengths < whole) & (lengths > 1e-6 * whole)
-    stretch = gamma * torch.where(shrunk, whole / lengths, 1.0)
-    final = [(x * s).to(like.dtype).view_as(like) for x, s, like in zip(mixed, stretch.unbind(), joint, strict=True)]
-    return final, cosine, a
+    whole = lengths(g + u, sizes)
+    mixed = u.lerp_(g, a.to(u.dtype))  # in place: these are millions of numbers, and u is a copy
+    halves = lengths(mixed, sizes)  # of a g + (1 - a) u; what is sought is twice that
+    shrunk = (2 * halves < whole) & (2 * halves > 1e-6 * whole)
+    stretch = gamma * torch.where(shrunk, whole / halves, 2.0)
+    final = torch.split(mixed, sizes)
+    for x, k in zip(final, stretch.unbind(), strict=True):
+        x.mul_(k)
+    return [x.view_as(like) for x, like in zip(final, joint, strict=True)], cosine, a
+
+
+def lengths(x: Tensor, sizes: list[int]) -> Tensor:
+    """Of each of the tensors that lie side by side in ``x`` (N,), in float64."""
+    return torch.stack([part.norm() for part in torch.split(x, sizes)]).double()
 
 
 def weigh(g: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosine of two float64 vectors, and how much the first counts: 1/2 where it is positive, else as in the shortest
-    vector a g + (1 - a) u between them, a kept within 0.001 and 0.999."""
-    gg, gu, uu = g @ g, g @ u, u @ u
+    """Cosine of two vectors, and how much the first counts: 1/2 where it is positive, else as in the shortest vector
+    a g + (1 - a) u between them, a kept within 0.001 and 0.999. Both 0-dim float64."""
+    gg, gu, uu = torch.stack([g @ g, g @ u, u @ u]).double().unbind()
     cosine = torch.where((gg > 0) & (uu > 0), gu / (gg.sqrt() * uu.sqrt()), 0.0)
     between = torch.where(gu >= gg, 0.999, torch.where(gu >= uu, 0.001, (uu - gu) / (gg + uu - 2 * gu)))
     return cosine, torch.where(cosine > 0, 0.5, between)
