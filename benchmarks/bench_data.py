@@ -37,7 +37,7 @@ CLIPS = 7442  # of CREMA-D
 DISTINCT = 512  # of them are generated; the others are these again, or an epoch would need 12 GB of disk
 FRAMES = 3  # per clip
 RATE, SAMPLES = 16_000, 40_000
-BATCH, ROUNDS = 64, 5
+BATCH, ROUNDS = 64, 3
 AIMS = {"gathered": 20.0, "parity": 3.0}  # times the files' samples per second
 LIBROSA = importlib.util.find_spec("librosa") is not None
 

@@ -34,7 +34,7 @@ _PAPER: dict[str, Any] = {
 # Sequences of features: small transformers and the step they are usually given; not tuned.
 _WORDS: dict[str, Any] = {
     **_SMALL,
-    "encoders": {m: "transformer" for m in ("text", "audio", "visual")},
+    "encoders": dict.fromkeys(("text", "audio", "visual"), "transformer"),
     "encoder_args": {m: {"width": 64, "layers": 2} for m in ("text", "audio", "visual")},
     "optimizer": "adam",
     "lr": 1e-3,

@@ -174,10 +174,10 @@ CARDS: dict[str, Card] = {
         size="what yours takes",
         licence="yours",
         citation="yours",
-        how_to_get="Write a CSV that begins id,split,label,audio:audio,visual:video, one row per sample, as data/manifest/"
-        "manifest.csv (or say path=FILE.csv), with paths from its folder on. split is train, val or test; a column is "
-        "MODALITY:KIND, two or more of them, and KIND is audio, video, frames (a folder of pictures), image, npy or npz "
-        "(FILE.npz#ARRAY). An empty cell is a missing modality (allow_missing=true).",
+        how_to_get="Write a CSV that begins id,split,label,audio:audio,visual:video, one row per sample, as data/"
+        "manifest/manifest.csv (or say path=FILE.csv), with paths from its folder on. split is train, val or test; a "
+        "column is MODALITY:KIND, two or more of them, and KIND is audio, video, frames (a folder of pictures), image, "
+        "npy or npz (FILE.npz#ARRAY). An empty cell is a missing modality (allow_missing=true).",
         quirks=(
             "Every mistake is named with its line and column before anything is decoded.",
             "Without rows of val, a tenth of train becomes val, by a fixed rule.",
@@ -193,8 +193,8 @@ CARDS: dict[str, Card] = {
         licence="research use, by the authors' terms; the videos remain their uploaders' (YouTube)",
         citation="Zadeh, Zellers, Pincus, Morency: MOSI, IEEE Intelligent Systems 2016, arXiv 1606.06259. Processed "
         "sequences: Tsai and others: Multimodal Transformer for Unaligned Multimodal Language Sequences, ACL 2019",
-        how_to_get="Get mosi_data.pkl (147 MB; for aligned=false mosi_data_noalign.pkl, 326 MB), the processed sequences of "
-        "the Multimodal Transformer's authors, linked from github.com/yaohungt/Multimodal-Transformer (a Dropbox "
+        how_to_get="Get mosi_data.pkl (147 MB; for aligned=false mosi_data_noalign.pkl, 326 MB), the processed sequences "
+        "of the Multimodal Transformer's authors, linked from github.com/yaohungt/Multimodal-Transformer (a Dropbox "
         "folder), and put it into data/cmu_mosi/. It is read without trusting it: a pickle that names anything but "
         "arrays is refused.",
         quirks=(
@@ -213,8 +213,8 @@ CARDS: dict[str, Card] = {
         licence="research use, by the authors' terms; the videos remain their uploaders' (YouTube)",
         citation="Zadeh, Liang, Poria, Cambria, Morency: Multimodal Language Analysis in the Wild, ACL 2018. Processed "
         "sequences: Tsai and others: Multimodal Transformer for Unaligned Multimodal Language Sequences, ACL 2019",
-        how_to_get="Get mosei_senti_data.pkl (3.5 GB; for aligned=false mosei_senti_data_noalign.pkl, 12 GB), the processed "
-        "sequences of the Multimodal Transformer's authors, linked from github.com/yaohungt/Multimodal-Transformer (a "
+        how_to_get="Get mosei_senti_data.pkl (3.5 GB; for aligned=false mosei_senti_data_noalign.pkl, 12 GB), the "
+        "processed sequences of the Multimodal Transformer's authors, linked from github.com/yaohungt/Multimodal-Transformer (a "
         "Dropbox folder), and put it into data/cmu_mosei/. It is read without trusting it: a pickle that names "
         "anything but arrays is refused.",
         quirks=(
@@ -229,8 +229,8 @@ CARDS: dict[str, Card] = {
         classes=10,
         size="12 MB to download, 55 MB prepared",
         licence="MNIST: CC BY-SA 3.0 (as commonly redistributed)",
-        citation="LeCun, Cortes, Burges: The MNIST database of handwritten digits (1998). Kim and others: Learning Not to "
-        "Learn, CVPR 2019. Fan and others: PMR, CVPR 2023",
+        citation="LeCun, Cortes, Burges: The MNIST database of handwritten digits (1998). Kim and others: Learning Not "
+        "to Learn, CVPR 2019. Fan and others: PMR, CVPR 2023",
         how_to_get="`python -m datasets download cg_mnist` fetches the four MNIST files (12 MB, CC BY-SA 3.0) into "
         "data/cg_mnist/mnist/. Files you have already, such as those of data/avmnist/mnist/, can be put there by hand.",
         quirks=(

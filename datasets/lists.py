@@ -81,7 +81,9 @@ def records(text: str, path: Path, shape: str, delimiter: str = ",") -> Iterator
             if not any(fields):
                 continue
             if len(fields) <= shape.count(delimiter) or not fields[0]:
-                raise ManifestError(f"{path}, line {reader.line_num}: {delimiter.join(fields)[:200]!r} is not `{shape}`")
+                raise ManifestError(
+                    f"{path}, line {reader.line_num}: {delimiter.join(fields)[:200]!r} is not `{shape}`"
+                )
             yield reader.line_num, fields
     except csv.Error as error:
         raise ManifestError(f"{path}, line {reader.line_num}: {error}; get the list again") from error
