@@ -74,9 +74,10 @@ class Loader:
     missing: bool = False
     dtype: torch.dtype = torch.float32
     num_samples: int = SAMPLES
+    data_seed: int = 1
 
     def __post_init__(self) -> None:
-        self.data = samples(self.modalities).to(torch.device("cpu"), self.dtype)
+        self.data = samples(self.modalities, self.data_seed).to(torch.device("cpu"), self.dtype)
         there = torch.rand(SAMPLES, len(self.modalities), generator=torch.Generator().manual_seed(11)) > 0.3
         there[:, 0] |= ~there.any(1)
         self.there = there
@@ -153,12 +154,15 @@ def build(
         if optimizer == "sgd"
         else torch.optim.Adam(groups, lr=0.01)
     )
-    loader = Loader(modalities, size=size, missing=missing, dtype=dtype)
+    loaders = {
+        split: Loader(modalities, size=size, missing=missing, dtype=dtype, data_seed=data_seed)
+        for data_seed, split in enumerate(("train", "val"), start=1)
+    }
     return Engine(
         model,
         plan,
         made,
-        loaders={"train": loader, "val": loader},
+        loaders=loaders,
         epochs=4,
         seed=seed,
         scheduler=torch.optim.lr_scheduler.StepLR(made, 2, 0.5),
