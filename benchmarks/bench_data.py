@@ -150,14 +150,14 @@ def measure(folder: Path, cache: Cache, clips: int, frames: int) -> dict[str, fl
         return plain.augment(plain.batch(part), [seed for _, seed in part])
 
     ways: dict[str, tuple[Callable[[Any], Batch], int]] = {
-        "files": (files.batch, 2), "gathered": (plain.batch, len(keys)), "parity": (exact.batch, 4),
+        "files": (files.batch, 2), "gathered": (plain.batch, max(len(keys), 32)), "parity": (exact.batch, 4),
         "batched": (augmented, 4),
     }  # fmt: skip
     rates: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(ROUNDS):
         for name, (way, batches) in ways.items():
             start = turn * batches % len(keys)
-            parts = (keys * 2)[start : start + batches]
+            parts = (keys * (1 + -(-batches // len(keys))))[start : start + batches]
             began = time.process_time()
             for part in parts:
                 way(part)
