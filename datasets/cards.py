@@ -195,8 +195,8 @@ CARDS: dict[str, Card] = {
         "sequences: Tsai and others: Multimodal Transformer for Unaligned Multimodal Language Sequences, ACL 2019",
         how_to_get="Get mosi_data.pkl (147 MB; for aligned=false mosi_data_noalign.pkl, 326 MB), the processed "
         "sequences of the Multimodal Transformer's authors, linked from github.com/yaohungt/Multimodal-Transformer (a "
-        "Dropbox folder), and put it into data/cmu_mosi/. It is read without trusting it: a pickle that names anything but "
-        "arrays is refused.",
+        "Dropbox folder), and put it into data/cmu_mosi/. It is read without trusting it: a pickle that names anything "
+        "but arrays is refused.",
         quirks=(
             "A sentiment of exactly 0 is called positive by some codes and negative by others: label=nonneg, pos, "
             "exclude_zero; also label=three and seven.",
@@ -215,8 +215,8 @@ CARDS: dict[str, Card] = {
         "sequences: Tsai and others: Multimodal Transformer for Unaligned Multimodal Language Sequences, ACL 2019",
         how_to_get="Get mosei_senti_data.pkl (3.5 GB; for aligned=false mosei_senti_data_noalign.pkl, 12 GB), the "
         "processed sequences of the Multimodal Transformer's authors, linked from "
-        "github.com/yaohungt/Multimodal-Transformer (a Dropbox folder), and put it into data/cmu_mosei/. It is read without trusting it: a pickle that names "
-        "anything but arrays is refused.",
+        "github.com/yaohungt/Multimodal-Transformer (a Dropbox folder), and put it into data/cmu_mosei/. It is read "
+        "without trusting it: a pickle that names anything but arrays is refused.",
         quirks=(
             "As cmu_mosi. Its audio has infinities: they become 0 and are counted.",
             "Samples without any text are kept and counted; MultiBench drops them.",
