@@ -406,7 +406,9 @@ def test_the_pull_is_to_where_the_epoch_began() -> None:
 def test_strengths_are_of_who_is_ahead() -> None:
     scores = {m: torch.tensor(s, dtype=D) for m, s in zip(THREE, (3.0, 1.0, 2.0), strict=True)}
     pull = strengths(scores, dict.fromkeys(THREE, 0.95))
-    assert pull["audio"] > 0 and pull["visual"] == pull["text"] == 0
+    assert float(pull["audio"]) == pytest.approx(0.95 * np.exp(np.tanh(3 - 2))) and pull["visual"] == pull["text"] == 0
+    two = strengths({m: scores[m] for m in TWO}, {"audio": 0.95, "visual": 0.1})
+    assert float(two["audio"]) == pytest.approx(0.95 * np.exp(np.tanh(3 - 1))) and two["visual"] == 0
     tie = strengths({m: torch.tensor(1.0) for m in TWO}, dict.fromkeys(TWO, 0.95))
     assert not any(x > 0 for x in tie.values())
     none = strengths({"audio": torch.tensor(torch.nan), "visual": torch.tensor(1.0)}, dict.fromkeys(TWO, 0.95))

@@ -19,15 +19,15 @@ class InfoReg(EqualWeightMultiloss):
     """Huang et al., CVPR 2025 (arXiv 2503.18595); spec methods_gradient.md, 3.17.
 
     The joint loss and one of every modality's unimodal logits, which are the fusion's own (no heads). An encoder whose
-    score, the sum of true-class probabilities, is above the others' mean is pulled to where it stood when the epoch
-    began: g += beta_m exp(tanh(s_m - mean of the others)) (theta - theta_0), for all its parameters. This happens only
-    in its prime learning window, as long as its Fisher trace (of an epoch: squared gradients, summed over steps,
+    score s_m, the sum of true-class probabilities, is above the other's is pulled to where it stood when the epoch
+    began: g += beta_m exp(tanh(s_m - the other's)) (theta - theta_0), for all its parameters. With three modalities or
+    more (the specification's rule; official code has two) the mean of all scores is in the other's place. This happens
+    only in its prime learning window, as long as its Fisher trace (of an epoch: squared gradients, summed over steps,
     averaged within each weight tensor) still grows: (now - before) / now > ``threshold``, both being means over
     ``window`` epochs. The first epoch is inside. ``beta`` is one number, or one for each modality named in a mapping.
 
     Deviations from the released code: each modality's window is its own trace's (there, audio's decides for both); its
-    three further backward passes serve nothing but logs, and are left out. Official code has two modalities; with more,
-    the rule above. A score sums over the batch, so the gap soon saturates the tanh: as in the code.
+    three further backward passes serve nothing but logs, and are left out. A score sums over the batch, so the gap soon saturates the tanh: as in the code.
     """
 
     category = "gradient"
@@ -85,10 +85,10 @@ class InfoReg(EqualWeightMultiloss):
 
 
 def strengths(scores: Mapping[str, Tensor], beta: Mapping[str, float]) -> dict[str, Tensor]:
-    """beta_m exp(tanh(s_m - mean of the others' scores)) for those above that mean, else 0 (as for a NaN)."""
-    found = {}
+    """beta_m exp(tanh(s_m - r)) where s_m > r, else 0 (as for a NaN); r: the other's score, of more the mean of all."""
+    found, mean = {}, torch.stack(list(scores.values())).mean()
     for m, s in scores.items():
-        gap = s - torch.stack([x for k, x in scores.items() if k != m]).mean()
+        gap = (s - mean) * (2 if len(scores) == 2 else 1)
         found[m] = torch.where(gap > 0, beta[m] * torch.exp(torch.tanh(gap)), 0.0)
     return found
 
