@@ -7,28 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.runs import command, done, records
+from tests.runs import ROOT, command, done, records
 
-METHOD = '''
-"""Half the pace for the first modality."""
-
-from ogm.strategy import Strategy
-
-
-class Halved(Strategy):
-    category = "gradient"
-    paper = "somebody"
-
-    def __init__(self, factor: float = 0.5) -> None:
-        super().__init__()
-        self.factor = factor
-
-    def on_gradients(self, output, batch, ctx):
-        super().on_gradients(output, batch, ctx)
-        for _, m, p in self.in_scope("weights"):
-            if m == self.modalities[0]:
-                self.modulate(p, self.factor, "grad")
-'''
+METHOD = (ROOT / "examples" / "halved.py").read_text()
 FUSION = '''
 import torch
 

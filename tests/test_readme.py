@@ -10,6 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from datasets.registry import DATASETS
+from models.registry import ENCODERS, FUSIONS
+from ogm.registry import STRATEGIES
+
 ROOT = Path(__file__).resolve().parents[1]
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
 LINES = [line for language, text in BLOCKS if language == "bash" for line in text.strip().splitlines()]
@@ -56,7 +60,8 @@ def test_command_lines_run(line: str, tmp_path: Path) -> None:
     words = shlex.split(line.removeprefix(".venv/bin/python"))
     if any(command in words for command in ("run", "grid", "compare")) and "list" not in words:
         flags = words[words.index("--jobs") :] if "--jobs" in words else []
-        words = short([w for w in words if w not in flags])
+        own = words[words.index("--method-file") :] if "--method-file" in words else []
+        words = short([w for w in words if w not in [*flags, *own]]) + own
         words += [*flags, "--results", str(tmp_path / "results"), "--work", str(tmp_path / "work")]
     done = run(sys.executable, *words)
     assert done.returncode == 0, done.stderr
@@ -67,6 +72,12 @@ def test_make_targets_say_what_they_would_do(line: str) -> None:
     done = run(*shlex.split(line), "--dry-run")
     assert done.returncode == 0, done.stderr
     assert ".venv/bin/python -m" in done.stdout
+
+
+def test_every_method_fusion_encoder_and_dataset_is_named() -> None:
+    text = (ROOT / "README.md").read_text()
+    for names in (STRATEGIES, FUSIONS, ENCODERS, DATASETS):
+        assert [name for name in names if f"`{name}`" not in text] == []
 
 
 def test_every_path_that_the_readme_links_to_is_there() -> None:
