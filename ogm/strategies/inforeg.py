@@ -27,7 +27,8 @@ class InfoReg(EqualWeightMultiloss):
     ``window`` epochs. The first epoch is inside. ``beta`` is one number, or one for each modality named in a mapping.
 
     Deviations from the released code: each modality's window is its own trace's (there, audio's decides for both); its
-    three further backward passes serve nothing but logs, and are left out. A score sums over the batch, so the gap soon saturates the tanh: as in the code.
+    three further backward passes serve nothing but logs, and are left out. A score sums over the batch, so the gap soon
+    saturates the tanh: as in the code.
     """
 
     category = "gradient"
