@@ -249,6 +249,7 @@ def _grid(args: argparse.Namespace) -> int:
 
     for config in configs:
         check(config)
+    _prepare(configs)
     return _ending(launch(configs, _place(args, args.results.name), jobs=args.jobs))
 
 
@@ -264,6 +265,7 @@ def _compare(args: argparse.Namespace) -> int:
     suite = compare(given, [m for part in methods for m in str(part).split(",")], seeds)
     if args.results == Path(COMPARED):
         args.results = Path(COMPARED.replace("DATASET", suite.tables[0].dataset))
+    _prepare(suite.configs())
     return _carry_out(suite, args, {"compare": {"given": given, "methods": methods, "seeds": seeds}})
 
 
@@ -333,6 +335,17 @@ def _carry_out(suite: Any, args: argparse.Namespace, how: dict[str, Any], now: A
         if path.suffix == ".md":
             print(path)
     return _ending(records)
+
+
+def _prepare(configs: Sequence[Any]) -> None:
+    """Make the data of these runs ready from the files that are there. Raises DataError, which says how to get them."""
+    from datasets.registry import prepare
+
+    done: list[tuple[str, Any]] = []
+    for config in configs:
+        if (config.dataset, config.dataset_args) not in done:
+            done.append((config.dataset, config.dataset_args))
+            prepare(config.dataset, config.dataset_args)
 
 
 def _ending(records: Sequence[Any]) -> int:

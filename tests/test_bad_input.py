@@ -364,3 +364,15 @@ def test_no_traceback_in_a_real_process(tmp_path: Path) -> None:
     said = done(command("run", "mehtod=ogm", folder=tmp_path))
     assert said.returncode == 2 and said.stderr == "error: mehtod: there is no such setting; did you mean 'method'?\n"
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("verb", ["compare", "grid"])
+def test_data_that_are_not_there_are_said_once_not_run_by_run(
+    verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("OGM_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("OGM_CACHE", str(tmp_path / "cache"))
+    assert main([verb, "dataset=avmnist", "--results", str(tmp_path / "results")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "python -m datasets download avmnist" in line
+    assert not (tmp_path / "results").exists()
