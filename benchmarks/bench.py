@@ -16,7 +16,7 @@ from rich.table import Table
 
 from benchmarks.build import build_optimizer
 from benchmarks.config import RunConfig, configure
-from benchmarks.listing import CLASSES, SHAPES, example
+from benchmarks.listing import CLASSES, SHAPES
 from models.encoders.resnet import ResNet18
 from models.fusions.concat import Concat
 from models.model import MultimodalModel
@@ -29,13 +29,17 @@ PUBLISHED = {"ogm_ge": 2.9, "agm": 5.4, "mmpareto": 8.1}
 EPOCH, EPOCHS = 11, 100  # where in a run a step is measured: after warm-ups, inside windows, between estimates
 
 
-def methods() -> dict[str, dict[str, Any]]:
-    """Every method that trains two modalities, with the options it has on CREMA-D."""
-    return {
-        name: configure({"dataset": "crema_d", "method": name}).method_args
-        for name in STRATEGIES
-        if name != "unimodal" and find(name, STRATEGIES, "strategy").trains
-    }
+# Measured beside the method as it is by default: what it costs in its cheap form.
+FORMS = {"agm ablation=feature": ("agm", {"ablation": "feature"})}
+
+
+def methods() -> dict[str, tuple[str, dict[str, Any]]]:
+    """Row -> method and options: every method that trains two modalities, as it is on CREMA-D, and FORMS."""
+    every = {name: find(name, STRATEGIES, "strategy") for name in STRATEGIES if name != "unimodal"}
+    trained = [name for name, cls in every.items() if cls.trains and cls.competes]
+    rows = {**{name: (name, {}) for name in trained}, **FORMS}
+    given = {row: {"dataset": "crema_d", "method": m, "method_args": options} for row, (m, options) in rows.items()}
+    return {row: (settings["method"], configure(settings).method_args) for row, settings in given.items()}
 
 
 class _OneBatch:
@@ -51,9 +55,7 @@ class _OneBatch:
         return [self.data]
 
 
-def engine(
-    method: str, config: RunConfig, device: str, data: Batch, options: Mapping[str, Any] | None = None
-) -> Engine:
+def engine(method: str, options: Mapping[str, Any], config: RunConfig, device: str, data: Batch) -> Engine:
     """Two ResNet-18s, a concat head, this method's strategy and the paper's optimizer, at the start of an epoch.
 
     What the method builds on stands there untrained.
@@ -61,10 +63,10 @@ def engine(
     torch.manual_seed(0)
     encoders = {m: ResNet18(shape) for m, shape in SHAPES.items()}
     model = MultimodalModel(encoders, Concat({m: e.dim for m, e in encoders.items()}, CLASSES)).to(device)
-    strategy = find(method, STRATEGIES, "strategy")(**(methods()[method] if options is None else options))
+    strategy = find(method, STRATEGIES, "strategy")(**options)
     trained = {}
     for name, need in strategy.needs(list(SHAPES)).items():
-        earlier = engine(need.method, config, device, data, need.options)
+        earlier = engine(need.method, need.options, config, device, data)
         trained[name] = earlier.strategy.export(earlier.model).requires_grad_(False).eval()
     strategy.attach(
         model.encoders,
@@ -106,38 +108,41 @@ def seconds(one: Engine, data: Batch, steps: int) -> float:
     return time.perf_counter() - began
 
 
-def step_times(names: Sequence[str], size: int, rounds: int, steps: int, device: str, precision: str) -> dict[str, Any]:
-    """method -> seconds per step, one for each round; the methods take turns, so that a busy machine hurts all alike.
+def step_times(
+    rows: Sequence[str], size: int, rounds: int, steps: int, device: str, precision: str
+) -> dict[str, list[float]]:
+    """row -> seconds per step, one for each round; the methods take turns, so that a busy machine hurts all alike.
 
     The first round warms up and is left out.
     """
     config = configure({"dataset": "crema_d", "precision": precision})
     data = batch(size, device)
-    engines = {name: engine(name, config, device, data) for name in names}
-    times: dict[str, list[float]] = {name: [] for name in names}
-    said = f"{len(names)} methods take turns, {rounds} rounds and one to warm up"
+    known = methods()
+    engines = {row: engine(*known[row], config, device, data) for row in rows}
+    times: dict[str, list[float]] = {row: [] for row in rows}
+    said = f"{len(rows)} methods take turns, {rounds} rounds and one to warm up"
     for turn in track(range(rounds + 1), said, console=Console(stderr=True), transient=True):
-        first = turn % len(names)  # each begins a round now and then: what comes first may be slower
-        for name in (*names[first:], *names[:first]):
-            times[name].append(seconds(engines[name], data, steps) / steps)
-    return {name: t[1:] for name, t in times.items()}
+        first = turn % len(rows)  # each begins a round now and then: what comes first may be slower
+        for row in (*rows[first:], *rows[:first]):
+            times[row].append(seconds(engines[row], data, steps) / steps)
+    return {row: t[1:] for row, t in times.items()}
 
 
-def peak_bytes(method: str, size: int, device: str, precision: str) -> int:
+def peak_bytes(row: str, size: int, device: str, precision: str) -> int:
     """Peak memory of two steps: the device's own count on CUDA, else the growth of a fresh process."""
     if not device.startswith("cuda"):
         with multiprocessing.get_context("spawn").Pool(1) as fresh:
-            return fresh.apply(_growth, (method, size))
+            return fresh.apply(_growth, (row, size))
     data = batch(size, device)
-    one = engine(method, configure({"dataset": "crema_d", "precision": precision}), device, data)
+    one = engine(*methods()[row], configure({"dataset": "crema_d", "precision": precision}), device, data)
     torch.cuda.reset_peak_memory_stats(device)
     seconds(one, data, 2)
     return torch.cuda.max_memory_allocated(device)
 
 
-def _growth(method: str, size: int) -> int:
+def _growth(row: str, size: int) -> int:
     data = batch(size, "cpu")
-    one = engine(method, configure({"dataset": "crema_d"}), "cpu", data)
+    one = engine(*methods()[row], configure({"dataset": "crema_d"}), "cpu", data)
     before = _high_water()
     seconds(one, data, 2)
     return _high_water() - before
@@ -155,24 +160,24 @@ def bench(device: str) -> None:
     size, rounds, steps = (64, 20, 5) if on_gpu else (16, 8, 1)
     console = Console(width=100)
     for precision in ("fp32", "bf16") if on_gpu else ("fp32",):
-        names = list(methods())
-        times = step_times(names, size, rounds, steps, device, precision)
+        rows = methods()
+        times = step_times(list(rows), size, rounds, steps, device, precision)
         table = Table(title=f"One step, two ResNet-18s at CREMA-D's shapes, batch {size}, {precision}, {device}")
         for title in ("method", "passes", "s/step", "x vanilla", "peak memory", "x vanilla", "published"):
             table.add_column(title, justify="left" if title == "method" else "right")
-        alone = track(names, "peak memory, each method by itself", console=Console(stderr=True), transient=True)
-        memory = {name: peak_bytes(name, size, device, precision) for name in alone}
-        for name in names:
+        alone = track(list(rows), "peak memory, each method by itself", console=Console(stderr=True), transient=True)
+        memory = {row: peak_bytes(row, size, device, precision) for row in alone}
+        for row, (method, options) in rows.items():
             # The ratio within each round, so that what changes between rounds cancels.
-            ratio = statistics.median(t / v for t, v in zip(times[name], times["vanilla"], strict=True))
-            forward, backward = example(find(name, STRATEGIES, "strategy"), name).passes(2)
+            ratio = statistics.median(t / v for t, v in zip(times[row], times["vanilla"], strict=True))
+            forward, backward = find(method, STRATEGIES, "strategy")(**options).passes(2)
             table.add_row(
-                name,
+                row,
                 f"{forward} + {backward}",
-                f"{statistics.median(times[name]):.4f}",
+                f"{statistics.median(times[row]):.4f}",
                 f"{ratio:.3f}",
-                f"{memory[name] / 2**20:.0f} MiB",
-                f"{memory[name] / memory['vanilla']:.3f}",
-                f"{PUBLISHED[name]:.1f}" if name in PUBLISHED else "",
+                f"{memory[row] / 2**20:.0f} MiB",
+                f"{memory[row] / memory['vanilla']:.3f}",
+                f"{PUBLISHED[row]:.1f}" if row in PUBLISHED else "",
             )
         console.print(table)
