@@ -255,14 +255,15 @@ def _grid(args: argparse.Namespace) -> int:
 
 def _compare(args: argparse.Namespace) -> int:
     from benchmarks.config import ConfigError, parse
-    from benchmarks.suite import compare
+    from benchmarks.suite import compare, competing
 
     given = parse(args.settings)
     methods, seeds = given.pop("methods", "all"), given.pop("seeds", 3)
     methods = [methods] if isinstance(methods, str) else methods
     if not isinstance(seeds, int) or seeds < 1:
         raise ConfigError([f"seeds={seeds!r}: a whole number of 1 or more"])
-    suite = compare(given, [m for part in methods for m in str(part).split(",")], seeds)
+    methods = competing([m for part in methods for m in str(part).split(",")])
+    suite = compare(given, methods, seeds)
     if args.results == Path(COMPARED):
         args.results = Path(COMPARED.replace("DATASET", suite.tables[0].dataset))
     _prepare(suite.configs())

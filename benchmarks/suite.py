@@ -109,16 +109,9 @@ def _row(
 
 
 def compare(given: Mapping[str, Any], methods: Sequence[str], seeds: int) -> Suite:
-    """One ranked table: methods (``["all"]``: every one that competes) with the same settings otherwise.
-
-    Raises ConfigError.
-    """
-    from ogm.registry import STRATEGIES, find
-
-    every = [name for name in STRATEGIES if find(name, STRATEGIES, "strategy").competes]
-    wanted = [name for method in methods for name in (every if method == "all" else [method])]
+    """One ranked table: methods with the same settings otherwise. Raises ConfigError."""
     rows, mistakes = [], []
-    for method in dict.fromkeys(["vanilla", *wanted]):
+    for method in methods:
         for label, args in _forms(method, given):
             try:
                 configs = tuple(
@@ -133,6 +126,15 @@ def compare(given: Mapping[str, Any], methods: Sequence[str], seeds: int) -> Sui
     one = rows[0].configs[0]
     title = f"{len(rows)} ways to train {one.fusion} on {one.dataset}"
     return Suite("compare", title, (Table("compare", title, one.dataset, one.dataset, tuple(rows), ranked=True),))
+
+
+def competing(methods: Sequence[str]) -> list[str]:
+    """The methods that are meant, each once, vanilla first; ``all`` stands for every one that competes."""
+    from ogm.registry import STRATEGIES, find
+
+    every = [name for name in STRATEGIES if find(name, STRATEGIES, "strategy").competes]
+    wanted = [name for method in methods for name in (every if method == "all" else [method])]
+    return list(dict.fromkeys(["vanilla", *wanted]))
 
 
 def _forms(method: str, given: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
