@@ -115,11 +115,11 @@ def one_epoch(name: str, args: Mapping[str, Any]) -> RunConfig:
 
 
 KILLED = """
-import os, signal, sys
+import ast, os, signal, sys
 from datasets import cache
 from datasets.registry import DATASETS
 from ogm.registry import find
-cache.CHUNK, calls, kind = 2, [], find(sys.argv[1], DATASETS, 'dataset')
+cache.CHUNK, calls, kind = int(sys.argv[5]), [], find(sys.argv[1], DATASETS, 'dataset')
 real = kind.decode.__func__
 def counted(cls, *args):
     calls.append(1)
@@ -127,9 +127,9 @@ def counted(cls, *args):
         os.kill(os.getpid(), signal.SIGKILL)
     return real(cls, *args)
 kind.decode = classmethod(counted)
-for _ in range(3):  # each in a process of its own; what is imported already is not imported again
+for _ in range(int(sys.argv[4])):  # each in a process of its own; what is imported already is not imported again
     if not (child := os.fork()):
-        kind.prepare(progress=False, **eval(sys.argv[3]))
+        kind.prepare(progress=False, **ast.literal_eval(sys.argv[3]))
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
 """
@@ -147,14 +147,20 @@ def survives_kills(
     tmp_path: Path,
     patches: str = "",
     column: str = "visual",
+    kills: int = 3,
+    chunk: int = 2,
 ) -> None:
-    """Killed three times, a preparation ends in the bytes of an undisturbed one; a changed byte is refused by name."""
+    """Killed in each of its first chunks, a preparation ends in the bytes of an undisturbed one.
+
+    A changed byte is refused by name.
+    """
     whole = files_of(kind.prepare(progress=False, **args))
     monkeypatch.setenv("OGM_CACHE", str(tmp_path / "killed"))
-    words = [sys.executable, "-c", patches + KILLED, kind.name, "3", repr(dict(args))]
+    after = str(2 * chunk - 1)  # calls: one chunk is kept, the next is lost
+    words = [sys.executable, "-c", patches + KILLED, kind.name, after, repr(dict(args)), str(kills), str(chunk)]
     subprocess.run(words, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=120, check=True)
     (part,) = (tmp_path / "killed" / kind.name).glob("*.part")
-    assert (part / "journal.jsonl").read_text().count('"key"') >= 6
+    assert (part / "journal.jsonl").read_text().count('"key"') >= kills * chunk
     folder = kind.prepare(progress=False, **args)
     assert files_of(folder) == whole
     path = folder / f"{column}.npy"
