@@ -14,7 +14,7 @@ from benchmarks.record import RunRecord, read_records
 from benchmarks.run import Place, run
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
-FOLDERS = [RESULTS / name for name in ("avmnist", "compare-synthav", "reference")]  # those that are committed
+FOLDERS = [RESULTS / name for name in ("avmnist", "compare-avmnist", "compare-synthav", "reference")]  # those that are committed
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
