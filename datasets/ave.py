@@ -18,9 +18,10 @@ from typing import ClassVar, Literal
 
 from datasets.cards import CARDS
 from datasets.class_lists import AVE_CLASSES
+from datasets.clips import PSD, Preset, Shelf
 from datasets.errors import ManifestError
 from datasets.lists import Pin, collect, records, refuse_leaks
-from datasets.media import PSD, ListFile, Media, MediaOptions, Preset, Rows, Shelf
+from datasets.media import ListFile, Media, MediaOptions, Rows
 from datasets.video import thirds_first
 
 _ANNOTATIONS = "https://raw.githubusercontent.com/YapengTian/AVE-ECCV18/607f15965eb1141c2fd48bbe461f1703cc426c45/data"

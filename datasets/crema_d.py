@@ -27,6 +27,7 @@ from torch import Tensor
 from datasets import audio, images
 from datasets.cache import Column
 from datasets.cards import CARDS
+from datasets.clips import FBANK, Preset, Sound, read_sound
 from datasets.crema_d_lists import (
     CLASSES,
     FOLDS,
@@ -38,7 +39,7 @@ from datasets.crema_d_lists import (
     label_of,
     read_splits,
 )
-from datasets.media import FBANK, ListFile, Media, MediaOptions, Preset, Sound, read_sound
+from datasets.media import ListFile, Media, MediaOptions
 from datasets.video import read_frames
 from ogm.context import fold_in
 from ogm.types import Batch

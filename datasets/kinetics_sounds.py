@@ -21,9 +21,10 @@ from typing import Any, ClassVar, Literal
 
 from datasets.cards import CARDS
 from datasets.class_lists import KINETICS_SOUNDS_CLASSES
+from datasets.clips import FBANK, PSD, Preset, Shelf
 from datasets.errors import ManifestError
 from datasets.lists import Pin, collect, records, refuse_leaks
-from datasets.media import FBANK, PSD, ListFile, Media, MediaOptions, Preset, Rows, Shelf, carve
+from datasets.media import ListFile, Media, MediaOptions, Rows, carve
 from datasets.paths import raw_folder
 from datasets.video import bb_ks
 

@@ -27,10 +27,11 @@ from datasets import images, pictures
 from datasets.cache import Column, writing
 from datasets.cards import CARDS
 from datasets.class_lists import UCF101_CLASSES
+from datasets.clips import Jpegs, Preset, boxes_of, read_pictures
 from datasets.errors import DataError, LabelError, ManifestError, PinMismatchError, VideoDecodeError
 from datasets.fetch import Exactly, fetch
 from datasets.lists import Blob, Pin, collect, records, refuse_leaks
-from datasets.media import Jpegs, Media, MediaOptions, Preset, Rows, boxes_of, read_pictures
+from datasets.media import Media, MediaOptions, Rows
 from datasets.paths import raw_folder
 from datasets.progress import Progress
 from ogm.types import Batch

@@ -25,21 +25,10 @@ from torch import Tensor
 from datasets import audio
 from datasets.cards import CARDS
 from datasets.class_lists import VGGSOUND_CLASSES
+from datasets.clips import FBANK, TEN_SECONDS, Preset, Shelf, Sound, ten_seconds
 from datasets.errors import ManifestError
 from datasets.lists import Blob, collect, records, refuse_leaks
-from datasets.media import (
-    FBANK,
-    TEN_SECONDS,
-    ListFile,
-    Media,
-    MediaOptions,
-    Preset,
-    Rows,
-    Shelf,
-    Sound,
-    carve,
-    ten_seconds,
-)
+from datasets.media import ListFile, Media, MediaOptions, Rows, carve
 from datasets.video import bb_ks
 from ogm.context import fold_in
 
