@@ -16,7 +16,7 @@ help: ## this list
 	@echo "  SEEDS     3                   training seeds per row"
 	@echo "  QUICK     1                   shortened runs, marked as such in every table"
 	@echo "  SUITE     paper               which tables: python -m benchmarks list suites"
-	@echo "  JOBS      $(JOBS)                   runs at a time (default: one per core)"
+	@echo "  JOBS      $(JOBS)                   runs, or files of tests, at a time (default: one per core)"
 	@echo "  DEVICE    auto                cpu, cuda, cuda:1"
 	@echo "  METHODS   all                 for compare, comma-separated; DATASET, FUSION likewise"
 	@echo "  RESULTS   results/SUITE       where records and tables go"
@@ -45,10 +45,10 @@ compare: setup ## all methods in one ranked table (METHODS= DATASET= FUSION= SEE
 		seeds=$(or $(SEEDS),3) --jobs $(JOBS) $(if $(DEVICE),--device $(DEVICE)) $(if $(RESULTS),--results $(RESULTS))
 
 test: setup ## the tests (under 10 minutes on 2 cores)
-	$(PY) -m pytest -q -m "not long"
+	$(PY) -m pytest -q -n $(JOBS) --dist loadfile -m "not long"
 
 test-all: setup ## the tests and the long checks
-	$(PY) -m pytest -q
+	$(PY) -m pytest -q -n $(JOBS) --dist loadfile
 
 lint: setup ## style and types
 	$(PY) -m ruff check .

@@ -12,9 +12,11 @@ from benchmarks.__main__ import main
 from benchmarks.config import RunConfig, configure
 from benchmarks.record import RunRecord, read_records
 from benchmarks.run import Place, run
+from models.registry import FUSIONS
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
-FOLDERS = [RESULTS / name for name in ("avmnist", "compare-avmnist", "compare-synthav", "reference")]  # those that are committed
+COMMITTED = ("avmnist", "compare-avmnist", "compare-synthav", "fusions", "reference")
+FOLDERS = [RESULTS / name for name in COMMITTED]
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
@@ -62,3 +64,17 @@ def test_the_readme_prints_the_references_numbers() -> None:
     assert len(rows) == 10
     for label, *values in rows:
         assert set(values) <= cells[label], label
+
+
+def test_the_readme_prints_the_fusions_numbers() -> None:
+    """Likewise its table of fusions: vanilla, OGM-GE and the difference on two data sets."""
+    text = (RESULTS.parent / "README.md").read_text()
+    _, _, rows = text.partition("| fusion | SynthAV: vanilla |")
+    shown = [[c.strip() for c in line.strip("|").split("|")] for line in rows.partition("\n\n")[0].splitlines()[2:]]
+    assert len(shown) == len(FUSIONS)
+    for part, name in ((slice(1, 4), "synthav"), (slice(4, 7), "av-mnist")):
+        made = (RESULTS / "fusions" / "tables" / f"fusions-{name}.md").read_text().replace("\\", "")
+        cells = {w[0]: w for w in ([c.strip() for c in x.strip("|").split("|")] for x in made.splitlines() if "|" in x)}
+        for label, *values in shown:
+            vanilla, ogm_ge, difference = values[part.start - 1 : part.stop - 1]
+            assert vanilla in cells[label] and {ogm_ge, difference} <= set(cells[f"{label} + ogm_ge"]), label
