@@ -14,7 +14,7 @@ import pytest
 
 from tests.runs import ROOT, command, done, records
 
-SETTINGS = ("method=ogm_ge", "epochs=40")
+SETTINGS = ("method=ogm_ge", "epochs=100")  # long enough for ten kills on a fast machine
 ENV = {**os.environ, "WANDB_MODE": "disabled"}
 
 
