@@ -87,6 +87,21 @@ def test_large_encoders_beside_small_ones(encoder: str, fusion: str) -> None:
         one_step(encoders, fusion, method)
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("fusion", FUSIONS)
+@pytest.mark.parametrize("encoder", LARGE)
+def test_large_encoders_in_full(encoder: str, fusion: str) -> None:
+    """Of every modality, with every one of the methods."""
+    if encoder.startswith("timm"):
+        pytest.importorskip("timm")
+    for modalities, method in itertools.product((TWO, THREE), METHODS):
+        if ":" in encoder and fusion in EARLY:
+            with pytest.raises(ValueError, match="does not show"):
+                one_step(dict.fromkeys(modalities, encoder), fusion, method)
+        else:
+            one_step(dict.fromkeys(modalities, encoder), fusion, method)
+
+
 @pytest.mark.parametrize("method", TRAINED)
 @pytest.mark.parametrize("fusion", NEW)
 def test_every_method_trains_every_fusion_or_refuses_in_a_line(fusion: str, method: str) -> None:
