@@ -340,13 +340,12 @@ def _carry_out(suite: Any, args: argparse.Namespace, how: dict[str, Any], now: A
 
 def _prepare(configs: Sequence[Any]) -> None:
     """Make the data of these runs ready from the files that are there. Raises DataError, which says how to get them."""
+    from benchmarks.suite import data_of
     from datasets.registry import prepare
 
-    done: list[tuple[str, Any]] = []
-    for config in configs:
-        if (config.dataset, config.dataset_args) not in done:
-            done.append((config.dataset, config.dataset_args))
-            prepare(config.dataset, config.dataset_args)
+    for name, variants in data_of(configs).items():
+        for variant in variants:
+            prepare(name, variant)
 
 
 def _ending(records: Sequence[Any]) -> int:

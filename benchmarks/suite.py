@@ -53,13 +53,17 @@ class Suite:
         return list({c.key: c for table in self.tables for row in table.rows for c in row.configs}.values())
 
     def data(self) -> dict[str, list[dict[str, Any]]]:
-        """dataset -> the different dataset_args that the runs ask for."""
-        found: dict[str, list[dict[str, Any]]] = {}
-        for config in self.configs():
-            variants = found.setdefault(config.dataset, [])
-            if config.dataset_args not in variants:
-                variants.append(config.dataset_args)
-        return found
+        return data_of(self.configs())
+
+
+def data_of(configs: Sequence[RunConfig]) -> dict[str, list[dict[str, Any]]]:
+    """dataset -> the different dataset_args that the runs ask for."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for config in configs:
+        variants = found.setdefault(config.dataset, [])
+        if config.dataset_args not in variants:
+            variants.append(config.dataset_args)
+    return found
 
 
 def load(name: str, *, datasets: Sequence[str] = (), seeds: int | None = None, quick: bool = False) -> Suite:

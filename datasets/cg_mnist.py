@@ -75,9 +75,6 @@ class CGMNIST(Prepared):
             "color_tells_class": tells,
         }
 
-    def load(self, i: int, rng: torch.Generator | None) -> dict[str, Tensor]:
-        return {m: x[0] for m, x in self.batch([i]).inputs.items()}
-
     def batch(self, keys: Sequence[int | tuple[int, int]]) -> Batch:
         index = torch.tensor([key if isinstance(key, int) else key[0] for key in keys])
         gray = torch.from_numpy(self.cache["gray"][self.rows[index.numpy()]]).unsqueeze(1) / 255

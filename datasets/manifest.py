@@ -107,13 +107,6 @@ class Manifest(Prepared):
         }
 
     # ---- samples
-    def load(self, i: int, rng: torch.Generator | None) -> dict[str, Tensor]:
-        """See the module for the shapes."""
-        seeds = [] if rng is None else [rng.initial_seed()]
-        batch = self.batch([(i, seed) for seed in seeds] or [i])
-        batch = self.augment(batch, seeds) if seeds else batch
-        return {m: x[0] for m, x in batch.inputs.items()}
-
     def batch(self, keys: Sequence[int | tuple[int, int]]) -> Batch:
         """For evaluation all is done. For training pictures are (B, T, S', S', 3) uint8 until ``augment``."""
         index = torch.tensor([key if isinstance(key, int) else key[0] for key in keys])

@@ -178,15 +178,11 @@ class Media(Prepared):
         self.visual = Jpegs(self.cache, "visual", keys)
         self.count = self.visual.count
 
-    def load(self, i: int, rng: torch.Generator | None) -> dict[str, Tensor]:
-        """audio (1, F, T), visual (3, frames, size, size), as the loader's batches hold them."""
-        seeds = [] if rng is None else [rng.initial_seed()]
-        batch = self.batch([(i, seed) for seed in seeds] or [i])
-        batch = self.augment(batch, seeds) if seeds else batch
-        return {m: x[0] for m, x in batch.inputs.items()}
-
     def batch(self, keys: Sequence[int | tuple[int, int]]) -> Batch:
-        """For evaluation all is done. For training pictures are uint8, channels last, until ``augment``."""
+        """audio (B, 1, F, T), visual (B, 3, frames, size, size).
+
+        For evaluation all is done. For training pictures are uint8, channels last, until ``augment``.
+        """
         index = torch.tensor([key if isinstance(key, int) else key[0] for key in keys])
         seeds = [key[1] for key in keys if not isinstance(key, int)]
         draws = self.draws(seeds) if seeds else None

@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import Tensor
 
 from datasets import cards
 from datasets.base import DataModule, MultimodalDataset
@@ -84,6 +86,13 @@ class Prepared(MultimodalDataset):
         raise NotImplementedError
 
     # ---- what it gets
+    def load(self, i: int, rng: torch.Generator | None) -> dict[str, Tensor]:
+        """One sample as the loader's batches hold it, by the subclass's ``batch`` and ``augment``."""
+        seeds = [] if rng is None else [rng.initial_seed()]
+        batch = self.batch([(i, seed) for seed in seeds] or [i])
+        batch = self.augment(batch, seeds) if seeds else batch
+        return {m: x[0] for m, x in batch.inputs.items()}
+
     @classmethod
     def options(cls, args: Mapping[str, Any]) -> Any:
         """Checked arguments. Raises DataError with one line that names the nearest known argument."""
