@@ -17,7 +17,9 @@ from datasets.avmnist import AVMNIST, pair, spectrogram, split_takes
 from datasets.digits import SPEAKERS, Clip, folder_digest, read_idx, scan_images, scan_recordings
 from datasets.errors import CacheError, DataError, EmptyMediaError, ManifestError, MissingMediaError, PinMismatchError
 from datasets.loader import Loader
+from datasets.registry import fingerprints
 from tests.media import tone, write_idx, write_wav
+from tests.records import committed
 from tests.shared import shared
 
 ROOT = Path(__file__).parents[1]
@@ -185,6 +187,13 @@ def test_the_published_folder_has_the_pinned_digest(real):
     assert len(digests) == 3000
     digests["0_george_0"] = "0" * 64
     assert folder_digest(digests) != folder_digest(scan_recordings(recordings, pinned=False))
+
+
+def test_the_data_are_those_of_the_committed_results(real):
+    told = committed("avmnist")
+    assert told
+    for args, words in told:
+        assert fingerprints("avmnist", args) == words, args
 
 
 # ---- small sets
