@@ -21,11 +21,11 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from datasets import audio
+from datasets import audio, content
 from datasets.base import DataModule, ScanReport
 from datasets.cache import Cache, Column, Decoded, Piece
 from datasets.cards import CARDS
-from datasets.digits import SPEAKERS, Clip, download, scan_images, scan_recordings
+from datasets.digits import SPEAKERS, Clip, download, image_sources, scan_images, scan_recordings
 from datasets.errors import DataError
 from datasets.paths import raw_folder
 from datasets.prepared import Options, Plan, Prepared
@@ -169,11 +169,16 @@ class AVMNIST(Prepared):
             sums = [picture.sum(dtype=np.float64), np.square(picture, dtype=np.float64).sum()]
             return Decoded({"audio": picture[None], "audio_sums": np.array([sums])}, recording.notes)
 
-        pieces = [
-            Piece(source, hashlib.sha256(pixels.tobytes() + labels.tobytes()).hexdigest())
-            for source, (pixels, labels) in images.items()
-        ]
-        return Plan(pieces + [Piece(stem, digest) for stem, digest in clips.items()], columns, decode)
+        digests = {**image_sources(folder / "mnist", pinned), **clips}
+        return Plan([Piece(key, digest) for key, digest in digests.items()], columns, decode)
+
+    @classmethod
+    def sources(cls, options: AVMNISTOptions, keys: Sequence[str]) -> Mapping[str, str]:
+        folder = raw_folder("avmnist")
+        recordings = {folder / "fsdd" / "recordings" / f"{key}.wav": key for key in keys}
+        digests = content.digests(path for path in recordings if path.is_file())
+        images = image_sources(folder / "mnist", not options.allow_unpinned)
+        return {**images, **{recordings[path]: digest for path, digest in digests.items()}}
 
     @classmethod
     def split(cls, options: AVMNISTOptions, cache: Cache) -> DataModule:

@@ -1,7 +1,8 @@
 """Prepared data on disk: decoded once, piece by piece, then read from memory maps that a manifest vouches for.
 
 A prepared set is a folder: one ``COLUMN.npy`` per column, ``index.json`` (which rows belong to which piece) and
-``manifest.json`` (every parameter, the versions of the decoders, size and sha256 of every file), which is written last.
+``manifest.json`` (every parameter, the versions of the decoders, size and sha256 of every file and of its own content),
+which is written last.
 While it is made it is called ``WORD.part`` and has a journal, so that a killed preparation goes on where it stood.
 """
 
@@ -29,14 +30,14 @@ from numpy.lib import format as npy
 from datasets.errors import CacheError, DataError
 from datasets.progress import Progress
 
-FORMAT = 1  # of the folder; goes up when older folders can no longer be read
+FORMAT = 2  # of the folder; goes up when older folders can no longer be read
 DECODERS = ("av", "soundfile", "numpy", "torch", "torchaudio")
 CHUNK = 64  # pieces between two lines of the journal
 
 
 @dataclass(frozen=True)
 class Piece:
-    """What is decoded at once, say one clip. ``source`` says which bytes it is made of: names, sizes, digests."""
+    """What is decoded at once, say one clip. ``source`` says which bytes it is made of: a digest of their content."""
 
     key: str
     source: str
@@ -69,7 +70,11 @@ def canonical(value: Any) -> str:
 
 def word(recipe: Mapping[str, Any]) -> str:
     """The name of the folder that holds what this recipe makes."""
-    return hashlib.sha256(canonical(recipe).encode()).hexdigest()[:12]
+    return _digest(recipe)[:12]
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(canonical(value).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def sha256(path: Path) -> str:
@@ -102,7 +107,12 @@ class Cache:
         self.digest = hashlib.sha256(text).hexdigest()
         self.manifest = self._parse("manifest.json", text)
         if self.manifest.get("format") != FORMAT:
-            raise self._damaged("manifest.json", f"format is {self.manifest.get('format')!r}, not {FORMAT}")
+            raise CacheError(
+                f"{folder} was prepared by another version of this project (format {self.manifest.get('format')!r}, "
+                f"not {FORMAT}): run `python -m datasets prepare {folder.parent.name}` again, with the same arguments"
+            )
+        if self.manifest.pop("sha256", None) != _digest(self.manifest):
+            raise self._damaged("manifest.json", "is not as it was written")
         for name, facts in self.manifest["files"].items():
             path = self.folder / name
             if not path.is_file():
@@ -114,6 +124,7 @@ class Cache:
             raise self._damaged("index.json", "is not the one the manifest describes")
         index = self._parse("index.json", text)
         self.keys: list[str] = index["keys"]
+        self.sources: dict[str, str] = dict(zip(self.keys, index["sources"], strict=True))
         self.about: dict[str, dict[str, Any]] = dict(zip(self.keys, index["about"], strict=True))
         self._offsets = {name: np.asarray(offsets) for name, offsets in index["offsets"].items()}
         self._place = {key: i for i, key in enumerate(self.keys)}
@@ -147,16 +158,25 @@ class Cache:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_maps": {}}
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if hashlib.sha256(self._read("manifest.json")).hexdigest() != self.digest:
+            raise CacheError(f"{self.folder} was prepared again while it was in use; start this again")
+
     def _read(self, name: str) -> bytes:
         try:
             return (self.folder / name).read_bytes()
+        except FileNotFoundError as error:
+            raise self._damaged(name, "is missing") from error
         except OSError as error:
-            raise self._damaged(name, f"cannot be read ({error.strerror})") from error
+            raise DataError(
+                f"{self.folder / name}: cannot be read ({error.strerror}); see that it is a file this user may read"
+            ) from error
 
     def _parse(self, name: str, text: bytes) -> dict[str, Any]:
         try:
             value = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise self._damaged(name, f"is not JSON ({error})") from error
         if not isinstance(value, dict):
             raise self._damaged(name, "is not a JSON object")
@@ -219,7 +239,10 @@ def build(
 
 
 class _Journal:
-    """Growing columns, and one line of JSON per chunk that says how far each of them is to be believed."""
+    """Growing columns, and one line of JSON per chunk that says how far each of them is to be believed.
+
+    A line is a pair: what it says, and the digest of that. What stands behind a line that is damaged is not used.
+    """
 
     def __init__(
         self, part: Path, recipe: Mapping[str, Any], pieces: Sequence[Piece], columns: Mapping[str, Column]
@@ -231,14 +254,13 @@ class _Journal:
     def _resume(self, sources: Mapping[str, str]) -> None:
         path = self.part / "journal.jsonl"
         path.touch()
-        lines = path.read_bytes().split(b"\n")[:-1]  # a last line that was cut off has no end
-        entries = [entry for line in lines for entry in json.loads(line)]
+        entries = _entries(path.read_bytes())
         self._count(entries)
         if any(sources.get(entry["key"]) != entry["source"] for entry in entries) or not self._all_there():
             entries = []  # made of other raw files, or not on disk after all: start again
             self._count(entries)
         self.done = {entry["key"]: entry for entry in entries}
-        path.write_text("".join(json.dumps([entry]) + "\n" for entry in entries))
+        path.write_text("".join(_line([entry]) for entry in entries))
         for name in self.columns:
             self._set_length(name)
 
@@ -288,7 +310,7 @@ class _Journal:
             for piece, one in zip(pieces, decoded, strict=True)
         ]
         with (self.part / "journal.jsonl").open("a") as file:
-            file.write(json.dumps(entries) + "\n")
+            file.write(_line(entries))
             file.flush()
             os.fsync(file.fileno())
         self.done.update((entry["key"], entry) for entry in entries)
@@ -302,6 +324,7 @@ class _Journal:
             canonical(
                 {
                     "keys": [entry["key"] for entry in entries],
+                    "sources": [entry["source"] for entry in entries],
                     "about": [entry["about"] for entry in entries],
                     "offsets": offsets,
                 }
@@ -315,20 +338,34 @@ class _Journal:
                 self._set_length(name[:-4])
             path = self.part / name
             files[name] = {"size": path.stat().st_size, "sha256": sha256(path)}
-        (self.part / "manifest.json").write_text(
-            json.dumps(
-                {
-                    "format": FORMAT,
-                    "recipe": self.recipe,
-                    "source": source_word(pieces),
-                    "columns": {name: [column.dtype, column.shape] for name, column in self.columns.items()},
-                    "versions": {name: version(name) for name in DECODERS},
-                    "files": files,
-                },
-                indent=1,
-                sort_keys=True,
-            )
-        )
+        manifest = {
+            "format": FORMAT,
+            "recipe": self.recipe,
+            "source": source_word(pieces),
+            "columns": {name: [column.dtype, column.shape] for name, column in self.columns.items()},
+            "versions": {name: version(name) for name in DECODERS},
+            "files": files,
+        }
+        text = json.dumps({**manifest, "sha256": _digest(manifest)}, indent=1, sort_keys=True)
+        (self.part / "manifest.json").write_text(text)
+
+
+def _line(entries: Sequence[Mapping[str, Any]]) -> str:
+    return json.dumps([entries, _digest(entries)]) + "\n"
+
+
+def _entries(journal: bytes) -> list[dict[str, Any]]:
+    """What its lines say, up to the first one that was cut off or damaged."""
+    entries: list[dict[str, Any]] = []
+    for line in journal.split(b"\n"):
+        try:
+            held, digest = json.loads(line)
+        except (ValueError, TypeError, RecursionError):
+            break
+        if digest != _digest(held):
+            break
+        entries += held
+    return entries
 
 
 @contextmanager

@@ -13,7 +13,7 @@ their row, validate; they are tinted as the test is, because a colour that alway
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -24,7 +24,7 @@ from torch import Tensor
 from datasets.base import DataModule, ScanReport
 from datasets.cache import Cache, Column, Decoded, Piece
 from datasets.cards import CARDS
-from datasets.digits import download_images, scan_images
+from datasets.digits import download_images, image_sources, scan_images
 from datasets.paths import raw_folder
 from datasets.prepared import Options, Plan, Prepared
 from datasets.progress import Progress
@@ -97,16 +97,17 @@ class CGMNIST(Prepared):
     def scan(cls, options: CGMNISTOptions) -> Plan:
         images = scan_images(raw_folder("cg_mnist") / "mnist", not options.allow_unpinned)
         number = sum(len(labels) for _, labels in images.values())
-        pieces = [
-            Piece(source, hashlib.sha256(pixels.tobytes() + labels.tobytes()).hexdigest())
-            for source, (pixels, labels) in images.items()
-        ]
 
         def decode(piece: Piece) -> Decoded:
             pixels, labels = images[piece.key]
             return Decoded({"gray": pixels, "digit": labels})
 
+        pieces = [Piece(*item) for item in cls.sources(options, tuple(images)).items()]
         return Plan(pieces, {"gray": Column("|u1", (28, 28), number), "digit": Column("|u1", (), number)}, decode)
+
+    @classmethod
+    def sources(cls, options: CGMNISTOptions, keys: Sequence[str]) -> Mapping[str, str]:
+        return image_sources(raw_folder("cg_mnist") / "mnist", not options.allow_unpinned)
 
     @classmethod
     def split(cls, options: CGMNISTOptions, cache: Cache) -> DataModule:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor
 
 from datasets import audio, images, pictures
-from datasets.cache import Cache, Column, sha256
+from datasets.cache import Cache, Column
 from datasets.errors import EmptyMediaError
 from datasets.video import read_jpegs, segments
 
@@ -147,20 +146,6 @@ class Shelf:
 
 def _entries(folder: Path) -> list[Path]:
     return sorted(folder.iterdir()) if folder.is_dir() else []
-
-
-def size_of(path: Path) -> str:
-    """What says that a file, or a folder of pictures, is still the same: bytes, and how many pictures."""
-    if not path.is_dir():
-        return str(path.stat().st_size)
-    sizes = [file.stat().st_size for file in pictures.listing(path)]
-    return f"{len(sizes)}x{sum(sizes)}"
-
-
-def digest_of(path: Path) -> str:
-    if not path.is_dir():
-        return sha256(path)[:16]
-    return hashlib.sha256(b"".join(sha256(file).encode() for file in pictures.listing(path))).hexdigest()[:16]
 
 
 def read_sound(path: Path, sound: Sound, notes: Counter[str]) -> np.ndarray:

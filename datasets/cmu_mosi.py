@@ -14,7 +14,7 @@ is handed on.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache as once
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -23,9 +23,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from datasets import content
 from datasets.arrays import finite
 from datasets.base import DataModule, ScanReport
-from datasets.cache import Cache, Column, Decoded, Piece, sha256
+from datasets.cache import Cache, Column, Decoded, Piece
 from datasets.cards import CARDS
 from datasets.errors import LabelError, ManifestError, MissingMediaError
 from datasets.paths import raw_folder
@@ -119,10 +120,10 @@ class CMUMOSI(Prepared):
         if not path.is_file():
             other = str(not options.aligned).lower()
             raise MissingMediaError(f"{path} is not there: put it there, or say aligned={other} for the other file")
-        content = once(lambda: _content(path))
+        read = once(lambda: _content(path))
 
         def columns() -> dict[str, Column]:
-            data = content()
+            data = read()
             shapes = {m: data["train"][m].shape[1:] for m in FIELDS}
             number = sum(len(fields["sentiment"]) for fields in data.values())
             made = {m: Column("<f4", shape, number) for m, shape in shapes.items()}
@@ -130,7 +131,7 @@ class CMUMOSI(Prepared):
             return {**made, "sentiment": Column("<f4", (), number)}
 
         def decode(piece: Piece) -> Decoded:
-            fields, notes, rows = content()[piece.key], Counter[str](), {"sentiment": content()[piece.key]["sentiment"]}
+            fields, notes, rows = read()[piece.key], Counter[str](), {"sentiment": read()[piece.key]["sentiment"]}
             for m in FIELDS:
                 with np.errstate(over="ignore"):
                     rows[m], odd = finite(fields[m].astype(np.float32), f"{path}: {m} of {piece.key}")
@@ -139,8 +140,12 @@ class CMUMOSI(Prepared):
                 rows[f"{m}_sums"] = sums(rows[m])[None]
             return Decoded(rows, {"notes": +notes, "ids": _ids(fields.get("id"), piece.key, len(rows["sentiment"]))})
 
-        digest = sha256(path)
-        return Plan([Piece(part, digest) for part in PARTS], columns, decode)
+        return Plan([Piece(*item) for item in cls.sources(options, tuple(PARTS)).items()], columns, decode)
+
+    @classmethod
+    def sources(cls, options: CMUOptions, keys: Sequence[str]) -> Mapping[str, str]:
+        path = cls.raw_file(options)
+        return dict.fromkeys(keys, content.digests([path])[path]) if path.is_file() else {}
 
     @classmethod
     def split(cls, options: CMUOptions, cache: Cache) -> DataModule:

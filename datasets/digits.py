@@ -9,10 +9,12 @@ import shutil
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
+from datasets import content
 from datasets.cache import sha256, writing
 from datasets.errors import ManifestError, PinMismatchError
 from datasets.fetch import Exactly, fetch, unpack
@@ -114,7 +116,7 @@ def scan_recordings(folder: Path, pinned: bool) -> dict[str, str]:
             0,
             f"get the missing ones, or remove {folder} and run `python -m datasets download avmnist`",
         )
-    digests = {stem: sha256(folder / f"{stem}.wav") for stem in stems}
+    digests = {path.stem: digest for path, digest in content.digests(folder / f"{stem}.wav" for stem in stems).items()}
     if pinned and (found := folder_digest(digests)) != FSDD_PIN:
         raise PinMismatchError(
             f"{folder}: not the recordings of the pinned commit (digest of the folder {found}, "
@@ -130,9 +132,14 @@ def folder_digest(digests: Mapping[str, str]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def image_paths(folder: Path) -> dict[str, Path | None]:
+    """Each of MNIST's four files -> where it is, gzipped or plain."""
+    return {n: next((p for p in (folder / f"{n}.gz", folder / n) if p.is_file()), None) for n in MNIST}
+
+
 def scan_images(folder: Path, pinned: bool) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """{"train": (pixels (n, 28, 28) uint8, labels (n,) uint8), "t10k": ...}. Raises DataError."""
-    paths = {n: next((p for p in (folder / f"{n}.gz", folder / n) if p.is_file()), None) for n in MNIST}
+    paths = image_paths(folder)
     refuse_missing(
         [folder / f"{name}.gz" for name, path in paths.items() if path is None],
         len(paths),
@@ -154,6 +161,23 @@ def scan_images(folder: Path, pinned: bool) -> dict[str, tuple[np.ndarray, np.nd
             )
         images[source] = pixels, labels
     return images
+
+
+def image_sources(folder: Path, pinned: bool) -> dict[str, str]:
+    """Source -> sha256 of its pixels and labels; nothing where a file is not there. Raises DataError."""
+    paths = list(image_paths(folder).values())
+    if not all(paths):
+        return {}
+    digests = content.digests([path for path in paths if path])
+    return _image_sources(folder, pinned, tuple(digests.values()))
+
+
+@lru_cache(maxsize=4)  # the files are unpacked and read once, unless their digests change
+def _image_sources(folder: Path, pinned: bool, digests: tuple[str, ...]) -> dict[str, str]:
+    return {
+        source: hashlib.sha256(pixels.tobytes() + labels.tobytes()).hexdigest()
+        for source, (pixels, labels) in scan_images(folder, pinned).items()
+    }
 
 
 def read_idx(path: Path, magic: int, pin: str | None) -> np.ndarray:

@@ -16,6 +16,9 @@ sample in training). Labels are names, in the order of classes.txt beside the CS
 ``classes`` says how many. An empty cell is a missing modality: zeros, and ``present`` says so, if ``allow_missing``.
 Without rows of val a tenth of train becomes val, of each class those with the smallest sha256 of their id.
 
+The fingerprint covers the content of every file, and the labels, splits, classes, groups and weights. Each root has its
+own prepared folder, so two sets with the same names do not take turns in one.
+
 The specification's kinds ``text`` and ``flow`` are refused: it does not say what becomes of them; features of both can
 be given as npy. A training sample is cropped and mirrored (``augment=batched``), as the released code does it picture
 by picture (``parity``), or left alone (``none``).
@@ -26,7 +29,8 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -34,21 +38,23 @@ import numpy as np
 import torch
 from PIL import Image
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
-from datasets import audio, images, pictures
+from datasets import audio, content, images, pictures
 from datasets.arrays import array_shape, read_array
 from datasets.base import DataModule, ScanReport
 from datasets.cache import Cache, Column, Decoded, Piece, canonical, sha256, word
 from datasets.cards import CARDS
-from datasets.errors import DataError, EmptyMediaError, ManifestError, MissingMediaError, VideoDecodeError
+from datasets.errors import DataError, EmptyMediaError, LabelError, ManifestError, MissingMediaError, VideoDecodeError
 from datasets.manifest_list import SHOWN, Listing, Sample, read_manifest, where
+from datasets.paths import cache_folder
 from datasets.prepared import Options, Plan, Prepared
 from datasets.video import blocks, segments
 from ogm.context import fold_in
 from ogm.types import Batch
 
 PICTURES, ARRAYS = ("video", "frames", "image"), ("npy", "npz")
+TAKEN = {"fused", "label", "index", "id"}  # beside modalities: among losses, and in a sample
 VAL = 0.1  # of train, where the CSV has no val
 
 
@@ -104,6 +110,7 @@ class Manifest(Prepared):
             "source": cache.manifest["source"],
             **options.model_dump(include={"image_size", "picks", "augment"}),
             "weights": "" if self.weights is None else word({"weights": self.weights.tolist()}),
+            "groups": word({"groups": [row.group for row in rows]}) if any(row.group for row in rows) else "",
         }
 
     # ---- samples
@@ -172,13 +179,34 @@ class Manifest(Prepared):
         return cls.how_to_get
 
     @classmethod
+    def ready(cls, **args: Any) -> bool:
+        """Without a CSV at the usual place nothing is; one that is asked for by ``path`` has to be there."""
+        options = cls.options(args)
+        return (bool(options.path) or where("").is_file()) and super().ready(**args)
+
+    @classmethod
+    def prepare(cls, progress: bool = True, **args: Any) -> Path:
+        """As every dataset's; a prepared set whose raw files are all gone is taken as it is."""
+        options = cls.options(args)
+        root, listing = _root(options), cls.listing(options)
+        files = (file for row in listing.samples for file in _files(root, listing, row).values())
+        if cls.ready(**args) and not any(file.exists() for file in files):
+            return cls.open(options).folder
+        return super().prepare(progress, **args)
+
+    @classmethod
     def listing(cls, options: ManifestOptions) -> Listing:
-        return read_manifest(where(options.path), options.classes, options.allow_missing)
+        return _listing(where(options.path), options.classes, options.allow_missing, cls.lists_digest(options))
 
     @classmethod
     def lists_digest(cls, options: ManifestOptions) -> str:
         path = where(options.path)
         return canonical([sha256(p) if p.is_file() else "" for p in (path, path.with_name("classes.txt"))])
+
+    @classmethod
+    def folder(cls, options: ManifestOptions) -> Path:
+        """One for each root. The recipe does not say where it is: the same files elsewhere are the same data."""
+        return cache_folder(cls.name) / word({**cls.storage(options), "root": str(_root(options).resolve())})
 
     @classmethod
     def storage(cls, options: ManifestOptions) -> dict[str, Any]:
@@ -199,16 +227,13 @@ class Manifest(Prepared):
 
     @classmethod
     def scan(cls, options: ManifestOptions) -> Plan:
-        path, listing = where(options.path), cls.listing(options)
-        root = Path(options.root) if options.root else path.parent
-        missing, sizes = [], {}
+        path, root, listing = where(options.path), _root(options), cls.listing(options)
+        _parts(path, listing)
+        missing = []
         for row in listing.samples:
-            for m, cell in row.files.items():
-                file = root / cell.partition("#")[0] if listing.kinds[m] == "npz" else root / cell
-                if cell and not (file.is_dir() if listing.kinds[m] == "frames" else file.is_file()):
+            for m, file in _files(root, listing, row).items():
+                if not (file.is_dir() if listing.kinds[m] == "frames" else file.is_file()):
                     missing.append(f"line {row.line}, column {m}:{listing.kinds[m]}: {file}")
-                elif cell:
-                    sizes[row.id, m] = _size(file)
         if missing:
             more = ", ..." if len(missing) > SHOWN else ""
             raise MissingMediaError(
@@ -237,27 +262,19 @@ class Manifest(Prepared):
                         raise type(error)(f"{path}, line {row.line}, column {column}: {error}") from error
             return Decoded(rows, notes)
 
-        pieces = [
-            Piece(row.id, " ".join(sizes.get((row.id, m), "-") for m in listing.kinds)) for row in listing.samples
-        ]
-        return Plan(pieces, columns, decode)
+        return Plan([Piece(*item) for item in cls.sources(options, list(by_id)).items()], columns, decode)
+
+    @classmethod
+    def sources(cls, options: ManifestOptions, keys: Sequence[str]) -> Mapping[str, str]:
+        root, listing = _root(options), cls.listing(options)
+        files = {row.id: _files(root, listing, row) for row in listing.samples}
+        return content.sources({key: of for key, of in files.items() if all(map(content.there, of.values()))})
 
     @classmethod
     def split(cls, options: ManifestOptions, cache: Cache) -> DataModule:
         listing = cls.listing(options)
-        parts: dict[str, list[Sample]] = {"train": [], "val": [], "test": []}
-        for row in listing.samples:
-            parts[row.split].append(row)
-        notes = Counter(list_extra_columns=len(listing.unread))
-        if not parts["val"]:
-            chosen = _carved(parts["train"])
-            parts["val"] = [row for row in parts["train"] if row.id in chosen]
-            parts["train"] = [row for row in parts["train"] if row.id not in chosen]
-            if not parts["val"]:
-                raise ManifestError(
-                    f"{where(options.path)}: no class has two rows of train, so none can be val; add some"
-                )
-            notes["val_carved"] = len(chosen)
+        parts, carved = _parts(where(options.path), listing)
+        notes = Counter(list_extra_columns=len(listing.unread), val_carved=carved)
         known = {row.group for row in parts["train"] if row.group}
         made = {}
         for name, rows in parts.items():
@@ -369,6 +386,53 @@ def _common_shape(
     return next(iter(shapes))
 
 
+def _root(options: ManifestOptions) -> Path:
+    return Path(options.root) if options.root else where(options.path).parent
+
+
+def _files(root: Path, listing: Listing, row: Sample) -> dict[str, Path]:
+    """Modality -> the file or folder that holds it, of those that the row has."""
+    return {
+        m: root / (cell.partition("#")[0] if listing.kinds[m] == "npz" else cell)
+        for m, cell in row.files.items()
+        if cell
+    }
+
+
+@lru_cache(maxsize=4)
+def _listing(path: Path, classes: int | None, allow_missing: bool, digest: str) -> Listing:
+    """The CSV, read once as long as its ``digest`` stays the same. Raises DataError, too for what cannot be trained."""
+    listing = read_manifest(path, classes, allow_missing)
+    for m, kind in listing.kinds.items():
+        if m in TAKEN or hasattr(nn.ModuleDict(), m) or hasattr(nn.ParameterDict(), m):
+            raise ManifestError(
+                f"{path}, column {m}:{kind}: {m!r} has another meaning in a model or a sample; name the modality "
+                f"otherwise, such as {m}_1"
+            )
+    if len(listing.classes) < 2:
+        raise LabelError(
+            f"{path}, column label: every row of train has the label {listing.classes[0]!r}; at least two classes are "
+            "needed"
+        )
+    if listing.weighted and not any(row.weight for row in listing.samples if row.split == "train"):
+        raise ManifestError(f"{path}, column weight: 0 in every row of train, so nothing would be learned; correct it")
+    return listing
+
+
+def _parts(path: Path, listing: Listing) -> tuple[dict[str, list[Sample]], int]:
+    """The rows of each split, and how many of val were carved from train. Raises ManifestError."""
+    parts: dict[str, list[Sample]] = {"train": [], "val": [], "test": []}
+    for row in listing.samples:
+        parts[row.split].append(row)
+    if parts["val"]:
+        return parts, 0
+    chosen = _carved(parts["train"])
+    if not chosen:
+        raise ManifestError(f"{path}: no class has two rows of train, so none can be val; add some")
+    val, train = ([row for row in parts["train"] if (row.id in chosen) == part] for part in (True, False))
+    return {**parts, "train": train, "val": val}, len(chosen)
+
+
 def _carved(train: Sequence[Sample]) -> set[str]:
     """Who of train becomes val: a tenth of each class, at least one of two, by ascending sha256 of the id."""
     by_class: dict[str, list[str]] = defaultdict(list)
@@ -379,10 +443,3 @@ def _carved(train: Sequence[Sample]) -> set[str]:
         names.sort(key=lambda name: hashlib.sha256(name.encode()).hexdigest())
         chosen.update(names[: max(round(VAL * len(names)), 1)] if len(names) > 1 else [])
     return chosen
-
-
-def _size(path: Path) -> str:
-    if not path.is_dir():
-        return str(path.stat().st_size)
-    sizes = [file.stat().st_size for file in pictures.listing(path)]
-    return f"{len(sizes)}x{sum(sizes)}"

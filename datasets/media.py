@@ -20,12 +20,13 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from datasets import images, pictures
+from datasets import content, images, pictures
 from datasets.base import DataModule, ScanReport
 from datasets.cache import Cache, Column, Decoded, Piece, canonical, sha256, writing
-from datasets.clips import SOUND, Jpegs, Preset, boxes_of, digest_of, read_pictures, read_sound, size_of
+from datasets.clips import SOUND, Jpegs, Preset, boxes_of, read_pictures, read_sound
 from datasets.errors import (
     AudioDecodeError,
+    CacheError,
     DataError,
     LabelError,
     MissingMediaError,
@@ -36,7 +37,7 @@ from datasets.fetch import Exactly, fetch
 from datasets.files import refuse_missing, refuse_pointer
 from datasets.lists import Blob, Pin, about, read_pinned
 from datasets.paths import cache_folder, raw_folder
-from datasets.prepared import Options, Plan, Prepared
+from datasets.prepared import Options, Plan, Prepared, command
 from datasets.progress import Progress
 from datasets.video import stream_facts
 from ogm.types import Batch
@@ -258,12 +259,12 @@ class Media(Prepared):
         missing = [cls.expected_at(raw, key) for key in wanted if key not in files]
         how = f"put them there, or go on without them by max_missing={len(missing)}"
         refuse_missing(missing, len(wanted), options.max_missing, how)
-        pieces = []
-        for key, paths in sorted(files.items()):
-            for path in dict.fromkeys(paths.values()):
-                if not path.is_dir():
-                    refuse_pointer(path, AudioDecodeError if path.suffix.lower() in SOUND else VideoDecodeError)
-            pieces.append(Piece(key, " ".join(str(size_of(path)) for path in paths.values())))
+        media = dict.fromkeys(path for key in sorted(files) for path in files[key].values())
+        for path in media:
+            if not path.is_dir():
+                refuse_pointer(path, AudioDecodeError if path.suffix.lower() in SOUND else VideoDecodeError)
+        digests = content.digests(media)
+        pieces = [Piece(key, content.source(files[key], digests)) for key in sorted(files)]
         failures, allowed = itertools.count(1), options.max_missing - len(missing)
 
         def decode(piece: Piece) -> Decoded:
@@ -277,10 +278,27 @@ class Media(Prepared):
             used: dict[Path, str] = {}
             for name, path in files[piece.key].items():
                 used[path] = f"{used[path]} and {name}" if path in used else name
-            digests = {names: digest_of(path) for path, names in used.items()}
-            return Decoded(rows, {"notes": notes, "digests": digests})
+            return Decoded(rows, {"notes": notes, "digests": {names: digests[p][:16] for p, names in used.items()}})
 
         return Plan(pieces, cls.columns(options, len(pieces)), decode)
+
+    @classmethod
+    def sources(cls, options: Any, keys: Sequence[str]) -> Mapping[str, str]:
+        files, known = cls.find(raw_folder(cls.name), keys), set(keys)
+        here = {key: of for key, of in files.items() if key in known and all(map(content.there, of.values()))}
+        return content.sources(here)
+
+    @classmethod
+    def refuse_changed(cls, options: Any, cache: Cache) -> None:
+        """As every dataset's; the split lists are looked at too."""
+        super().refuse_changed(options, cache)
+        raw, kept = raw_folder(cls.name) / "splits", cache_folder(cls.name) / "splits"
+        for name in cls.lists(options):
+            if (raw / name).is_file() and (kept / name).is_file() and sha256(raw / name) != sha256(kept / name):
+                raise CacheError(
+                    f"{raw / name} has changed since it was prepared: run `{command(cls.name, options)}`, or remove it "
+                    "to go on with the list that was prepared"
+                )
 
     @classmethod
     def expected_at(cls, raw: Path, key: str) -> Path:

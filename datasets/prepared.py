@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import json
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -49,8 +51,9 @@ class Plan:
 class Prepared(MultimodalDataset):
     """A dataset with three verbs, each safe to repeat: ``download``, ``prepare`` and (in its Cache) ``verify``.
 
-    A subclass says which of its options decide what is stored (``storage``), what is to be decoded (``scan``) and how
-    the prepared pieces become three splits (``split``). Preparations that store the same share one folder.
+    A subclass says which of its options decide what is stored (``storage``), what is to be decoded (``scan``), what the
+    raw files of a piece hold (``sources``) and how the prepared pieces become three splits (``split``). Preparations
+    that store the same share one folder.
     """
 
     embedded: ClassVar[bool] = False
@@ -66,6 +69,11 @@ class Prepared(MultimodalDataset):
     @classmethod
     def scan(cls, options: Any) -> Plan:
         """Looks at the raw files without decoding any. Raises DataError if something is missing or wrong."""
+        raise NotImplementedError
+
+    @classmethod
+    def sources(cls, options: Any, keys: Sequence[str]) -> Mapping[str, str]:
+        """``Piece.source`` as it is now, of those pieces whose raw files are there; without decoding any of them."""
         raise NotImplementedError
 
     @classmethod
@@ -120,20 +128,36 @@ class Prepared(MultimodalDataset):
         """The prepared set. Raises DataError with the command that helps where there is none."""
         folder = cls.folder(options)
         if not (folder / "manifest.json").is_file():
-            verb = "prepare" if cls.raw_available() else "download"
-            words = [verb, cls.name]
-            if verb == "prepare":
-                words += [f"{k}={v}" for k, v in options.model_dump(exclude_defaults=True).items()]
-            raise DataError(
-                f"{cls.name} is not prepared ({folder} is not there): run `python -m datasets {' '.join(words)}`"
+            help_ = command(cls.name, options) if cls.raw_available() else f"python -m datasets download {cls.name}"
+            raise DataError(f"{cls.name} is not prepared ({folder} is not there): run `{help_}`")
+        cache = Cache(folder)
+        if cache.manifest["recipe"] != json.loads(canonical(cls.storage(options))):
+            raise CacheError(
+                f"{folder} holds another preparation than its name says; delete it and run "
+                f"`{command(cls.name, options)}`"
             )
-        return Cache(folder)
+        return cache
+
+    @classmethod
+    def refuse_changed(cls, options: Any, cache: Cache) -> None:
+        """Raises CacheError where raw files are there and no longer those that the prepared set was made of."""
+        found = cls.sources(options, cache.keys)
+        if other := [key for key in cache.keys if found.get(key, cache.sources[key]) != cache.sources[key]]:
+            raise CacheError(
+                f"{cls.name}: the raw files of {len(other)} of {len(cache.keys)} ({', '.join(other[:3])}"
+                f"{', ...' if len(other) > 3 else ''}) have changed since they were prepared: run "
+                f"`{command(cls.name, options)}`"
+            )
 
     @classmethod
     def module(cls, **args: Any) -> DataModule:
-        """The three splits, from the prepared set alone; made once per process. Raises DataError."""
+        """The three splits, from the prepared set alone; made once per process. Raises DataError.
+
+        Raw files need not be there any more; where they are, they are still those that were prepared.
+        """
         options = cls.options(args)
         cache = cls.open(options)
+        cls.refuse_changed(options, cache)
         chosen = canonical(options.model_dump())
         key = (cls.name, str(cache.folder.absolute()), cache.digest, chosen, cls.lists_digest(options))
         if key not in _MODULES:
@@ -153,12 +177,19 @@ class Prepared(MultimodalDataset):
             return cls.open(options).folder
         plan = cls.scan(options)
         try:
-            if Cache(folder).manifest["source"] == source_word(plan.pieces):
-                return folder
+            source = cls.open(options).manifest["source"] if cls.ready(**args) else ""
         except CacheError:
-            pass  # not there, or damaged: it is made again
+            source = ""  # damaged, or of another version: it is made again
+        if source == source_word(plan.pieces):
+            return folder
         with bar(progress) as show:
             return build(folder, cls.storage(options), plan.pieces, plan.columns, plan.decode, show).folder
+
+
+def command(name: str, options: Options) -> str:
+    """The line that prepares a dataset with these options."""
+    words = [f"{key}={value}" for key, value in options.model_dump(exclude_defaults=True).items()]
+    return shlex.join(["python", "-m", "datasets", "prepare", name, *words])
 
 
 def _complaint(error: Mapping[str, Any], known: Mapping[str, Any]) -> str:

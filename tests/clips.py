@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -21,7 +22,9 @@ from benchmarks.build import build
 from benchmarks.config import RunConfig, configure
 from datasets import fetch
 from datasets.__main__ import main
+from datasets.errors import CacheError
 from datasets.media import Media
+from datasets.prepared import Prepared
 from datasets.registry import DATASETS
 from ogm.registry import find
 
@@ -169,6 +172,28 @@ def survives_kills(
     path.write_bytes(data)
     said = refusal(capsys, "verify", kind.name, *(f"{k}={v}" for k, v in args.items()))
     assert f"error: {path} has other bytes than were written" in said
+
+
+def notices_changed_files(kind: type[Prepared], args: Mapping[str, Any], path: Path) -> None:
+    """A raw file with another content of the same size is refused by a run, and another set once it is prepared."""
+    kind.prepare(progress=False, **args)
+    before = kind.module(**args).splits()
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(
+        CacheError, match=rf"{kind.name}: the raw files of .* have changed.*prepare {kind.name} "
+    ) as error:
+        kind.module(**args)
+    assert "\n" not in str(error.value)
+    kind.prepare(progress=False, **args)
+    after = kind.module(**args).splits()
+    assert all(before[part].fingerprint != after[part].fingerprint for part in before)
+    if path.suffix == ".jpg":
+        shutil.rmtree(path.parent)
+    else:
+        path.unlink()
+    assert kind.module(**args).train is after["train"]  # files that are gone change nothing
 
 
 def counted(out: str, kind: str) -> int:

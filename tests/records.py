@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from benchmarks.config import RunConfig, configure
@@ -47,6 +49,17 @@ def record(config: RunConfig, accuracy: float = 0.8, **changes: Any) -> RunRecor
         provenance=PROVENANCE,
     )
     return dataclasses.replace(made, **changes)
+
+
+def committed(dataset: str) -> list[tuple[dict[str, Any], dict[str, str]]]:
+    """What the repository's own results say of a dataset: its arguments, and the fingerprint of each split."""
+    found = {}
+    for path in (Path(__file__).parents[1] / "results").rglob(f"records/{dataset}/**/*.json"):
+        told = json.loads(path.read_text())
+        args, words = told["config"]["dataset_args"], told["data"].get("fingerprint")
+        if words:
+            found[json.dumps([args, words], sort_keys=True)] = args, words
+    return list(found.values())
 
 
 def stopped(config: RunConfig, status: str, reason: str) -> RunRecord:

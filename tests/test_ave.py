@@ -198,3 +198,7 @@ def test_bad_rows_are_one_line(tmp_path, content, error, says):
 def test_a_header_and_repeated_rows(tmp_path):
     rows, notes = parse("Category&VideoID&Quality&StartTime&EndTime\r\n" + f"{TEST[0]}\r\n" * 3, tmp_path / "a.txt")
     assert rows == [(f"{A}&_te-0000000", 0)] and notes == Counter(list_repeated_rows=2)
+
+
+def test_another_file_of_the_same_size_is_noticed(raw):
+    clips.notices_changed_files(AVE, OWN, sorted((raw / "AVE").glob("*.mp4"))[0])

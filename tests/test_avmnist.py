@@ -15,9 +15,11 @@ import torch
 
 from datasets.avmnist import AVMNIST, pair, spectrogram, split_takes
 from datasets.digits import SPEAKERS, Clip, folder_digest, read_idx, scan_images, scan_recordings
-from datasets.errors import DataError, EmptyMediaError, ManifestError, MissingMediaError, PinMismatchError
+from datasets.errors import CacheError, DataError, EmptyMediaError, ManifestError, MissingMediaError, PinMismatchError
 from datasets.loader import Loader
+from datasets.registry import fingerprints
 from tests.media import tone, write_idx, write_wav
+from tests.records import committed
 from tests.shared import shared
 
 ROOT = Path(__file__).parents[1]
@@ -187,6 +189,13 @@ def test_the_published_folder_has_the_pinned_digest(real):
     assert folder_digest(digests) != folder_digest(scan_recordings(recordings, pinned=False))
 
 
+def test_the_data_are_those_of_the_committed_results(real):
+    told = committed("avmnist")
+    assert told
+    for args, words in told:
+        assert fingerprints("avmnist", args) == words, args
+
+
 # ---- small sets
 
 
@@ -242,6 +251,8 @@ def test_other_raw_files_are_prepared_again(small):
     old = before[0]["audio"].clone()
     first = small / "fsdd" / "recordings" / f"{before.ids[0].split('+')[0]}.wav"
     write_wav(first, tone(0.3, 8000, 999), 8000)
+    with pytest.raises(CacheError, match=rf"raw files of 1 of \d+ \({first.stem}\) have changed .*prepare avmnist "):
+        AVMNIST.module(**SMALL)
     AVMNIST.prepare(progress=False, **SMALL)
     after = AVMNIST.module(**SMALL).train
     assert after is not before and not torch.equal(after[0]["audio"], old)

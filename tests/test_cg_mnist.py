@@ -8,6 +8,7 @@ from benchmarks.build import build
 from benchmarks.config import configure
 from datasets.cg_mnist import CGMNIST, COLORS, tints
 from datasets.errors import DataError
+from tests import clips
 from tests.media import write_idx
 from tests.shared import shared
 
@@ -100,3 +101,9 @@ def test_the_real_files(tmp_path, monkeypatch):
     assert splits["test"].report.per_class["1"] == 1135
     gray = splits["train"].batch(range(0, 55_000, 11)).inputs["gray"]
     assert abs(float(gray.mean())) < 0.02 and abs(float(gray.std()) - 1) < 0.02
+
+
+def test_another_file_of_the_same_size_is_noticed(small):
+    clips.notices_changed_files(
+        CGMNIST, {"allow_unpinned": True}, small / "cg_mnist" / "mnist" / "t10k-labels-idx1-ubyte"
+    )

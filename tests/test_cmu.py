@@ -12,7 +12,7 @@ from benchmarks.build import build
 from benchmarks.config import configure
 from datasets.cmu_mosei import CMUMOSEI
 from datasets.cmu_mosi import CMUMOSI, classify, scaling, sums
-from datasets.errors import DataError, ManifestError, MissingMediaError, UnsafePickleError
+from datasets.errors import CacheError, DataError, ManifestError, MissingMediaError, UnsafePickleError
 from datasets.loader import Loader
 from datasets.unpickle import read_pickle
 
@@ -259,3 +259,17 @@ def test_three_modalities_train_from_the_device_with_the_recipe(raw):
     assert all(
         torch.equal(a.inputs[m], b.inputs[m]) for a, b in zip(held, mapped, strict=True) for m in data.modalities
     )
+
+
+def test_another_file_is_noticed(raw):
+    write(raw, content())
+    CMUMOSI.prepare(progress=False)
+    before = CMUMOSI.module()
+    write(raw, changed("train", "text", lambda x: x[::-1]))
+    with pytest.raises(CacheError, match=r"raw files of 3 of 3 \(train, val, test\) have changed"):
+        CMUMOSI.module()
+    CMUMOSI.prepare(progress=False)
+    after = CMUMOSI.module()
+    assert all(part.fingerprint != before.splits()[name].fingerprint for name, part in after.splits().items())
+    (raw / "cmu_mosi" / "mosi_data.pkl").unlink()
+    assert CMUMOSI.module() is after

@@ -18,6 +18,7 @@ from datasets.crema_d import CremaD
 from datasets.crema_d_lists import CLASSES, DAMAGED, UNCLEAN, actors, all_clips, carve, read_splits, split_actors
 from datasets.errors import (
     AudioDecodeError,
+    CacheError,
     DataError,
     EmptyMediaError,
     LabelError,
@@ -488,3 +489,18 @@ def test_carving_does_not_depend_on_the_order():
 def test_arguments_are_checked(args, says):
     with pytest.raises(DataError, match=says):
         CremaD.prepare(**args)
+
+
+def test_another_file_of_the_same_size_is_noticed(raw):
+    clips.notices_changed_files(CremaD, OGM, raw / "AudioWAV" / f"{TRAIN[3]}.wav")
+
+
+def test_another_list_is_noticed(raw):
+    CremaD.prepare(progress=False, **OGM)
+    write_lists(raw / "splits", {"test.csv": TEST[::-1]})
+    with pytest.raises(
+        CacheError, match=r"test\.csv has changed since it was prepared: run `python -m datasets prepare"
+    ):
+        CremaD.module(**OGM)
+    (raw / "splits" / "test.csv").unlink()
+    assert CremaD.module(**OGM).test.ids == TEST

@@ -6,6 +6,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -197,3 +198,25 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path):
     with pytest.raises(DataError, match="cannot write") as error:
         build(tmp_path / "file" / "set", {}, PIECES, COLUMNS, decode)
     assert "\n" not in str(error.value)
+
+
+def test_a_file_that_may_not_be_read_is_not_called_damaged():
+    with tempfile.TemporaryDirectory() as place:
+        Path(place).chmod(0o755)
+        folder = build(Path(place) / "set", {}, PIECES, COLUMNS, decode).folder
+        (folder / "index.json").chmod(0)
+        user = os.geteuid()
+        os.seteuid(user or 65534)  # root may read everything
+        try:
+            with pytest.raises(DataError, match=r"index\.json: cannot be read \(Permission denied\)") as error:
+                Cache(folder)
+        finally:
+            os.seteuid(user)
+    assert not isinstance(error.value, CacheError) and "delete" not in str(error.value)
+
+
+def test_a_manifest_that_was_edited_is_refused(cache):
+    path = cache.folder / "manifest.json"
+    path.write_text(path.read_text().replace('"x": 1', '"x": 2'))
+    with pytest.raises(CacheError, match=r"manifest\.json is not as it was written: the prepared set is damaged"):
+        Cache(cache.folder)

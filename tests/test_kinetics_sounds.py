@@ -195,3 +195,7 @@ def test_bad_json_is_one_line(tmp_path, text, error):
     with pytest.raises(error) as raised:
         parse_json(text, tmp_path / "a.json")
     assert "\n" not in str(raised.value)
+
+
+def test_another_file_of_the_same_size_is_noticed(raw):
+    clips.notices_changed_files(KineticsSounds, OWN, sorted((raw / "train").glob("*.mp4"))[0])

@@ -127,7 +127,7 @@ def test_start_and_end_are_seconds_of_sound_and_film(tmp_path):
     write_clip(tmp_path / "v.mp4", 4.0, rate=5)
     write_wav(tmp_path / "s.wav", np.concatenate([tone(2, 16_000, 300), np.zeros(32_000)]))
     text = "id,split,label,start,end,audio:audio,visual:video\n"
-    text += "a,train,x,0,2,s.wav,v.mp4\nb,train,x,2,4,s.wav,v.mp4\nc,test,x,,,s.wav,v.mp4\nd,train,x,2,,v.mp4,v.mp4\n"
+    text += "a,train,x,0,2,s.wav,v.mp4\nb,train,x,2,4,s.wav,v.mp4\nc,test,x,,,s.wav,v.mp4\nd,train,y,2,,v.mp4,v.mp4\n"
     path = write_csv(tmp_path, text)
     splits = module(path, image_size=56)
     train, whole = splits.train, splits.test
@@ -198,7 +198,7 @@ def test_a_missing_modality_is_zeros_and_says_so(written):
 def test_weights_count_in_training_alone(tmp_path):
     np.save(tmp_path / "x.npy", np.ones((2, 2)))
     text = "id,split,label,weight,a:npy,b:npy\n" + "".join(
-        f"{i},{p},x,{w},x.npy,x.npy\n"
+        f"{i},{p},{'xy'[i % 2]},{w},x.npy,x.npy\n"
         for i, (p, w) in enumerate([("train", 2), ("train", 0.5), ("val", 1), ("test", 3)])
     )
     splits = module(write_csv(tmp_path, text))
@@ -209,6 +209,7 @@ def test_weights_count_in_training_alone(tmp_path):
 
 
 GOOD = "id,split,label,a:npy,b:npy\n1,train,x,f.npy,f.npy\n2,test,x,f.npy,f.npy\n"
+TWO = GOOD + "9,train,y,f.npy,f.npy\n"  # with the second class that training needs
 
 
 @pytest.mark.parametrize(
@@ -327,11 +328,11 @@ def test_there_is_a_line_for_no_csv_and_for_files_that_are_not_there(tmp_path):
     with pytest.raises(ManifestError, match=r"own\.csv: cannot be read .*say path=FILE\.csv") as error:
         Manifest.module(path=str(tmp_path / "own.csv"))
     assert "\n" not in str(error.value)
-    path = write_csv(tmp_path, GOOD)
-    with pytest.raises(MissingMediaError, match=r"4 files are not there: line 2, column a:npy: .*f\.npy"):
-        module(path)
-    np.save(tmp_path / "f.npy", np.zeros(3))
+    path = write_csv(tmp_path, TWO)
     with pytest.raises(ManifestError, match="so none can be val"):
+        module(path)
+    path = write_csv(tmp_path, TWO + "10,val,y,f.npy,f.npy\n")
+    with pytest.raises(MissingMediaError, match=r"8 files are not there: line 2, column a:npy: .*f\.npy"):
         module(path)
     with pytest.raises(DataError, match="manifest: no argument is called 'paht'; did you mean 'path'"):
         Manifest.module(paht="x")
@@ -360,7 +361,7 @@ def test_arrays_that_are_none_are_refused_with_their_line(tmp_path, make, kind, 
     for name in "fg":
         np.save(tmp_path / f"{name}.npy", np.zeros((4, 3)))
     make(tmp_path / "g.npy")
-    path = write_csv(tmp_path, GOOD.replace("2,test,x,f.npy,f.npy", "2,train,x,g.npy,f.npy\n3,test,x,f.npy,f.npy"))
+    path = write_csv(tmp_path, TWO.replace("2,test,x,f.npy,f.npy", "2,train,x,g.npy,f.npy\n3,test,x,f.npy,f.npy"))
     with pytest.raises(kind, match=says) as error:
         module(path)
     assert "line 3, column a:npy" in str(error.value) or "column a:npy: line 2" in str(error.value)
@@ -371,6 +372,7 @@ def test_arrays_of_several_lengths_are_cut_and_padded_if_asked(tmp_path):
     for i, n in enumerate((2, 4, 7)):
         np.save(tmp_path / f"{i}.npy", np.full((n, 3), i + 1, np.int16))
     text = "id,split,label,a:npy,b:npy\n0,train,x,0.npy,0.npy\n1,train,x,1.npy,1.npy\n2,test,x,2.npy,2.npy\n"
+    text += "3,train,y,0.npy,0.npy\n"
     splits = module(write_csv(tmp_path, text), length=4)
     assert splits.test[0]["a"].tolist() == [[3] * 3] * 4 and splits.test.report.notes["arrays_cut"] == 2
     both = {name: splits.splits()[part][0]["a"] for part in ("train", "val") for name in splits.splits()[part].ids}
@@ -381,7 +383,7 @@ def test_numbers_that_are_not_finite_are_counted(tmp_path):
     values = np.ones((20, 10))
     values[3, 4] = -np.inf
     np.save(tmp_path / "f.npy", values)
-    splits = module(write_csv(tmp_path, GOOD.replace("2,test", "3,train,x,f.npy,f.npy\n2,test")))
+    splits = module(write_csv(tmp_path, TWO.replace("2,test", "3,train,x,f.npy,f.npy\n2,test")))
     assert splits.test.report.notes["not_finite"] == 2 and splits.test[0]["a"][3, 4] == 0
 
 

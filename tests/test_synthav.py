@@ -17,8 +17,9 @@ import torch.nn.functional as F
 
 from datasets.base import DataModule
 from datasets.loader import Loader
-from datasets.registry import load
+from datasets.registry import fingerprints, load
 from datasets.synthav import PRESETS, SHAPES, SynthAV
+from tests.records import committed
 
 SMALL = {"num_train": 64, "num_val": 16, "num_test": 24}
 MIDDLE = {"num_train": 800, "num_val": 8, "num_test": 800}
@@ -236,6 +237,13 @@ def test_nothing_in_a_modality_without_cue_tells_the_class(modality: str) -> Non
         correct[p] = int((said == np.array(module.test.labels)).sum())
     assert sigmas(correct[0], MIDDLE["num_test"], CHANCE) < 4
     assert sigmas(correct[1], MIDDLE["num_test"], CHANCE) > 4
+
+
+def test_the_data_are_those_of_the_committed_results() -> None:
+    told = [(args, words) for args, words in committed("synthav") if args["preset"] == "default"]
+    assert len(told) >= 3
+    for args, words in told:
+        assert fingerprints("synthav", args) == words, args
 
 
 # ---- bad input

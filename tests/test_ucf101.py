@@ -265,3 +265,8 @@ def test_pictures_are_normalised_like_all_others(raw):
     third = len(jpegs) // 3
     want = np.stack([pictures.scaled(jpegs[j * third + third // 2], 32) for j in range(3)])
     assert torch.equal(item["visual"], images.normalise(torch.from_numpy(want)[None])[0])
+
+
+@pytest.mark.parametrize("folder", ["jpegs_256", "tvl1_flow/v"])
+def test_another_file_of_the_same_size_is_noticed(raw, folder):
+    clips.notices_changed_files(UCF101, OWN, sorted((raw / folder).glob("*/*.jpg"))[0])

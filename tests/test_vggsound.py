@@ -214,3 +214,7 @@ def test_a_clip_in_train_and_test_is_a_leak(raw):
 def test_another_list_is_refused(raw):
     with pytest.raises(PinMismatchError, match=r"expected git blob 53da0dc4.* or dbcbf5b7"):
         VGGSound.prepare(progress=False)
+
+
+def test_another_file_of_the_same_size_is_noticed(raw):
+    clips.notices_changed_files(VGGSound, OWN, sorted((raw / "train").glob("*.mp4"))[0])
