@@ -37,7 +37,8 @@ DIFFERENCE = (
 )
 RANK = (
     "by validation-selected accuracy; mean rank: averaged over the runs; time: wall time relative to the row compared "
-    "with, runs that it builds on included, as it happened to be, other work on the machine included."
+    "with, runs that it builds on included, as it happened to be, other work on the machine included; left out where "
+    "the two were made on different machines or by different commands."
 )
 
 
