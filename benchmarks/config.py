@@ -126,8 +126,8 @@ def configure(given: Mapping[str, Any]) -> RunConfig:
     given = nest(given)
     dataset, method = (str(given.get(name, RunConfig.model_fields[name].default)) for name in ("dataset", "method"))
     chosen = {**recipe(dataset), "method_args": method_defaults(method, dataset)}
-    if dataset == "manifest":
-        chosen["encoders"] = encoders_by_kind(given.get("dataset_args") or {})
+    if dataset == "manifest" and isinstance(given.get("dataset_args", {}), Mapping):
+        chosen["encoders"] = encoders_by_kind(given.get("dataset_args", {}))
     if given.get("optimizer") in ("adam", "adamw") and dataset in ADAPTIVE_LR:
         chosen["lr"] = ADAPTIVE_LR[dataset]
     if "files" in given:
@@ -155,6 +155,8 @@ def explain(error: Mapping[str, Any], names: Collection[str]) -> str:
     if error["type"] == "missing":
         return f"{where}: is missing"
     said = str(error["msg"]).removeprefix("Value error, ")
+    if not where:  # all of it
+        return said
     given = reprlib.repr(error["input"])  # not all of a long list
     return f"{where}: {said}" if "ctx" in error and "error" in error["ctx"] else f"{where}={given}: {said}"
 

@@ -112,7 +112,8 @@ class RunRecord:
             said, text = content.pop("digest"), canonical(content)
             if said != _sha256(text):
                 raise ValueError("its digest does not match its content: it was changed after it was written")
-            record = RECORD.validate_json(text)
+            RECORD.validate_json(text)
+            record = cls(**content)
             _check(record, path)
         except ValidationError as error:
             raise _refused(path, explain(error.errors()[0], cls.__dataclass_fields__)) from None
