@@ -114,7 +114,7 @@ def number(mean: float, std: float = math.nan, *, sign: bool = False, digits: in
     """'84.6 ± 1.1'; no ± for a single run; a real minus, and never a minus zero."""
     if math.isnan(mean):
         return NONE
-    text = f"{round(mean, digits) + 0.0:{'+' if sign else ''}.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    text = f"{round(float(mean), digits) + 0.0:{'+' if sign else ''}.{digits}f}".replace("-", "\N{MINUS SIGN}")
     return text if math.isnan(std) else f"{text} ± {std:.{digits}f}"
 
 
