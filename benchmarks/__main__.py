@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import ast
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -40,7 +39,7 @@ several processes on one run:
 """
 
 
-COMPARED = "results/compare-DATASET"  # what is in capitals is filled in
+COMPARED = "results/compare/DATASET-FUSION-WORD"  # what is in capitals is filled in; the word is of what is compared
 
 
 def parser() -> argparse.ArgumentParser:
@@ -53,9 +52,8 @@ def parser() -> argparse.ArgumentParser:
         if settings:
             sub.add_argument("settings", nargs="*", metavar="name=value", help=settings)
         if results:
-            sub.add_argument(
-                "--results", type=Path, default=Path(results), help="where records go (default: %(default)s)"
-            )
+            default = None if results == COMPARED else Path(results)
+            sub.add_argument("--results", type=Path, default=default, help=f"where records go (default: {results})")
             sub.add_argument(
                 "--work",
                 type=Path,
@@ -72,6 +70,7 @@ def parser() -> argparse.ArgumentParser:
             )
             sub.add_argument("--workers", type=whole, default=0, help="processes that load data, per run (default: 0)")
             sub.add_argument("--debug", action="store_true", help="stop at the first number that is not finite")
+            _overwrite(sub)
             _files(sub)
         return sub
 
@@ -115,6 +114,7 @@ def parser() -> argparse.ArgumentParser:
     reproduce.add_argument("--threads", type=positive, default=1, help="threads of one run (default: %(default)s)")
     reproduce.add_argument("--workers", type=whole, default=0, help="processes that load data, per run (default: 0)")
     reproduce.add_argument("--debug", action="store_true", help="stop at the first number that is not finite")
+    _overwrite(reproduce)
     reproduce.add_argument("--jobs", **jobs)
     tables = command(
         "tables",
@@ -136,6 +136,15 @@ def parser() -> argparse.ArgumentParser:
     _files(listing)
     listing.add_argument("what", choices=["methods", "fusions", "encoders", "datasets", "suites"])
     return top
+
+
+def _overwrite(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace the tables of a folder that another comparison or suite has made, and records that were made "
+        "with other data or came out differently (default: refused)",
+    )
 
 
 def _files(sub: argparse.ArgumentParser) -> None:
@@ -223,6 +232,8 @@ def _run(args: argparse.Namespace) -> int:
 
     with ranks(args.device) as rank:
         place = _place(args)
+        if rank == 0:
+            _say_reused([config], place)
         mirror = Mirror(place.work / "wandb", "", warn)
         with Board(1, 0) as board:
 
@@ -250,88 +261,85 @@ def _grid(args: argparse.Namespace) -> int:
     for config in configs:
         check(config)
     _prepare(configs)
-    return _ending(launch(configs, _place(args, args.results.name), jobs=args.jobs))
+    place = _place(args, args.results.name)
+    _say_reused(configs, place)
+    return _ending(launch(configs, place, jobs=args.jobs))
+
+
+def _say_reused(configs: Sequence[Any], place: Any) -> None:
+    """Which of these runs will not be made, being recorded already, and where those records come from."""
+    found = [record for config in configs if (record := place.finished(config)) is not None]
+    if found:
+        places = {(r.provenance.get("device", "unknown"), r.provenance.get("commit", "unknown")[:12]) for r in found}
+        origin = "; ".join(f"{device}, commit {commit}" for device, commit in sorted(places))
+        print(f"{len(found)} of {len(configs)} runs are already recorded ({origin}): reused")
 
 
 def _compare(args: argparse.Namespace) -> int:
-    from benchmarks.config import ConfigError, parse
-    from benchmarks.suite import compare, competing
+    from pydantic import ValidationError
+
+    from benchmarks.config import ConfigError, explain, parse
+    from benchmarks.folder import Comparison
+    from benchmarks.suite import competing
 
     given = parse(args.settings)
     methods, seeds = given.pop("methods", "all"), given.pop("seeds", 3)
     methods = [methods] if isinstance(methods, str) else methods
-    if not isinstance(seeds, int) or seeds < 1:
-        raise ConfigError([f"seeds={seeds!r}: a whole number of 1 or more"])
+    if not isinstance(methods, list):
+        raise ConfigError([f"methods={methods!r}: names of methods, such as methods=[ogm, ogm_ge], or all"])
     methods = competing([m for part in methods for m in str(part).split(",")])
-    suite = compare(given, methods, seeds)
-    if args.results == Path(COMPARED):
-        args.results = Path(COMPARED.replace("DATASET", suite.tables[0].dataset))
+    try:
+        asked = Comparison(given=given, methods=methods, seeds=seeds)
+    except ValidationError as error:
+        raise ConfigError([explain(e, Comparison.model_fields) for e in error.errors()]) from None
+    suite = asked.suite()
+    args.results = args.results or asked.folder()
     _prepare(suite.configs())
-    return _carry_out(suite, args, {"compare": {"given": given, "methods": methods, "seeds": seeds}})
+    return _carry_out(suite, asked, args)
 
 
 def _reproduce(args: argparse.Namespace) -> int:
+    from benchmarks.folder import Recipe
     from benchmarks.suite import load
     from datasets.registry import getting, prepare, ready
 
-    asked = [name for name in args.datasets.split(",") if name]
-    suite = load(args.suite, datasets=asked, seeds=args.seeds, quick=args.quick)
+    named = [name for name in args.datasets.split(",") if name]
+    suite = load(args.suite, datasets=named, seeds=args.seeds, quick=args.quick)
     here = []
     for name, variants in suite.data().items():
-        if name in asked:
+        if name in named:
             for variant in variants:
                 prepare(name, variant)
         if all(ready(name, variant) for variant in variants):
             here.append(name)
         else:
             print(f"{name} is not here, so its tables are left out; to get it: {getting(name)}", file=sys.stderr)
-    args.results = args.results or Path("results") / (f"{suite.name}-quick" if args.quick else suite.name)
-    recipe = {"name": args.suite, "datasets": here, "seeds": args.seeds, "quick": args.quick}
-    before = _before(args.results, recipe)  # what lies there already stays in the tables
-    recipe["datasets"] = list(dict.fromkeys([*before, *here]))
-    return _carry_out(load(**recipe), args, {"suite": recipe}, load(**{**recipe, "datasets": here}))
+    asked = Recipe(name=args.suite, datasets=here, seeds=args.seeds, quick=args.quick)
+    args.results = args.results or asked.folder()
+    return _carry_out(asked.suite(), asked, args)
 
 
-def _before(folder: Path, recipe: dict[str, Any]) -> list[str]:
-    """The datasets that an earlier call, otherwise the same, has put into this folder."""
-    how = _how(folder).get("suite", {}) if (folder / "suite.json").exists() else {}
-    return how["datasets"] if {**how, "datasets": 0} == {**recipe, "datasets": 0} else []
-
-
-def _how(folder: Path) -> dict[str, Any]:
-    """What a results folder was made from. Raises ConfigError for a damaged file."""
-    from benchmarks.config import ConfigError
-
-    path = folder / "suite.json"
-    try:
-        how = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError([f"{path} is damaged ({error}): delete it and make the folder's tables again"]) from None
-    if not isinstance(how, dict) or not how.keys() & {"suite", "compare"}:
-        raise ConfigError([f"{path} does not say what this folder was made from: delete it and make it again"])
-    return how
-
-
-def _carry_out(suite: Any, args: argparse.Namespace, how: dict[str, Any], now: Any = None) -> int:
-    """Make the runs of a suite (or those of ``now``, a part of it), then everything people read."""
+def _carry_out(suite: Any, asked: Any, args: argparse.Namespace) -> int:
+    """Make the runs that are asked for, then everything people read, with what the folder has already."""
     from benchmarks.build import check
+    from benchmarks.folder import Comparison, claim
     from benchmarks.grid import launch
     from benchmarks.log import mirror_report, warn
-    from benchmarks.record import write_whole
 
-    configs = (now or suite).configs()
+    configs = suite.configs()
     for config in configs:
         check(config)
     place = _place(args, suite.name)
-    write_whole(args.results / "suite.json", json.dumps(how, indent=1, sort_keys=True) + "\n")
+    whole = claim(args.results, asked, overwrite=args.overwrite).suite()
+    _say_reused(configs, place)
     records = launch(configs, place, jobs=args.jobs)
 
     from benchmarks.report import show, write
 
-    paths = write(suite, args.results)
-    if "compare" in how:
-        show(suite, args.results)
-    mirror_report(suite.name, suite.title, paths, place.work / "wandb", warn)
+    paths = write(whole, args.results)
+    if isinstance(asked, Comparison):
+        show(whole, args.results)
+    mirror_report(whole.name, whole.title, paths, place.work / "wandb", warn)
     for path in paths:
         if path.suffix == ".md":
             print(path)
@@ -362,19 +370,14 @@ def _ending(records: Sequence[Any]) -> int:
 
 def _tables(args: argparse.Namespace) -> int:
     from benchmarks.config import ConfigError
+    from benchmarks.folder import read
     from benchmarks.report import write
-    from benchmarks.suite import compare, load
 
-    if not (args.folder / "suite.json").exists():
+    made = read(args.folder)
+    if made is None:
         raise ConfigError([f"{args.folder}: no suite.json, so this is no folder that reproduce or compare made"])
-    how = _how(args.folder)
-    if "compare" in how:
-        suite = compare(how["compare"]["given"], how["compare"]["methods"], how["compare"]["seeds"])
-    else:
-        about = how["suite"]
-        suite = load(about["name"], datasets=about["datasets"], seeds=about["seeds"], quick=about["quick"])
-    for made in write(suite, args.folder):
-        print(made)
+    for path in write(made.asked.suite(), args.folder):
+        print(path)
     return 0
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import hashlib
 import json
+import reprlib
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -77,19 +79,31 @@ class RunConfig(BaseModel):
 
     @property
     def key(self) -> str:
-        """Twelve letters that stand for all of it.
-
-        What equals its default is left out, so that a setting added one day leaves the keys of old records alone; the
-        day a default changes its meaning, ``protocol`` goes up.
-        """
-        text = json.dumps(self.model_dump(mode="json", exclude_defaults=True), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        """Twelve letters that stand for all of it; see ``key_of``."""
+        return key_of(self.model_dump(mode="json"))
 
     @property
     def title(self) -> str:
         """How a person would call it: 'synthav concat ogm_ge alpha=0.8 seed 1'."""
         said = [f"{k}={v}" for part in (self.dataset_args, self.method_args) for k, v in sorted(part.items())]
         return " ".join([self.dataset, self.fusion, self.method, *said, self.optimizer, f"seed {self.seed}"])
+
+
+def key_of(settings: Mapping[str, Any]) -> str:
+    """The key of a configuration as a record holds it, also where a method in it is not known here.
+
+    What equals its default is left out, so that a setting added one day leaves the keys of old records alone; the day a
+    default changes its meaning, ``protocol`` goes up.
+    """
+    default = _defaults()
+    chosen = {name: x for name, x in settings.items() if name not in default or x != default[name]}
+    text = json.dumps(chosen, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+@functools.cache
+def _defaults() -> dict[str, Any]:
+    return RunConfig().model_dump(mode="json")
 
 
 def known(name: str, names: Collection[str]) -> str:
@@ -112,8 +126,8 @@ def configure(given: Mapping[str, Any]) -> RunConfig:
     given = nest(given)
     dataset, method = (str(given.get(name, RunConfig.model_fields[name].default)) for name in ("dataset", "method"))
     chosen = {**recipe(dataset), "method_args": method_defaults(method, dataset)}
-    if dataset == "manifest":
-        chosen["encoders"] = encoders_by_kind(given.get("dataset_args") or {})
+    if dataset == "manifest" and isinstance(given.get("dataset_args", {}), Mapping):
+        chosen["encoders"] = encoders_by_kind(given.get("dataset_args", {}))
     if given.get("optimizer") in ("adam", "adamw") and dataset in ADAPTIVE_LR:
         chosen["lr"] = ADAPTIVE_LR[dataset]
     if "files" in given:
@@ -137,9 +151,14 @@ def explain(error: Mapping[str, Any], names: Collection[str]) -> str:
     """One of pydantic's errors in one line."""
     where = ".".join(map(str, error["loc"]))
     if error["type"] == "extra_forbidden":
-        return f"{where}: there is no such setting{nearest(where, names)}"
+        return f"{where}: there is no such setting{nearest(str(error['loc'][-1]), names)}"
+    if error["type"] == "missing":
+        return f"{where}: is missing"
     said = str(error["msg"]).removeprefix("Value error, ")
-    return f"{where}: {said}" if "ctx" in error and "error" in error["ctx"] else f"{where}={error['input']!r}: {said}"
+    if not where:  # all of it
+        return said
+    given = reprlib.repr(error["input"])  # not all of a long list
+    return f"{where}: {said}" if "ctx" in error and "error" in error["ctx"] else f"{where}={given}: {said}"
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from benchmarks.build import build, check, needed, notes, wanted
 from benchmarks.config import RunConfig
 from benchmarks.metrics import evaluate, probe
 from benchmarks.provenance import provenance
-from benchmarks.record import RunRecord, record_path, write_whole
+from benchmarks.record import RunRecord, read_whole, record_path, write_whole
 from datasets.base import MultimodalDataset
 from ogm.context import world_size
 from ogm.engine import Diverged, Engine
@@ -56,10 +56,10 @@ class Place:
         """The record of a run that is done (and, where asked for, has left its weights behind)."""
         path = record_path(self.results, config.model_dump(), config.key)
         left = [self.folder(config) / name for name in EXPORTS.values()] if export else []
-        if not all(p.exists() for p in (path, *left)):
+        if not all(p.exists() for p in left):
             return None
-        record = RunRecord.load(path)
-        return record if record.status == "done" else None
+        record = read_whole(path)
+        return record if record is not None and record.status == "done" else None
 
 
 def run(

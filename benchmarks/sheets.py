@@ -37,7 +37,8 @@ DIFFERENCE = (
 )
 RANK = (
     "by validation-selected accuracy; mean rank: averaged over the runs; time: wall time relative to the row compared "
-    "with, runs that it builds on included, as it happened to be, other work on the machine included."
+    "with, runs that it builds on included, as it happened to be, other work on the machine included; left out where "
+    "the two were made on different machines or by different commands."
 )
 
 
@@ -113,7 +114,7 @@ def number(mean: float, std: float = math.nan, *, sign: bool = False, digits: in
     """'84.6 ± 1.1'; no ± for a single run; a real minus, and never a minus zero."""
     if math.isnan(mean):
         return NONE
-    text = f"{round(mean, digits) + 0.0:{'+' if sign else ''}.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    text = f"{round(float(mean), digits) + 0.0:{'+' if sign else ''}.{digits}f}".replace("-", "\N{MINUS SIGN}")
     return text if math.isnan(std) else f"{text} ± {std:.{digits}f}"
 
 

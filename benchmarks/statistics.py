@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import SupportsFloat
 
 import numpy as np
 from scipy import stats
@@ -86,6 +87,6 @@ def holm(ps: Sequence[float]) -> list[float]:
     return corrected
 
 
-def mean_ranks(scores: Sequence[Sequence[float]]) -> list[float]:
+def mean_ranks(scores: Sequence[Sequence[SupportsFloat]]) -> list[float]:
     """scores[method][run] -> each method's rank (1 is the highest score; ties share), averaged over the runs."""
     return [float(r) for r in stats.rankdata(-np.asarray(scores, dtype=float), axis=0).mean(axis=1)]

@@ -6,11 +6,13 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from benchmarks.config import ConfigError, RunConfig, configure, known, merge, nest
+from benchmarks.config import ConfigError, RunConfig, configure, explain, known, merge, nest
+from datasets.registry import DATASETS
 
 FOLDER = Path(__file__).parent / "suites"
 
@@ -66,6 +68,77 @@ def data_of(configs: Sequence[RunConfig]) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
+Seeds = Annotated[int, Field(ge=1, le=1000)]
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class RowSpec(Strict):
+    """A line of a table: everything but these two is a setting of its runs."""
+
+    model_config = ConfigDict(extra="allow")
+
+    label: str = Field(min_length=1)
+    against: str | None = None
+
+
+class TableSpec(Strict):
+    title: str
+    rows: list[RowSpec] = Field(min_length=1)
+    settings: dict[str, Any] = {}
+    against: str | None = None
+
+    @model_validator(mode="after")
+    def _compared_with_rows(self) -> TableSpec:
+        labels = [row.label for row in self.rows]
+        if twice := [label for label in labels if labels.count(label) > 1]:
+            raise ValueError(f"two rows are called {twice[0]!r}")
+        for label in {self.against, *(row.against for row in self.rows)} - {None}:
+            known(str(label), labels)
+        return self
+
+
+class DataSpec(Strict):
+    name: str = Field(min_length=1)
+    dataset: str
+    tables: list[str] = Field(min_length=1)
+    settings: dict[str, Any] = {}
+    places: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}  # each combination is a run per seed
+    seeds: Seeds | None = None
+
+    @field_validator("dataset")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        return known(name, DATASETS)
+
+
+class QuickSpec(Strict):
+    """A shortened run: its number of seeds, and settings."""
+
+    model_config = ConfigDict(extra="allow")
+
+    seeds: Seeds | None = None
+
+
+class SuiteSpec(Strict):
+    """What a file in suites/ holds."""
+
+    title: str
+    seeds: Seeds
+    quick: QuickSpec = QuickSpec()
+    data: list[DataSpec] = Field(min_length=1)
+    tables: dict[str, TableSpec]
+
+    @model_validator(mode="after")
+    def _known_tables(self) -> SuiteSpec:
+        for data in self.data:
+            for name in data.tables:
+                known(name, self.tables)
+        return self
+
+
 def load(name: str, *, datasets: Sequence[str] = (), seeds: int | None = None, quick: bool = False) -> Suite:
     """The suite in ``suites/<name>.yaml``, on those of its data whose dataset is in ``datasets`` (none named: all).
 
@@ -76,55 +149,71 @@ def load(name: str, *, datasets: Sequence[str] = (), seeds: int | None = None, q
         known(name, names())
     except ValueError as error:
         raise ConfigError([f"suite: {error}"]) from None
-    spec = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
-    shortened = nest(spec["quick"]) if quick else {}
-    few = shortened.pop("seeds", None)
-    tables = []
-    for data in spec["data"]:
-        if datasets and data["dataset"] not in datasets:
+    spec = read(FOLDER / f"{name}.yaml")
+    there = {data.dataset for data in spec.data}
+    if strange := [dataset for dataset in datasets if dataset not in there]:
+        raise ConfigError([f"suite {name} has nothing on {', '.join(strange)}; it has {', '.join(sorted(there))}"])
+    shortened = nest(spec.quick.model_extra or {}) if quick else {}
+    few = spec.quick.seeds if quick else None
+    tables, mistakes = [], []
+    for data in spec.data:
+        if datasets and data.dataset not in datasets:
             continue
-        count = seeds or few or data.get("seeds", spec["seeds"])
-        places = [merge(nest(place), {"seed": s}) for place in grid(data.get("places", {})) for s in range(count)]
-        for table in data["tables"]:
-            about = spec["tables"][table]
-            common = merge(
-                nest(about.get("settings", {})), nest({"dataset": data["dataset"], **data.get("settings", {})})
-            )
-            common = merge(common, shortened)
-            rows = tuple(_row(entry, common, places, about.get("against")) for entry in about["rows"])
-            tables.append(Table(table, about["title"], data["dataset"], data["name"], rows))
-    if not tables:
-        raise ConfigError(
-            [
-                f"suite {name} has nothing on {', '.join(datasets)}; it has "
-                + ", ".join(sorted({d["dataset"] for d in spec["data"]}))
-            ]
-        )
-    return Suite(name, spec["title"], tuple(tables), quick)
+        count = seeds or few or data.seeds or spec.seeds
+        places = [merge(nest(place), {"seed": s}) for place in grid(data.places) for s in range(count)]
+        for table in data.tables:
+            about = spec.tables[table]
+            common = merge(merge(nest(about.settings), nest(data.settings)), shortened)
+            common = merge(common, {"dataset": data.dataset})
+            rows = []
+            for entry in about.rows:
+                try:
+                    rows.append(_row(entry, common, places, about.against))
+                except ConfigError as error:
+                    where = f"{FOLDER / name}.yaml, {table} on {data.name}, row {entry.label}"
+                    mistakes += [f"{where}: {mistake}" for mistake in error.mistakes]
+            tables.append(Table(table, about.title, data.dataset, data.name, tuple(rows)))
+    slugs = [table.slug for table in tables]
+    mistakes += [f"{FOLDER / name}.yaml: two tables are called {slug}" for slug in slugs if slugs.count(slug) > 1]
+    if mistakes:
+        raise ConfigError(list(dict.fromkeys(mistakes)))
+    return Suite(name, spec.title, tuple(tables), quick)
 
 
-def _row(
-    entry: Mapping[str, Any], common: Mapping[str, Any], places: Sequence[Mapping[str, Any]], against: str | None
-) -> Row:
-    settings = nest({k: v for k, v in entry.items() if k not in ("label", "against")})
+def read(path: Path) -> SuiteSpec:
+    """Raises ConfigError, one line per mistake, for a file that is no suite."""
+    parts = (SuiteSpec, DataSpec, TableSpec, RowSpec)
+    try:
+        return SuiteSpec.model_validate(yaml.safe_load(path.read_text()))
+    except yaml.YAMLError as error:
+        mistakes = [f"not readable as YAML: {' '.join(str(error).split())}"]
+    except ValidationError as error:
+        mistakes = [explain(e, {name for part in parts for name in part.model_fields}) for e in error.errors()]
+    except (ValueError, RecursionError) as error:  # no text, a date that does not exist, lists within lists
+        mistakes = [" ".join(str(error).split())]
+    raise ConfigError([f"{path}: {mistake}" for mistake in mistakes])
+
+
+def _row(entry: RowSpec, common: Mapping[str, Any], places: Sequence[Mapping[str, Any]], against: str | None) -> Row:
+    settings = nest(entry.model_extra or {})
     configs = tuple(configure(merge(merge(common, settings), place)) for place in places)
-    against = entry.get("against", against)
-    return Row(entry["label"], configs, None if against == entry["label"] else against)
+    if strange := [c.dataset for c in configs if c.dataset != common["dataset"]]:
+        raise ConfigError([f"dataset={strange[0]!r}: the table is one on {common['dataset']}"])
+    against = entry.against or against
+    return Row(entry.label, configs, None if against == entry.label else against)
 
 
 def compare(given: Mapping[str, Any], methods: Sequence[str], seeds: int) -> Suite:
     """One ranked table: methods with the same settings otherwise. Raises ConfigError."""
-    rows, mistakes = [], []
+    rows, mistakes = [], [f"{name}: a comparison is given {name}s=" for name in ("method", "seed") if name in given]
     for method in methods:
-        for label, args in _forms(method, given):
-            try:
-                configs = tuple(
-                    configure(merge(nest(given), {"method": method, "seed": s, **args})) for s in range(seeds)
-                )
-            except ConfigError as error:
-                mistakes += error.mistakes
-                continue
-            rows.append(Row(label, configs, None if method == "vanilla" else "vanilla"))
+        try:
+            for label, args in _forms(method, given):
+                places = [{"method": method, "seed": s, **args} for s in range(seeds)]
+                configs = tuple(configure(merge(nest(given), place)) for place in places)
+                rows.append(Row(label, configs, None if method == "vanilla" else "vanilla"))
+        except ConfigError as error:
+            mistakes += error.mistakes
     if mistakes:
         raise ConfigError(list(dict.fromkeys(mistakes)))
     one = rows[0].configs[0]
@@ -145,7 +234,7 @@ def _forms(method: str, given: Mapping[str, Any]) -> list[tuple[str, dict[str, A
     """A method's rows in a comparison: one, but for ``unimodal``, which is one per modality."""
     if method != "unimodal":
         return [(method, {})]
-    encoders = configure({k: v for k, v in nest(given).items() if k in ("dataset", "encoders")}).encoders
+    encoders = configure(given).encoders
     return [(f"{m} only", {"method_args": {"modality": m}}) for m in encoders]
 
 

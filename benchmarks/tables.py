@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from benchmarks.config import explain
 from benchmarks.record import SELECTIONS, RunRecord
 from benchmarks.statistics import Summary, holm, mean_ranks, paired, summary
 from benchmarks.suite import Row, Table
@@ -96,7 +100,7 @@ def table_frame(
         line |= {"done": sum(_done(records.get(c.key)) for c in row.configs)}
         for name, read in readers.items():
             line |= _spread(name, summary(v) if (v := values(row, records, read)) else None)
-        line |= _difference(row, rows, records, readers["last"])
+        line |= _difference(row, rows, records)
         line |= _printed((printed or {}).get(row.label))
         lines.append(line)
     for line, p in zip(lines, holm([line["p"] for line in lines]), strict=True):
@@ -124,6 +128,20 @@ def values(row: Row, records: Mapping[str, RunRecord], read: Reader) -> list[flo
     """One number per run, in the order of the row's configs; None unless every run is done and has it."""
     found = [read(r) if _done(r := records.get(c.key)) else None for c in row.configs]
     return None if not found or None in found else found
+
+
+def exact(row: Row, records: Mapping[str, RunRecord], selection: str) -> list[Fraction] | None:
+    """``values`` of the accuracy as whole hits over samples, so that rounding neither makes nor breaks a tie."""
+    found = values(row, records, lambda r: r.test.get(selection, {}).get("accuracy"))
+    if found is None:
+        return None
+    counts = [records[c.key].data.get("report", {}).get("test", {}).get("found") for c in row.configs]
+    return [_hits(a, n) if n else Fraction(a) for a, n in zip(found, counts, strict=True)]
+
+
+def _hits(accuracy: float, samples: int) -> Fraction:
+    hits = round(accuracy * samples)
+    return Fraction(hits, samples) if abs(accuracy * samples - hits) < 1e-6 else Fraction(accuracy)
 
 
 def _done(record: RunRecord | None) -> bool:
@@ -159,9 +177,7 @@ def _spread(name: str, s: Summary | None) -> dict[str, float]:
     return {f"{name}_mean": s.mean if s else math.nan, f"{name}_std": s.std if s else math.nan}
 
 
-def _difference(
-    row: Row, rows: Mapping[str, Row], records: Mapping[str, RunRecord], read: Reader
-) -> dict[str, float | None]:
+def _difference(row: Row, rows: Mapping[str, Row], records: Mapping[str, RunRecord]) -> dict[str, float | None]:
     nothing = {"difference_mean": math.nan, "difference_low": math.nan, "difference_high": math.nan, "p": math.nan}
     if row.against is None:
         return nothing
@@ -170,10 +186,10 @@ def _difference(
     other = rows[row.against]
     if [_place(c) for c in row.configs] != [_place(c) for c in other.configs]:
         raise ValueError(f"rows {row.label!r} and {other.label!r} are compared but do not share their seeds")
-    ours, theirs = values(row, records, read), values(other, records, read)
+    ours, theirs = exact(row, records, "last"), exact(other, records, "last")
     if ours is None or theirs is None:
         return nothing
-    pair = paired(ours, theirs)
+    pair = paired([float(100 * x) for x in ours], [float(100 * x) for x in theirs])
     d = pair.difference
     interval = {"difference_mean": d.mean, "difference_low": d.low, "difference_high": d.high}
     return interval | {"wins": pair.wins, "pairs": d.n, "p": pair.p}
@@ -187,27 +203,67 @@ def _ranked(
     table: Table, frame: pd.DataFrame, records: Mapping[str, RunRecord], readers: Mapping[str, Reader]
 ) -> pd.DataFrame:
     """Best first by validation-selected accuracy; rows without a mean at the end, without a rank. ``time`` is relative
-    to the row compared with."""
-    scores = {row.label: v for row in table.rows if (v := values(row, records, readers["val_best"]))}
+    to the row compared with, where both were made in the same way."""
+    rows = {row.label: row for row in table.rows}
+    scores = {label: v for label, row in rows.items() if (v := exact(row, records, "val_best"))}
     per_run = dict(zip(scores, mean_ranks(list(scores.values())), strict=True)) if scores else {}
+    means = frame["row"].map({label: float(sum(v) / len(v)) for label, v in scores.items()})
     bases = set(frame["against"].dropna())
     base = frame["against"].where(frame["against"].notna(), frame["row"].where(frame["row"].isin(bases)))
+    alike = [
+        b in rows and _made(rows[label], records) == _made(rows[b], records)
+        for label, b in zip(frame["row"], base, strict=True)
+    ]
     frame = frame.assign(
-        rank=frame["val_best_mean"].rank(ascending=False, method="min").astype("Int64"),
+        rank=means.rank(ascending=False, method="min").astype("Int64"),
         mean_rank=[per_run.get(label, math.nan) for label in frame["row"]],
-        time=frame["seconds_mean"] / base.map(frame.set_index("row")["seconds_mean"]),
+        time=(frame["seconds_mean"] / base.map(frame.set_index("row")["seconds_mean"])).where(alike),
     )
     return frame.sort_values("rank", kind="stable", na_position="last", ignore_index=True)
+
+
+def _made(row: Row, records: Mapping[str, RunRecord]) -> list[list[Any]]:
+    """What wall times depend on besides the work: machine, threads, and the command, which says how many at once."""
+    about = ("device", "threads", "ranks", "command")
+    return [[records[c.key].provenance.get(k) for k in about] for c in row.configs if c.key in records]
 
 
 # ---- what others printed
 
 
 def read_published(table: Table, path: Path = PUBLISHED) -> dict[str, dict[str, str]]:
-    """Row label -> the printed accuracy for this table on this dataset: columns of published.csv."""
+    """Row label -> the printed accuracy for this table on this dataset: columns of published.csv.
+
+    Raises ValueError where the file is not the one whose sha256 stands beside it, or holds what cannot be printed.
+    """
+    content, beside = path.read_bytes(), path.with_name(f"{path.name}.sha256")
+    if hashlib.sha256(content).hexdigest() != beside.read_text().split(" ")[0]:
+        raise ValueError(
+            f"{path} is not the file of {beside.name}: restore both, or, where the change is meant, write its digest "
+            f"anew: sha256sum {path.name} > {beside.name}"
+        )
     frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+    for number, line in enumerate(frame.to_dict("records"), 2):
+        try:
+            Printed(**line)
+        except ValidationError as error:
+            raise ValueError(f"{path}, line {number}: {explain(error.errors()[0], Printed.model_fields)}") from None
     mine = frame[(frame.table == table.name) & (frame.dataset == table.dataset) & (frame.metric == "accuracy")]
     return {line["row"]: line for line in mine.to_dict("records")}
+
+
+class Printed(BaseModel):
+    """A line of published.csv."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    paper: str
+    table: str
+    dataset: str
+    row: str
+    metric: Literal["accuracy", "mAP"]
+    value: float = Field(ge=0, le=100, allow_inf_nan=False)  # in percent
+    note: str
 
 
 def _printed(line: Mapping[str, str] | None) -> dict[str, Any]:

@@ -22,21 +22,30 @@ def record(config: RunConfig, accuracy: float = 0.8, **changes: Any) -> RunRecor
     audio: branch 10 points below, probe 5 below; visual: 40 and 20 below.
     """
     epochs = config.epochs
+    selected = {"last": epochs - 1, "val_best": epochs - 2, "test_best": epochs - 3}
     grown = [accuracy * (e + 1) / epochs for e in range(epochs)]
-    picks = zip(SELECTIONS, (0.0, -0.01, 0.02), strict=True)
     drops = {"audio": (0.1, 0.05), "visual": (0.4, 0.2)}
-    own = {f"accuracy/{m}": accuracy - branch for m, (branch, _) in drops.items()}
+    test = {
+        "accuracy": list(grown),
+        "macro_f1": [accuracy - 0.02] * epochs,
+        "loss": [0.5] * epochs,
+        "accuracy/audio": [a * 0.9 for a in grown],
+        "accuracy/visual": [a * 0.5 for a in grown],
+    }
+    for selection, d in zip(SELECTIONS, (0.0, -0.01, 0.02), strict=True):
+        test["accuracy"][selected[selection]] = accuracy + d
+        for m, (branch, _) in drops.items():
+            test[f"accuracy/{m}"][selected[selection]] = accuracy - branch
     made = RunRecord(
         config.key,
         config.model_dump(mode="json"),
         "done",
-        selected={"last": epochs - 1, "val_best": max(epochs - 2, 0), "test_best": max(epochs - 3, 0)},
-        test={s: {"accuracy": accuracy + d, "macro_f1": accuracy - 0.02, "loss": 0.5, **own} for s, d in picks},
+        selected=selected,
+        test={s: {name: curve[epoch] for name, curve in test.items()} for s, epoch in selected.items()},
         probe={m: accuracy - probe for m, (_, probe) in drops.items()},
         curves={
-            "test/accuracy": grown,
-            "test/accuracy/audio": [a * 0.9 for a in grown],
-            "test/accuracy/visual": [a * 0.5 for a in grown],
+            **{f"test/{name}": curve for name, curve in test.items()},
+            "val/accuracy": [*grown[: epochs - 2], 0.9, 0.85],
             "train/discrepancy_ratio/audio": [1 + 2 * a for a in grown],
             "train/discrepancy_ratio/visual": [1 / (1 + 2 * a) for a in grown],
         },

@@ -35,4 +35,4 @@ def done(words: list[str], **env: str) -> subprocess.CompletedProcess[str]:
 def records(folder: Path) -> list[dict[str, Any]]:
     """What is recorded below ``folder``, without what two runs of one configuration may differ in."""
     found = [json.loads(path.read_text()) for path in sorted((folder / "results" / "records").rglob("*.json"))]
-    return [{k: v for k, v in record.items() if k not in ("cost", "provenance")} for record in found]
+    return [{k: v for k, v in record.items() if k not in ("cost", "provenance", "digest")} for record in found]

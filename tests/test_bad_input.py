@@ -337,12 +337,16 @@ def test_damaged_records_and_suites(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert main(argv) == 0
     (record,) = (tmp_path / "records").rglob("*.json")
     whole = json.loads(record.read_text())
-    for wrong in ("", "{", "[]", "{}", json.dumps({**whole, "more": 1}), "\x00"):
+    for wrong in ("[]", "{}", json.dumps({**whole, "more": 1}), json.dumps({**whole, "probe": {}})):
         record.write_text(wrong)
         capsys.readouterr()
         assert main(argv) == 2, wrong
         (line,) = capsys.readouterr().err.strip().splitlines()
         assert str(record) in line and "delete it" in line
+    for wrong in ("", "{", "\x00"):  # nothing that could be meant: kept aside, and made again
+        record.write_text(wrong)
+        assert main(argv) == 0, wrong
+        assert "made again" in capsys.readouterr().err and record.with_name(f"{record.name}.truncated").exists()
     for wrong in ("", "{", "[]", "{}"):
         (tmp_path / "suite.json").write_text(wrong)
         assert main(["tables", str(tmp_path)]) == 2

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import hashlib
 import io
 import json
 import re
+import shutil
 import warnings
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from benchmarks.config import configure
 from benchmarks.record import RunRecord
 from benchmarks.sheets import NONE, escape_latex, escape_markdown, sheet
 from benchmarks.suite import Row, Suite, Table, load
-from benchmarks.tables import PUBLISHED, runs_frame, table_frame
+from benchmarks.tables import PUBLISHED, read_published, runs_frame, table_frame
 from tests.records import HOSTILE, filled, record, small, stopped
 from tests.shared import shared
 
@@ -145,6 +147,41 @@ def test_ranks_follow_validation_not_the_last_epoch() -> None:
     assert list(shown["rank"]) == ["1", "2", "3", NONE]
     assert list(shown["mean rank"]) == ["1.0", "2.5", "2.5", NONE]
     assert list(shown["time"]) == ["2.50", "1.00", "1.00", NONE]
+
+
+def test_equal_hits_are_a_tie_whatever_the_order_of_the_sum() -> None:
+    """10, 20, 30 hits of 100 in any order: the means of the floats differ in the last bit, the ranks do not."""
+    suite = small(("vanilla", "ogm_ge", "ogm"), seeds=3)
+    hits = [[0.1, 0.2, 0.3], [0.3, 0.2, 0.1], [0.2, 0.3, 0.1 + 2**-56]]  # the last 0.1 as two processes may sum it
+    records = filled(suite, hits)
+    report = {"test": {"listed": 100, "found": 100}}
+    for key, r in records.items():
+        test = {s: {**t, "accuracy": r.test["last"]["accuracy"]} for s, t in r.test.items()}
+        records[key] = dataclasses.replace(r, test=test, data={**r.data, "report": report})
+    assert sum(hits[0]) / 3 != sum(hits[1]) / 3
+    frame = table_frame(dataclasses.replace(suite.tables[0], ranked=True), records).set_index("row")
+    assert set(frame["rank"]) == {1}
+    again = filled(suite, [[0.1] * 3, [0.1 + 2**-56] * 3, [0.2] * 3])
+    again = {k: dataclasses.replace(r, data={**r.data, "report": report}) for k, r in again.items()}
+    frame = table_frame(dataclasses.replace(suite.tables[0], ranked=True), again).set_index("row")
+    assert frame["mean_rank"].to_dict() == {"ogm": 1.0, "vanilla": 2.5, "ogm_ge": 2.5}
+    assert (frame.loc["ogm_ge", "wins"], frame.loc["ogm_ge", "difference_mean"]) == (0, 0)
+    assert frame.loc["ogm", "wins"] == 3
+
+
+@pytest.mark.parametrize("what", ["device", "threads", "ranks", "command"])
+def test_times_of_runs_made_otherwise_are_not_compared(what: str) -> None:
+    suite = small(("vanilla", "ogm_ge", "ogm"), seeds=2)
+    records = filled(suite, [[0.8, 0.8], [0.7, 0.7], [0.9, 0.6]])
+    other = suite.tables[0].rows[1].configs[0].key
+    records[other] = dataclasses.replace(records[other], provenance={**records[other].provenance, what: "another"})
+    made = sheet(dataclasses.replace(suite.tables[0], ranked=True), records)
+    assert dict(zip(made.cells["setting"], made.cells["time"], strict=True)) == {
+        "vanilla": "1.00",
+        "ogm_ge": NONE,
+        "ogm": "1.00",
+    }
+    assert "left out where the two were made on different machines" in dict(made.notes)["Rank"]
 
 
 def test_one_row_per_run_and_selection() -> None:
@@ -313,11 +350,36 @@ def test_a_row_may_be_compared_with_another_in_each_line() -> None:
     assert found["ogm"]["difference"] == "−5.0 [−14.9, +4.9]"  # noqa: RUF001
 
 
+HEAD = "paper,table,dataset,row,metric,value,note\n"
+
+
+def printed(path: Path, text: str) -> Path:
+    """A file of published numbers with its digest beside it."""
+    path.write_text(text)
+    path.with_name(f"{path.name}.sha256").write_text(f"{hashlib.sha256(text.encode()).hexdigest()}  {path.name}\n")
+    return path
+
+
 def test_published_can_be_read_from_elsewhere(tmp_path: Path) -> None:
     suite = small()
-    path = tmp_path / "published.csv"
-    path.write_text("paper,table,dataset,row,metric,value,note\nA & B,table2,synthav,ogm_ge,accuracy,91.3,a note\n")
+    path = printed(tmp_path / "published.csv", f"{HEAD}A & B,table2,synthav,ogm_ge,accuracy,91.3,a note\n")
     made = sheet(suite.tables[0], filled(suite, [VANILLA, OGM_GE]), published=path)
     assert list(made.cells["published"]) == [NONE, "91.3"]
     assert "A & B" in dict(made.notes)["Published"]
     assert "ogm_ge: a note" in dict(made.notes)["Published"]
+
+
+def test_a_changed_digit_of_the_published_numbers_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "published.csv"
+    shutil.copy(f"{PUBLISHED}.sha256", tmp_path)
+    path.write_text(PUBLISHED.read_text().replace("52.5", "53.5", 1))
+    with pytest.raises(ValueError, match=r"published\.csv is not the file of published\.csv\.sha256: restore both"):
+        read_published(small().tables[0], path)
+
+
+@pytest.mark.parametrize("value", ["nan", "7000", "-1", "inf", "", "5 2"])
+def test_published_numbers_are_percentages(value: str, tmp_path: Path) -> None:
+    path = printed(tmp_path / "published.csv", f"{HEAD}A,table2,synthav,ogm_ge,accuracy,{value},\n")
+    with pytest.raises(ValueError, match="line 2: value") as error:
+        read_published(small().tables[0], path)
+    assert "\n" not in str(error.value)

@@ -1,0 +1,227 @@
+"""The README's numbers, from the committed records: ``python -m tests.readme`` writes its part with the results anew.
+
+The words are those of readme_results.md. What they claim about orders and signs is checked here, where the numbers are
+made: a claim that the records do not bear is a ValueError, and its sentence has to change.
+"""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from benchmarks.folder import read
+from benchmarks.record import read_records
+from benchmarks.sheets import Sheet, number, sheet
+from models.registry import FUSIONS
+
+ROOT = Path(__file__).resolve().parents[1]
+REFERENCE = ROOT / "results" / "reference"
+README, TEMPLATE = ROOT / "README.md", Path(__file__).with_name("readme_results.md")
+BEGIN = "<!-- From the records, by python -m tests.readme; the words are in tests/readme_results.md. -->\n"
+END = "<!-- Until here. -->\n"
+COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+LEADING = 5
+BASELINES = ["audio only", "visual only", "vanilla"]  # stand first, in this order
+
+
+class Results:
+    """The tables of one folder, by their slugs; what its runs were made on."""
+
+    def __init__(self, name: str) -> None:
+        folder = REFERENCE / name
+        made = read(folder)
+        assert made is not None
+        records = {r.key: r for r in read_records(folder)}
+        self.sheets: dict[str, Sheet] = {t.slug: sheet(t, records) for t in made.asked.suite().tables}
+        self.records = records
+
+    def rows(self, slug: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Numbers and cells of a table, by the names of its rows."""
+        found = self.sheets[slug]
+        return found.numbers.set_index("row"), found.cells.set_index("setting")
+
+    def seeds(self, slug: str) -> str:
+        return COUNTS[len({c.seed for row in self.sheets[slug].table.rows for c in row.configs})]
+
+    def presence(self, slug: str) -> tuple[float, float]:
+        """How often SynthAV's sounds and pictures are there."""
+        (recipe,) = {
+            (r.data["recipe"]["p_audio"], r.data["recipe"]["p_visual"])
+            for row in self.sheets[slug].table.rows
+            for c in row.configs
+            for r in [self.records[c.key]]
+        }
+        return recipe
+
+
+def claim(what: str, holds: bool) -> None:
+    if not holds:
+        raise ValueError(f"the records do not say that {what}: change tests/readme_results.md and tests/readme.py")
+
+
+def listed(parts: Sequence[str]) -> str:
+    return ", ".join(parts[:-1]) + f" and {parts[-1]}"
+
+
+def loses(numbers: pd.Series) -> bool:
+    return bool(numbers["difference_high"] < 0)
+
+
+def unclear(numbers: pd.Series) -> bool:
+    return bool(numbers["difference_low"] <= 0 <= numbers["difference_high"])
+
+
+def read_all() -> dict[str, Results]:
+    return {folder.name: Results(folder.name) for folder in sorted(REFERENCE.iterdir())}
+
+
+def numbers_of(made: Mapping[str, Results]) -> dict[str, str]:
+    """Everything that the template names. Raises ValueError for a claim that the records do not bear."""
+    return {
+        **strategies(made["synthav"], made["avmnist"]),
+        **compared(made["compare-synthav"], made["compare-avmnist"]),
+        **fusions(made["fusions"]),
+    }
+
+
+def results(made: Mapping[str, Results]) -> str:
+    """The README's part with the results."""
+    blocks = TEMPLATE.read_text().format(**numbers_of(made)).strip().split("\n\n")
+    return "\n\n".join(block if block.startswith(("|", "#")) else wrapped(block) for block in blocks)
+
+
+def wrapped(text: str) -> str:
+    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
+
+
+def table(*lines: Sequence[str]) -> str:
+    """The first line is the head."""
+    return "\n".join(f"| {' | '.join(line)} |" for line in [lines[0], ["---"] * len(lines[0]), *lines[1:]])
+
+
+def strategies(synthav: Results, avmnist: Results) -> dict[str, str]:
+    numbers, cells = synthav.rows("strategies-synthav")
+    gaps = numbers["difference_mean"]
+    configs = [c for row in synthav.sheets["strategies-synthav"].table.rows for c in row.configs]
+    vanilla, alone = numbers.loc["vanilla"], numbers.loc["visual only"]
+    others = [n for n in numbers["last_mean"].sort_values().index if n not in BASELINES and not n.startswith("random")]
+    columns = ["last epoch", "difference to vanilla", "wins", "visual branch", "visual probe"]
+    shown = [[n, *cells.loc[n, columns]] for n in [*BASELINES, *others]]
+    heads = ["setting", "fused", "difference to vanilla", "wins", "visual branch", "visual probe"]
+    claim("joint training leaves vision far below", vanilla["branch_visual_mean"] + 10 < alone["branch_visual_mean"])
+    claim("its features, too", vanilla["probe_visual_mean"] + 10 < alone["probe_visual_mean"])
+    claim("OGM-GE reduces that", vanilla["branch_visual_mean"] + 5 < numbers.loc["ogm_ge 0.8", "branch_visual_mean"])
+    claim("OGM-GE helps", numbers.loc["ogm_ge 0.8", "difference_low"] > 0)
+    claim("its noise does nothing", unclear(numbers.loc["ge_noise"]))
+    claim("a constant factor does as well", gaps["static_lr audio x 0.1"] >= gaps["ogm_ge 0.8"])
+    better = ["equal_weight_multiloss", "modality_dropout audio 0.5", "ume"]
+    claim("losses, dropout and ensemble do better", bool((gaps[better] > gaps["ogm_ge 0.8"]).all()))
+    lost = {
+        "gated": synthav.rows("fusions-synthav")[0].loc["gated + ogm_ge 0.8"],
+        "adam": synthav.rows("optimizers-synthav")[0].loc["adam + ogm_ge 0.8"],
+        "often_difference": synthav.rows("phase-synthav-85-70")[0].loc["ogm_ge 0.8"],
+    }
+    for name, row in lost.items():
+        claim(f"OGM-GE loses: {name}", loses(row))
+    theirs = avmnist.rows("table2-av-mnist")
+    claim("AV-MNIST's seeds tell nothing", unclear(theirs[0].loc["ogm_ge"]))
+    often = synthav.presence("phase-synthav-85-70")
+    claim("sound is there more often", often[0] > synthav.presence("strategies-synthav")[0])
+    return {
+        "sound": f"{100 * synthav.presence('strategies-synthav')[0]:.0f}",
+        "picture": f"{100 * synthav.presence('strategies-synthav')[1]:.0f}",
+        "training_seeds": str(len({c.seed for c in configs})),
+        "data_seeds": str(len({c.dataset_args["data_seed"] for c in configs})),
+        "strategies": table(heads, *shown),
+        "vanilla_branch": number(vanilla["branch_visual_mean"]),
+        "alone_branch": number(alone["branch_visual_mean"]),
+        "vanilla_probe": number(vanilla["probe_visual_mean"]),
+        "alone_probe": number(alone["probe_visual_mean"]),
+        "noise": cells.loc["ge_noise", "difference to vanilla"],
+        "factor": number(gaps["static_lr audio x 0.1"], sign=True),
+        "ogm_ge": number(gaps["ogm_ge 0.8"], sign=True),
+        **{
+            n: number(gaps[label], sign=True)
+            for n, label in zip(["losses", "dropout", "ensemble"], better, strict=True)
+        },
+        **{name: number(row["difference_mean"], sign=True) for name, row in lost.items()},
+        "often": "/".join(f"{p:.2f}".lstrip("0") for p in often),
+        "avmnist_seeds": avmnist.seeds("table2-av-mnist"),
+        "avmnist_ogm_ge": number(theirs[0].loc["ogm_ge", "last_mean"]),
+        "avmnist_vanilla": number(theirs[0].loc["vanilla", "last_mean"]),
+        "avmnist_difference": theirs[1].loc["ogm_ge", "difference to vanilla"],
+    }
+
+
+def compared(synthav: Results, avmnist: Results) -> dict[str, str]:
+    numbers, _ = synthav.rows("compare-synthav")
+    theirs, _ = avmnist.rows("compare-avmnist")
+    scores, alone = numbers["val_best_mean"], ["audio only", "visual only"]
+
+    def named(methods: Sequence[str]) -> str:
+        return listed([f"{m if m in alone else f'`{m}`'} ({number(scores[m])})" for m in methods])
+
+    leaders = list(numbers.index[:LEADING])
+    claim("nobody shares the last leading rank", numbers["rank"].iloc[LEADING] > LEADING)
+    also = ["mlb", "equal_weight_multiloss", "mmpareto", "gblend"]  # each has a loss on each modality's own logits
+    claim("others have unimodal losses, too", not set(also) & set(leaders))
+    below = list(numbers.index[numbers["rank"] > numbers.loc["vanilla", "rank"]])[::-1]
+    branches = numbers.loc[[m for m in below if m not in alone], "branch_visual_mean"]
+    base = numbers.loc["vanilla", "branch_visual_mean"]
+    claim("their visual branches end below vanilla's", branches.max() < base)
+    both = [m for m in theirs.index if m not in alone]
+    claim("what was set for SynthAV comes last", both[-2:] == ["modality_dropout", "static_lr"])
+    return {
+        "compared_seeds": synthav.seeds("compare-synthav"),
+        "leading": COUNTS[LEADING],
+        "leaders": named(leaders),
+        "compared_ogm_ge": number(scores["ogm_ge"]),
+        "compared_vanilla": number(scores["vanilla"]),
+        "also_unimodal": named(also),
+        "below_count": COUNTS[len(below)].capitalize(),
+        "below": named(below),
+        "below_lowest": number(branches.min()),
+        "below_highest": number(branches.max()),
+        "compared_branch": number(base),
+        "avmnist_audio": number(theirs.loc["audio only", "val_best_mean"]),
+        "avmnist_visual": number(theirs.loc["visual only", "val_best_mean"]),
+        "avmnist_lowest": number(theirs["val_best_mean"].min()),
+        "avmnist_highest": number(theirs["val_best_mean"].max()),
+        "avmnist_dropout": number(theirs.loc["modality_dropout", "val_best_mean"]),
+        "avmnist_static": number(theirs.loc["static_lr", "val_best_mean"]),
+    }
+
+
+def fusions(made: Results) -> dict[str, str]:
+    lines = []
+    cells = {name: made.rows(f"fusions-{name}")[1] for name in ("synthav", "av-mnist")}
+    for label in [label for label in cells["synthav"].index if not label.endswith("+ ogm_ge")]:
+        line = [label]
+        for found in cells.values():
+            with_it = found.loc[f"{label} + ogm_ge"]
+            line += [found.loc[label, "last epoch"], with_it["last epoch"], with_it["difference"]]
+        lines.append(line)
+    claim("all fusions are there", len(lines) == len(FUSIONS))
+    heads = ["SynthAV: vanilla", "OGM-GE", "difference", "AV-MNIST: vanilla", "OGM-GE", "difference"]
+    return {
+        "fusions": table(["fusion", *heads], *lines),
+        "fusion_seeds": made.seeds("fusions-synthav"),
+    }
+
+
+def parts() -> tuple[str, str, str]:
+    """The README before, within and after its results."""
+    before, _, rest = README.read_text().partition(BEGIN)
+    within, _, after = rest.partition(END)
+    return before, within, after
+
+
+if __name__ == "__main__":
+    before, _, after = parts()
+    if not after:
+        sys.exit(f"{README} has no results between {BEGIN.strip()} and {END.strip()}")
+    README.write_text(f"{before}{BEGIN}\n{results(read_all())}\n\n{END}{after}")

@@ -1,0 +1,111 @@
+"""Suites are checked as they are read: a mistake in a file gets a line that says where and what was meant."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from benchmarks import folder, suite
+from benchmarks.config import ConfigError
+from tests.suites import MADE, SUITES, damage_made, damage_suites, one_line_each
+
+GOOD = """
+title: A suite
+seeds: 2
+data:
+  - {name: SynthAV, dataset: synthav, tables: [one]}
+tables:
+  one:
+    title: A table
+    against: vanilla
+    rows:
+      - {label: vanilla}
+      - {label: ogm, method: ogm}
+"""
+WRONG = {
+    ("seeds: 2", "seeds: 2\nsedes: 3"): "sedes: there is no such setting; did you mean 'seeds'?",
+    ("seeds: 2", "seeds: 0"): "seeds=0",
+    ("seeds: 2", "seeds: many"): "seeds='many'",
+    ("title: A suite", ""): "title: is missing",
+    ("dataset: synthav", "dataset: synthva"): "did you mean 'synthav'?",
+    ("tables: [one]", "tables: [two]"): "'two' is not one of one",
+    ("tables: [one]", "tables: []"): "data.0.tables",
+    (
+        "tables: [one]",
+        "tabels: [one], tables: [one]",
+    ): "data.0.tabels: there is no such setting; did you mean 'tables'?",
+    ("against: vanilla", "against: vanila"): "'vanila' is not one of vanilla, ogm; did you mean 'vanilla'?",
+    ("label: ogm,", "label: vanilla,"): "two rows are called 'vanilla'",
+    ("label: ogm,", "lable: ogm,"): "tables.one.rows.1.label: is missing",
+    ("method: ogm", "mehtod: ogm"): "one on SynthAV, row ogm: mehtod: there is no such setting; did you mean 'method'?",
+    ("method: ogm", "method: ogm_eg"): "did you mean 'ogm_ge'?",
+    ("method: ogm", "dataset: avmnist"): "the table is one on synthav",
+    ("tables: [one]}", "tables: [one], places: {seed: []}}"): "data.0.places.seed",
+    ("  - {name", "  - [name"): "not readable as YAML",
+    ("title: A suite", "title: 2020-99-99"): "month must be in 1..12",
+}
+
+
+@pytest.mark.parametrize("change", WRONG, ids=str)
+def test_a_mistake_in_a_suite_is_one_line(
+    change: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(suite, "FOLDER", tmp_path)
+    (tmp_path / "own.yaml").write_text(GOOD)
+    assert len(suite.load("own").configs()) == 4
+    assert change[0] in GOOD
+    (tmp_path / "own.yaml").write_text(GOOD.replace(*change, 1))
+    (line,) = one_line_each(["reproduce", "--suite", "own"], capsys)
+    assert str(tmp_path / "own.yaml") in line and WRONG[change] in line
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        ({}, "it must say either"),
+        ({"suite": {"name": "paper", "datasets": []}, "compare": None, "more": 1}, "more: there is no such setting"),
+        ({"suite": {"nmae": "paper", "name": "paper", "datasets": []}}, "did you mean 'name'?"),
+        ({"suite": {"name": "papr", "datasets": []}}, "did you mean 'paper'?"),
+        ({"suite": {"name": "paper", "datasets": ["synthav", "avmnits"]}}, "has nothing on avmnits"),
+        ({"suite": {"name": "paper", "datasets": "synthav"}}, "suite.datasets='synthav'"),
+        ({"compare": {"given": {}, "methods": [], "seeds": 1}}, "compare.methods"),
+        ({"compare": {"given": {}, "methods": ["vanilla"], "seeds": 10**9}}, "compare.seeds"),
+        ({"compare": {"given": {"lr": "fast"}, "methods": ["vanilla"], "seeds": 1}}, "lr='fast'"),
+        ({"compare": {"given": {}, "methods": ["ogm_eg"], "seeds": 1}}, "did you mean 'ogm_ge'?"),
+        (
+            {"compare": {"given": {"dataset": "manifest", "dataset_args": 3}, "methods": ["ogm"], "seeds": 1}},
+            "dataset_args=3",
+        ),
+    ],
+)
+def test_a_mistake_in_suite_json_is_one_line(
+    made: object, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "suite.json").write_text(json.dumps(made))
+    (line,) = one_line_each(["tables", str(tmp_path)], capsys)
+    assert str(tmp_path / "suite.json") in line and said in line
+
+
+@pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
+def test_damaged_suites(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert damage_suites(path, 30, tmp_path, monkeypatch, capsys) > 10
+
+
+@pytest.mark.parametrize("path", MADE, ids=lambda path: path.parent.name)
+def test_damaged_suite_json(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert damage_made(path, 30, tmp_path, capsys) > 10
+
+
+def test_deep_nesting_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "suite.json").write_text("[" * 100_000)
+    with pytest.raises(ConfigError):
+        folder.read(tmp_path)
+    monkeypatch.setattr(suite, "FOLDER", tmp_path)
+    (tmp_path / "deep.yaml").write_text(yaml.safe_dump({"title": "x"}) + "quick: " + "[" * 3000)
+    with pytest.raises(ConfigError):
+        suite.load("deep")
