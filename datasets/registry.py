@@ -30,6 +30,11 @@ def load(name: str, args: Mapping[str, Any]) -> DataModule:
     return find(name, DATASETS, "dataset").module(**args)  # type: ignore[no-any-return]
 
 
+def fingerprints(name: str, args: Mapping[str, Any]) -> dict[str, str]:
+    """Split -> one word for what its samples are and how they were prepared: two different data never share one."""
+    return {split: data.fingerprint for split, data in load(name, args).splits().items()}
+
+
 def ready(name: str, args: Mapping[str, Any]) -> bool:
     """Can it be loaded at once? Embedded data always can."""
     dataset = find(name, DATASETS, "dataset")
