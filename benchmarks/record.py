@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import glob
+import hashlib
 import json
 import os
+import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +41,12 @@ class RunRecord:
     cost: Mapping[str, float] = field(default_factory=dict)  # seconds, seconds_before (of runs it builds on), ...
     provenance: Mapping[str, Any] = field(default_factory=dict)  # commit, dirty, versions, device, ranks
 
+    @property
+    def result_digest(self) -> str:
+        """One word (64 hex digits) for all but ``cost`` and ``provenance``: equal for two runs that came out alike."""
+        kept = {name: x for name, x in dataclasses.asdict(self).items() if name not in ("cost", "provenance")}
+        return hashlib.sha256(json.dumps(kept, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
     def path(self, folder: Path) -> Path:
         return record_path(folder, self.config, self.key)
 
@@ -60,15 +70,46 @@ def record_path(folder: Path, config: Mapping[str, Any], key: str) -> Path:
     return place / f"{config['seed']}-{key}.json"
 
 
-def write_whole(path: Path, content: str | bytes) -> None:
-    """A file that is either there completely or not at all; its folder is made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f"{path.name}.{os.getpid()}.part")
+class Unwritable(OSError):
+    """A file of this program's own cannot be written: ``filename`` says which, ``strerror`` why."""
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Any OSError names ``path``: the system's own often does not say where the disk is full."""
     try:
-        fresh.write_bytes(content.encode() if isinstance(content, str) else content)
-        fresh.replace(path)
-    finally:
-        fresh.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        raise Unwritable(error.errno, error.strerror or str(error), str(path)) from error
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """A file that is either there completely or not at all; its folder is made. Raises Unwritable.
+
+    What a process that was killed has left of the same file is cleared away.
+    """
+    fresh = path.with_name(f"{path.name}.{platform.node()}-{os.getpid()}.part")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for part in path.parent.glob(f"{glob.escape(path.name)}.{platform.node()}-*.part"):
+            if not _is_running(part.name.removesuffix(".part").rpartition("-")[2]):
+                part.unlink(missing_ok=True)
+        try:
+            fresh.write_bytes(content.encode() if isinstance(content, str) else content)
+            fresh.replace(path)
+        finally:
+            fresh.unlink(missing_ok=True)
+
+
+def _is_running(pid: str) -> bool:
+    """Is there a process with this number on this machine?"""
+    try:
+        os.kill(int(pid), 0)
+    except PermissionError:  # of another user
+        return True
+    except (ProcessLookupError, ValueError, OverflowError):
+        return False
+    return True
 
 
 def read_records(folder: Path) -> Iterator[RunRecord]:
