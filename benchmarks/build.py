@@ -249,6 +249,8 @@ def options(cls: type[Any], given: Mapping[str, Any], where: str, positional: Co
         cls(**given)  # a strategy checks its values when it is made, before it meets a model
     except ValueError as error:
         return [f"{where}: {error}"]
+    except Exception as error:  # a fault in somebody's own file
+        return [f"{where}: {type(error).__name__}: {error}"]
     return []
 
 

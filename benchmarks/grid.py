@@ -37,7 +37,7 @@ def launch(configs: Sequence[RunConfig], place: Place, *, jobs: int) -> list[Run
     first: dict[str, RunConfig] = {}
     while unfinished:
         config = unfinished.pop()
-        needs[config.key] = [] if is_too_short(config) else list(needed(config).values())  # its worker refuses it
+        needs[config.key] = _needed(config)
         fresh = {n.key: n for n in needs[config.key] if n.key not in first}
         first |= fresh
         unfinished += [n for n in fresh.values() if place.finished(n, export=True) is None]  # and what they build on
@@ -76,6 +76,14 @@ def launch(configs: Sequence[RunConfig], place: Place, *, jobs: int) -> list[Run
             for worker in team:
                 worker.stop()
     return [records[key] for key in plan]
+
+
+def _needed(config: RunConfig) -> list[RunConfig]:
+    """What a run builds on: nothing, where it is too short or its method cannot say. Its worker will record why."""
+    try:
+        return [] if is_too_short(config) else list(needed(config).values())
+    except Exception:
+        return []
 
 
 def _in_vain(
