@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fcntl
 import glob
 import hashlib
 import json
-import os
-import platform
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 SELECTIONS = ("last", "val_best", "test_best")
 
@@ -86,30 +86,34 @@ def writing(path: Path) -> Iterator[None]:
 def write_whole(path: Path, content: str | bytes) -> None:
     """A file that is either there completely or not at all; its folder is made. Raises Unwritable.
 
-    What a process that was killed has left of the same file is cleared away.
+    What a process that was killed has left of the same file is cleared away: a part that is still being written is
+    locked by whoever writes it.
     """
-    fresh = path.with_name(f"{path.name}.{platform.node()}-{os.getpid()}.part")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        for part in path.parent.glob(f"{glob.escape(path.name)}.{platform.node()}-*.part"):
-            if not _is_running(part.name.removesuffix(".part").rpartition("-")[2]):
-                part.unlink(missing_ok=True)
+        for part in path.parent.glob(f"{glob.escape(path.name)}.*.part"):
+            with contextlib.suppress(FileNotFoundError, BlockingIOError), part.open("rb") as left:
+                fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                part.unlink()
+        fresh, file = _part_of(path)
         try:
-            fresh.write_bytes(content.encode() if isinstance(content, str) else content)
-            fresh.replace(path)
+            with file:
+                file.write(content.encode() if isinstance(content, str) else content)
+                file.flush()
+                fresh.replace(path)
         finally:
             fresh.unlink(missing_ok=True)
 
 
-def _is_running(pid: str) -> bool:
-    """Is there a process with this number on this machine?"""
-    try:
-        os.kill(int(pid), 0)
-    except PermissionError:  # of another user
-        return True
-    except (ProcessLookupError, ValueError, OverflowError):
-        return False
-    return True
+def _part_of(path: Path) -> tuple[Path, BinaryIO]:
+    """A new file beside ``path``, open and locked."""
+    while True:
+        fresh = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.part")
+        file = fresh.open("xb")
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if fresh.exists():  # else it was taken for one that was left, before it was locked
+            return fresh, file
+        file.close()
 
 
 def read_records(folder: Path) -> Iterator[RunRecord]:
