@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
 import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +42,11 @@ several processes on one run:
 
 
 COMPARED = "results/compare/DATASET-FUSION-WORD"  # what is in capitals is filled in; the word is of what is compared
+MOST = 256  # threads or processes that one run may be given: more are a slip of the finger, and some systems crash
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentParser]]:
+    """The whole command line, and each command's own part of it."""
     raw: Any = argparse.RawDescriptionHelpFormatter
     top = argparse.ArgumentParser("python -m benchmarks", description=DESCRIPTION, formatter_class=raw)
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -63,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
             sub.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 (default: cuda where there is one)")
             sub.add_argument(
                 "--threads",
-                type=positive,
+                type=threads,
                 default=1,
                 help="threads of one run on a CPU; another number "
                 "may change the last bits of a result (default: %(default)s)",
@@ -111,7 +115,7 @@ def parser() -> argparse.ArgumentParser:
     )
     reproduce.add_argument("--work", type=Path, default=Path(".work"), help="checkpoints (default: %(default)s)")
     reproduce.add_argument("--device", default="auto", help="cpu, cuda (default: cuda where there is one)")
-    reproduce.add_argument("--threads", type=positive, default=1, help="threads of one run (default: %(default)s)")
+    reproduce.add_argument("--threads", type=threads, default=1, help="threads of one run (default: %(default)s)")
     reproduce.add_argument("--workers", type=whole, default=0, help="processes that load data, per run (default: 0)")
     reproduce.add_argument("--debug", action="store_true", help="stop at the first number that is not finite")
     _overwrite(reproduce)
@@ -135,7 +139,7 @@ def parser() -> argparse.ArgumentParser:
     listing = command("list", "what there is", "The names that settings take, one line each.")
     _files(listing)
     listing.add_argument("what", choices=["methods", "fusions", "encoders", "datasets", "suites"])
-    return top
+    return top, commands.choices
 
 
 def _overwrite(sub: argparse.ArgumentParser) -> None:
@@ -165,37 +169,84 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def whole(text: str) -> int:
-    if not text.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")
+def threads(text: str) -> int:
+    if positive(text) > MOST:
+        raise argparse.ArgumentTypeError(f"{text} threads are more than any run can use; at most {MOST}")
     return int(text)
 
 
+def whole(text: str) -> int:
+    if not text.isdigit() or int(text) > MOST:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {MOST}")
+    return int(text)
+
+
+class Stopped(KeyboardInterrupt):
+    """This program was told to end, by a signal other than ctrl-C's."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@contextlib.contextmanager
+def stoppable() -> Iterator[None]:
+    """SIGTERM and SIGHUP end this program as ctrl-C does, unless it was started so that they mean nothing (nohup)."""
+
+    def stop(number: int, frame: object) -> None:
+        raise Stopped(number)
+
+    before = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGHUP)}
+    mine = [n for n, handler in before.items() if handler == signal.SIG_DFL]
+    for number in mine:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number in mine:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def read(argv: Sequence[str]) -> argparse.Namespace:
+    """What is asked for. Settings and flags may be mixed, which argparse allows a command only by itself."""
+    top, commands = parser()
+    if not argv or argv[0] not in commands:
+        return top.parse_args(argv)
+    return commands[argv[0]].parse_intermixed_args(argv[1:], argparse.Namespace(command=argv[0]))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; the exit code: 0 done, 1 some runs failed, 2 bad input (one line per mistake), 130 stopped."""
-    args = parser().parse_args(argv)
+    """Run a command; the exit code: 0 done, 1 some runs failed, 2 bad input (one line per mistake), 128 + a signal."""
+    args = read(sys.argv[1:] if argv is None else argv)
     from benchmarks.config import ConfigError
 
     files = [(kind, f) for kind in ("method", "fusion", "encoder") for f in getattr(args, f"{kind}_file", [])]
     try:
-        if files:
-            from benchmarks.plugins import register
+        with stoppable():
+            if files:
+                from benchmarks.plugins import register
 
-            register(files)
-            args.files = tuple(files)
-        return COMMANDS[args.command](args)
+                register(files)
+                args.files = tuple(files)
+            return COMMANDS[args.command](args)
     except ConfigError as error:
         mistakes = error.mistakes
     except OSError as error:
         mistakes = [f"{error.filename or args.command}: {error.strerror or error}"]
     except (ValueError, FloatingPointError) as error:  # DataError, Damaged, a broken record: one line each
         mistakes = [" ".join(str(error).split())]
-    except KeyboardInterrupt:
-        print("\nstopped; the same command goes on where this one was", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stop:
+        say("\nstopped; the same command goes on where this one was")
+        return 128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT)
     for mistake in mistakes:
-        print(f"error: {mistake}", file=sys.stderr)
+        say(f"error: {mistake}")
     return 2
+
+
+def say(line: str) -> None:
+    """To whoever sits at the terminal; of several processes on one run, the first one speaks for all."""
+    if os.environ.get("RANK", "0") == "0":
+        print(line, file=sys.stderr)
 
 
 def _device(name: str) -> str:
@@ -219,7 +270,17 @@ def _place(args: argparse.Namespace, group: str = "") -> Any:
     writable(args.results)
     writable(args.work)
     files = getattr(args, "files", ())
-    return Place(args.results, args.work, _device(args.device), args.threads, args.workers, group, args.debug, files)
+    return Place(
+        args.results,
+        args.work,
+        _device(args.device),
+        args.threads,
+        args.workers,
+        group,
+        args.debug,
+        files,
+        args.overwrite,
+    )
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -227,8 +288,8 @@ def _run(args: argparse.Namespace) -> int:
 
     config = configure(parse(args.settings))
     from benchmarks.distributed import ranks
+    from benchmarks.grid import make
     from benchmarks.log import Board, Mirror, summary, warn
-    from benchmarks.run import run
 
     with ranks(args.device) as rank:
         place = _place(args)
@@ -243,7 +304,7 @@ def _run(args: argparse.Namespace) -> int:
                     mirror.hear(of, event, about)
                     board.hear(of, event, about)
 
-            record = run(config, place, listen=listen)
+            record = make(config, place, listen=listen)
         if rank == 0:
             print(f"{config.title}: {summary(record)}")
             print(record.path(place.results))

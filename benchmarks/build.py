@@ -15,11 +15,12 @@ from benchmarks.config import ConfigError, RunConfig, explain, with_files
 from benchmarks.defaults import method_defaults
 from benchmarks.log import warn
 from datasets.base import DataModule
+from datasets.errors import DataError
 from datasets.loader import Loader
 from datasets.registry import load
 from models.model import MultimodalModel, channels_last, compile_encoders
 from models.registry import FUSIONS, member, where
-from ogm.context import fold_in
+from ogm.context import fold_in, world_size
 from ogm.engine import Engine
 from ogm.registry import STRATEGIES, find
 from ogm.strategy import Strategy
@@ -44,7 +45,9 @@ def build(
     ConfigError for options that do not fit, Refused for parts that do not fit together, DataError for the data.
     """
     check(config)
+    refuse_too_short(config)
     data = load(config.dataset, config.dataset_args)
+    refuse_too_little(config.dataset, data)
     dtype = torch.float64 if config.precision == "fp64" else torch.float32
     try:
         model = build_model(config, data)
@@ -74,6 +77,8 @@ def build(
         }
     except ValueError as error:
         raise Refused([f"{config.method} with {config.fusion} on {config.dataset}: {error}"]) from None
+    if config.batch_size < world_size():
+        raise Refused([f"batch_size={config.batch_size} is less than one sample for each of {world_size()} processes"])
     model.to(device, dtype)
     strategy.to(device, dtype)
     if device.startswith("cuda"):
@@ -99,6 +104,19 @@ def build(
         micro_batch=config.micro_batch,
         max_norm=config.max_norm,
     )
+
+
+def refuse_too_little(name: str, data: DataModule) -> None:
+    """Raises DataError where there is nothing to tell apart in training, or nothing to evaluate."""
+    empty = [split for split, samples in data.splits().items() if not len(samples)]
+    if empty:
+        raise DataError(f"{name}: there is no sample in {' and '.join(empty)}; each of train, val and test needs some")
+    labels = set(map(int, data.train.labels))
+    if len(labels) < 2:
+        raise DataError(
+            f"{name}: all {len(data.train)} training samples are of the class {data.train.classes[labels.pop()]!r}; "
+            "there must be two classes to tell apart"
+        )
 
 
 def build_model(config: RunConfig, data: DataModule) -> MultimodalModel:
@@ -172,6 +190,30 @@ def wanted(config: RunConfig) -> dict[str, Need]:
     return strategy.needs(list(config.encoders))
 
 
+def first_final_epoch(config: RunConfig) -> int:
+    """The first epoch (from 0) whose predictor is the one that the method is for: only from there on are any selected.
+
+    As many as the run has epochs, or more, if it is too short to have one.
+    """
+    strategy: Strategy = find(config.method, STRATEGIES, "strategy")(**config.method_args)
+    return strategy.first_final_epoch(config.epochs) if strategy.trains else 0
+
+
+def is_too_short(config: RunConfig) -> bool:
+    return first_final_epoch(config) >= max(config.epochs, 1)
+
+
+def refuse_too_short(config: RunConfig) -> None:
+    """Raises Refused where the predictor that the method is for would never exist."""
+    if is_too_short(config):
+        raise Refused(
+            [
+                f"{config.method} trains its final predictor after the first {first_final_epoch(config)} epochs, and "
+                f"this run has {config.epochs}: give it more epochs"
+            ]
+        )
+
+
 def check(config: RunConfig) -> None:
     """Raises ConfigError, all mistakes at once, for options that a method, fusion or encoder does not have."""
     mistakes = options(find(config.method, STRATEGIES, "strategy"), config.method_args, "method_args")
@@ -207,6 +249,8 @@ def options(cls: type[Any], given: Mapping[str, Any], where: str, positional: Co
         cls(**given)  # a strategy checks its values when it is made, before it meets a model
     except ValueError as error:
         return [f"{where}: {error}"]
+    except Exception as error:  # a fault in somebody's own file
+        return [f"{where}: {type(error).__name__}: {error}"]
     return []
 
 

@@ -29,6 +29,9 @@ class ConfigError(ValueError):
         super().__init__("\n".join(mistakes))
         self.mistakes = list(mistakes)
 
+    def __reduce__(self) -> tuple[type[ConfigError], tuple[list[str]]]:
+        return type(self), (self.mistakes,)  # an exception is otherwise made again from its text, not from the lines
+
 
 class RunConfig(BaseModel):
     """One run. What changes a number is in here, and nothing else is; ``key`` is the proof.

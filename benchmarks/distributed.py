@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
+
+from ogm.context import world_size
+
+T = TypeVar("T")
 
 
 @contextlib.contextmanager
@@ -24,3 +29,27 @@ def ranks(device: str) -> Iterator[int]:
         yield dist.get_rank()
     finally:
         dist.destroy_process_group()
+
+
+def is_first_rank() -> bool:
+    return world_size() == 1 or dist.get_rank() == 0
+
+
+def by_first_rank(find: Callable[[], T]) -> T:
+    """What the first rank finds, on every rank: what is read from disk may change between one rank's look and the next.
+
+    An error that it meets is raised on all.
+    """
+    if world_size() == 1:
+        return find()
+    found: list[tuple[T | None, Exception | None]] = [(None, None)]
+    if is_first_rank():
+        try:
+            found = [(find(), None)]
+        except Exception as error:
+            found = [(None, error)]
+    dist.broadcast_object_list(found, 0)
+    value, failure = found[0]
+    if failure is not None:
+        raise failure
+    return value  # type: ignore[return-value]

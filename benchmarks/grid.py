@@ -5,18 +5,21 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import tempfile
+import threading
 import traceback
 from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from benchmarks.build import Refused, needed
+from benchmarks.build import Refused, is_too_short, needed
 from benchmarks.config import ConfigError, RunConfig
+from benchmarks.distributed import is_first_rank
 from benchmarks.log import Board, Mirror
 from benchmarks.plugins import register
-from benchmarks.record import RunRecord
-from benchmarks.run import Damaged, Place, run
+from benchmarks.record import RunRecord, Unwritable, read_whole, write_whole
+from benchmarks.run import Damaged, Listener, Place, run
 from datasets.errors import DataError
 
 _SPAWN = multiprocessing.get_context("spawn")  # fork and torch's threads do not go together
@@ -26,14 +29,15 @@ def launch(configs: Sequence[RunConfig], place: Place, *, jobs: int) -> list[Run
     """The record of every configuration, and of those they build on; ``jobs`` processes, each making run after run.
 
     A run that cannot be made is a record as well: ``skipped`` where the combination is refused, ``failed`` for
-    everything else. Only ``done`` is not tried again the next time. Raises OSError if records cannot be written.
+    everything else. Only ``done`` is not tried again the next time. Raises Unwritable, with the run in question, if its
+    record cannot be written, and OtherData for a record made with other data.
     """
     unfinished = [c for c in configs if place.finished(c) is None]  # only these need what they build on
     needs: dict[str, list[RunConfig]] = {}
     first: dict[str, RunConfig] = {}
     while unfinished:
         config = unfinished.pop()
-        needs[config.key] = list(needed(config).values())
+        needs[config.key] = _needed(config)
         fresh = {n.key: n for n in needs[config.key] if n.key not in first}
         first |= fresh
         unfinished += [n for n in fresh.values() if place.finished(n, export=True) is None]  # and what they build on
@@ -48,8 +52,7 @@ def launch(configs: Sequence[RunConfig], place: Place, *, jobs: int) -> list[Run
                     vain = _in_vain(config, needs, records)
                     if vain is not None:
                         waiting.remove(config)
-                        vain.save(place.results)
-                        records[config.key] = vain
+                        records[config.key] = vain = _put(vain, config, place)
                         board.finish(config, vain)
                 for worker in (w for w in team if w.config is None):
                     ready = next((c for c in waiting if all(n.key in records for n in needs.get(c.key, ()))), None)
@@ -73,6 +76,14 @@ def launch(configs: Sequence[RunConfig], place: Place, *, jobs: int) -> list[Run
             for worker in team:
                 worker.stop()
     return [records[key] for key in plan]
+
+
+def _needed(config: RunConfig) -> list[RunConfig]:
+    """What a run builds on: nothing, where it is too short or its method cannot say. Its worker will record why."""
+    try:
+        return [] if is_too_short(config) else list(needed(config).values())
+    except Exception:
+        return []
 
 
 def _in_vain(
@@ -114,15 +125,16 @@ class _Worker:
             self.process.join()
             code = self.process.exitcode or 0
             how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+            why = "; out of memory?" if code == -signal.SIGKILL else ""
             assert self.config is not None
-            record = _unmade(self.config, "failed", f"the process that made this run died ({how}); out of memory?")
-            record.save(self.place.results)
+            record = _unmade(self.config, "failed", f"the process that made this run ended too early ({how}){why}")
+            record = _put(record, self.config, self.place)
             self._start()
             return "record", {"record": record}
 
     def stop(self) -> None:
         self.line.close()
-        self.process.terminate()
+        self.process.kill()  # it ignores the gentler signals; whatever it was writing is there whole, or not at all
         self.process.join()
 
 
@@ -136,9 +148,18 @@ def _stirred(team: Sequence[_Worker]) -> list[_Worker]:
 
 def _work(place: Place, line: Connection) -> None:
     """The worker process: a configuration in, events and a record out. It ends when nobody listens any more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C is for the one who started us
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # they are for the one who started us
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     register(place.files)
-    mirror = Mirror(place.work / "wandb", place.group, lambda text: line.send(("warning", {"text": text})))
+
+    def send(event: str, about: Mapping[str, Any]) -> None:
+        try:
+            line.send((event, about))
+        except (BrokenPipeError, ConnectionResetError):
+            os._exit(1)  # whoever started us is gone: the checkpoint is safe
+
+    mirror = Mirror(place.work / "wandb", place.group, lambda text: send("warning", {"text": text}))
     while True:
         try:
             settings, export = line.recv()
@@ -146,37 +167,75 @@ def _work(place: Place, line: Connection) -> None:
             return
         config = RunConfig(**settings)
 
-        def listen(event: str, about: Any, config: RunConfig = config) -> None:
+        def listen(event: str, about: Mapping[str, Any], config: RunConfig = config) -> None:
             mirror.hear(config, event, about)
-            if event != "done" and event != "start":
-                line.send((event, about))
-            elif event == "start":
-                line.send((event, {"epoch": about["epoch"], "epochs": about["epochs"]}))
+            if event == "start":
+                send(event, {"epoch": about["epoch"], "epochs": about["epochs"]})
+            elif event != "done":
+                send(event, about)
 
         try:
-            line.send(("record", {"record": attempt(config, place, export, listen)}))
-        except BrokenPipeError:
-            os._exit(1)  # whoever started us is gone: the checkpoint is safe
-        except OSError as error:
-            line.send(("broken", {"error": error}))
+            send("record", {"record": attempt(config, place, export, listen)})
+        except Unwritable as error:
+            send("broken", {"error": error})
 
 
-def attempt(config: RunConfig, place: Place, export: bool, listen: Any) -> RunRecord:
-    """``run``, with a record in place of an error. A disk that cannot be written to remains an error."""
+def _end_with_parent() -> None:
+    """Nobody is waiting for a worker whose parent was killed, not even while it waits for a lock itself."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)
+
+
+def attempt(config: RunConfig, place: Place, export: bool, listen: Listener) -> RunRecord:
+    """``run``, with a record in place of an error. Raises Unwritable if that record cannot be written."""
     try:
-        return run(config, place, export=export, listen=listen)
+        return make(config, place, export=export, listen=listen)
     except Refused as error:
         record = _unmade(config, "skipped", str(error))
-    except (ConfigError, DataError, Damaged) as error:
+    except Unwritable as error:
+        if error.filename == str(place.record(config)):
+            raise _of_run(config, error) from None
+        record = _unmade(config, "failed", f"{error.filename}: {error.strerror}")
+    except (ConfigError, DataError, Damaged, FloatingPointError) as error:
         record = _unmade(config, "failed", str(error))
-    except OSError:
+    return _put(record, config, place)
+
+
+def make(config: RunConfig, place: Place, *, export: bool = False, listen: Listener) -> RunRecord:
+    """``run``, with a failed record, and a file with the traceback, for a fault of ours or of a method's.
+
+    What the user can mend remains an error: see ``run``.
+    """
+    try:
+        return run(config, place, export=export, listen=listen)
+    except (ConfigError, DataError, Damaged, FloatingPointError, Unwritable):
         raise
-    except Exception as error:  # a fault of ours or of a method's: shown, recorded, and the other runs go on
-        where = place.folder(config) / "error.txt"
-        where.write_text(traceback.format_exc())
-        record = _unmade(config, "failed", f"{type(error).__name__}: {' '.join(str(error).split())} (see {where})")
-    record.save(place.results)
+    except Exception as error:
+        where = place.work / config.key / "error.txt"
+        try:
+            write_whole(where, traceback.format_exc())
+            more = f" (see {where})"
+        except Unwritable:
+            more = ""
+        return _put(_unmade(config, "failed", f"{type(error).__name__}: {error}{more}"), config, place)
+
+
+def _put(record: RunRecord, config: RunConfig, place: Place) -> RunRecord:
+    """Write down why a run was not made; the record of the same run that was made earlier stays where it is."""
+    earlier = read_whole(place.record(config)) if is_first_rank() else None
+    if is_first_rank() and (earlier is None or earlier.status != "done"):
+        try:
+            record.save(place.results)
+        except Unwritable as error:
+            raise _of_run(config, error) from None
     return record
+
+
+def _of_run(config: RunConfig, error: Unwritable) -> Unwritable:
+    """The same error, which says whose file it was."""
+    return Unwritable(error.errno, error.strerror, f"{config.title}: {error.filename}")
 
 
 def _unmade(config: RunConfig, status: Any, reason: str) -> RunRecord:
@@ -188,6 +247,5 @@ def _unmade(config: RunConfig, status: Any, reason: str) -> RunRecord:
 def writable(folder: Path) -> None:
     """Raises OSError now, not after an hour, if nothing can be written below ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
-    probe = folder / f".{os.getpid()}.part"
-    probe.write_text("")
-    probe.unlink()
+    with tempfile.TemporaryFile(dir=folder):
+        pass

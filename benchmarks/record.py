@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import fcntl
+import glob
 import hashlib
 import json
-import os
 import sys
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, BinaryIO, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
@@ -85,6 +88,12 @@ class RunRecord:
     data: Data = field(default_factory=dict)  # fingerprints, counts listed and found
     cost: Mapping[str, Number] = field(default_factory=dict)  # seconds, seconds_before (of runs it builds on), ...
     provenance: Mapping[str, Any] = field(default_factory=dict)  # commit, dirty, versions, device, ranks
+
+    @property
+    def result_digest(self) -> str:
+        """One word (64 hex digits) for all but ``cost`` and ``provenance``: equal for two runs that came out alike."""
+        kept = {name: x for name, x in dataclasses.asdict(self).items() if name not in ("cost", "provenance")}
+        return _sha256(canonical(kept))
 
     def path(self, folder: Path) -> Path:
         return record_path(folder, self.config, self.key)
@@ -206,15 +215,50 @@ def record_path(folder: Path, config: Mapping[str, Any], key: str) -> Path:
     return place / f"{config['seed']}-{key}.json"
 
 
-def write_whole(path: Path, content: str | bytes) -> None:
-    """A file that is either there completely or not at all; its folder is made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f"{path.name}.{os.getpid()}.part")
+class Unwritable(OSError):
+    """A file of this program's own cannot be written: ``filename`` says which, ``strerror`` why."""
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Any OSError names ``path``: the system's own often does not say where the disk is full."""
     try:
-        fresh.write_bytes(content.encode() if isinstance(content, str) else content)
-        fresh.replace(path)
-    finally:
-        fresh.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        raise Unwritable(error.errno, error.strerror or str(error), str(path)) from error
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """A file that is either there completely or not at all; its folder is made. Raises Unwritable.
+
+    What a process that was killed has left of the same file is cleared away: a part that is still being written is
+    locked by whoever writes it.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for part in path.parent.glob(f"{glob.escape(path.name)}.*.part"):
+            with contextlib.suppress(FileNotFoundError, BlockingIOError), part.open("rb") as left:
+                fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                part.unlink()
+        fresh, file = _part_of(path)
+        try:
+            with file:
+                file.write(content.encode() if isinstance(content, str) else content)
+                file.flush()
+                fresh.replace(path)
+        finally:
+            fresh.unlink(missing_ok=True)
+
+
+def _part_of(path: Path) -> tuple[Path, BinaryIO]:
+    """A new file beside ``path``, open and locked."""
+    while True:
+        fresh = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.part")
+        file = fresh.open("xb")
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if fresh.exists():  # else it was taken for one that was left, before it was locked
+            return fresh, file
+        file.close()
 
 
 def read_records(folder: Path) -> Iterator[RunRecord]:

@@ -6,11 +6,12 @@ import contextlib
 import fcntl
 import hashlib
 import io
+import json
 import math
 import resource
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +20,27 @@ import torch.distributed as dist
 from threadpoolctl import threadpool_limits
 from torch import nn
 
-from benchmarks.build import build, check, needed, notes, wanted
-from benchmarks.config import RunConfig
+from benchmarks.build import build, check, first_final_epoch, needed, notes, refuse_too_short, wanted
+from benchmarks.config import ConfigError, RunConfig
+from benchmarks.distributed import by_first_rank, is_first_rank
 from benchmarks.metrics import evaluate, probe
 from benchmarks.provenance import provenance
-from benchmarks.record import RunRecord, read_whole, record_path, write_whole
+from benchmarks.record import RunRecord, read_whole, record_path, write_whole, writing
 from datasets.base import MultimodalDataset
+from datasets.errors import DataError
+from datasets.registry import fingerprints
 from ogm.context import world_size
 from ogm.engine import Diverged, Engine
 
 Listener = Callable[[str, Mapping[str, Any]], None]
-EXPORTS = {"last": "export.pt", "val_best": "export_val_best.pt"}  # epoch -> the weights as they were after it
 
 
 class Damaged(ValueError):
     """A file this program wrote is no longer what it wrote."""
+
+
+class OtherData(ConfigError):
+    """A record was made with other data than those that the same configuration means today."""
 
 
 @dataclass(frozen=True)
@@ -48,18 +55,56 @@ class Place:
     group: str = ""  # what a dashboard calls these runs together
     debug: bool = False  # raise at the first number that is not finite, instead of recording "diverged"
     files: tuple[tuple[Any, Path], ...] = ()  # what plugins.register makes known in every process
+    overwrite: bool = False  # runs whose record does not fit are made again, not refused
+    _fingerprints: dict[str, dict[str, str]] = field(default_factory=dict, compare=False, repr=False)
+
+    def fingerprint(self, config: RunConfig) -> Mapping[str, str]:
+        """split -> one word for the data that the configuration means; looked at once, however many runs share them."""
+        asked = config.model_dump_json(include={"dataset", "dataset_args"})
+        if asked not in self._fingerprints:
+            try:
+                self._fingerprints[asked] = fingerprints(config.dataset, config.dataset_args)
+            except DataError:
+                raise
+            except ValueError as error:
+                raise ConfigError([str(error)]) from None
+        return self._fingerprints[asked]
 
     def folder(self, config: RunConfig) -> Path:
-        return self.work / config.key
+        """Where a run keeps what it needs to go on: nothing of it is used with other data."""
+        data = hashlib.sha256(json.dumps(self.fingerprint(config), sort_keys=True).encode())
+        return self.work / config.key / data.hexdigest()[:12]
+
+    def record(self, config: RunConfig) -> Path:
+        return record_path(self.results, config.model_dump(), config.key)
+
+    def export(self, config: RunConfig, record: RunRecord) -> Path:
+        """The weights that the run of this record has left for others. Written once: other weights, another name."""
+        return self.folder(config) / f"export-{record.result_digest[:16]}.pt"
 
     def finished(self, config: RunConfig, *, export: bool = False) -> RunRecord | None:
-        """The record of a run that is done (and, where asked for, has left its weights behind)."""
-        path = record_path(self.results, config.model_dump(), config.key)
-        left = [self.folder(config) / name for name in EXPORTS.values()] if export else []
-        if not all(p.exists() for p in left):
-            return None
+        """The record of a run that is done (and, where asked for, has left its weights behind).
+
+        Raises OtherData for one that was made with other data, unless it may be overwritten.
+        """
+        path = self.record(config)
         record = read_whole(path)
-        return record if record is not None and record.status == "done" else None
+        if record is None or record.status != "done":
+            return None
+        if min(record.selected.values(), default=-1) < first_final_epoch(config):
+            return None
+        before, now = record.data.get("fingerprint", {}), self.fingerprint(config)
+        if before != now:
+            if self.overwrite:
+                return None
+            differ = [f"{s}: {before.get(s, 'unknown')} then, {x} now" for s, x in now.items() if before.get(s) != x]
+            raise OtherData(
+                [
+                    f"{path}: this run was made with other data ({', '.join(differ)}): give another --results folder, "
+                    "or --overwrite to make such runs again"
+                ]
+            )
+        return record if not export or self.export(config, record).exists() else None
 
 
 def run(
@@ -71,16 +116,19 @@ def run(
     ``listen`` is told ``("start", ...)``, ``("epoch", ...)``, ``("done", ...)``. Raises ConfigError, DataError, Damaged
     for what the user can mend; a diverged run is a record, not an error.
     """
-    record = place.finished(config, export=export)
+    record = by_first_rank(lambda: place.finished(config, export=export))
     if record is not None:
         return record
     check(config)
+    refuse_too_short(config)  # before those that it builds on are made
     torch.set_num_threads(place.threads)
     threadpool_limits(place.threads)  # the probe's linear algebra has threads of its own
     torch.use_deterministic_algorithms(True)
     trained = _teachers(config, place, listen)
-    with _alone(place.folder(config)):
-        record = _run(config, place, trained, export, listen)
+    with _locked(place.folder(config)):
+        record = by_first_rank(lambda: place.finished(config, export=export))  # by another process, meanwhile
+        if record is None:
+            record = _run(config, place, trained, export, listen)
     listen("done", {"record": record})
     return record
 
@@ -90,7 +138,7 @@ def _run(
 ) -> RunRecord:
     engine = build(config, device=place.device, workers=place.workers, trained=trained, debug=place.debug)
     epochs = config.epochs if engine.strategy.trains else 0
-    state = _State(place.folder(config) / "checkpoint.pt", engine)
+    state = _State(place.folder(config), engine, first_final_epoch(config))
     state.load()
     about: dict[str, Any] = {
         "key": config.key,
@@ -98,6 +146,8 @@ def _run(
         "data": _data(config, engine),
         "provenance": provenance(place.device, place.threads),
     }
+    if about["data"]["fingerprint"] != place.fingerprint(config):
+        raise DataError(f"{config.dataset}: the data changed while they were being read: start the same command again")
     listen("start", {"config": config, "epoch": engine.epoch, "epochs": epochs})
     try:
         while engine.epoch < epochs:
@@ -129,23 +179,46 @@ def _run(
         outcome = {"status": "diverged", "reason": str(error)}
     cost = {**state.cost(), "seconds_before": _seconds_before(config, place)}
     record = RunRecord(**about, **outcome, curves=state.all_curves(), cost=cost)
-    if _first_rank():
-        if export and record.status == "done":
-            state.export("last")
-        elif not export:
-            (state.path.parent / EXPORTS["val_best"]).unlink(missing_ok=True)
+    return by_first_rank(lambda: _keep(record, state, config, place, export))
+
+
+def _keep(record: RunRecord, state: _State, config: RunConfig, place: Place, export: bool) -> RunRecord:
+    """Save the record and, if asked for, the weights; the record that stands. What was needed to go on is removed.
+
+    A finished record that is there already, made before anybody asked for its weights, stays as it is; where this run
+    came out differently (another machine, other versions), neither is passed off as the other.
+    """
+    before = place.finished(config)
+    if before is not None and before.result_digest != record.result_digest and not place.overwrite:
+        raise Damaged(
+            f"{place.record(config)}: made once more, for runs that build on it, {config.title} came out differently "
+            f"(recorded: {_origin(before)}; now: {_origin(record)}): give another --results folder, or --overwrite to "
+            "replace the record"
+        )
+    if export and record.status == "done":
+        state.export(place.export(config, record), record.result_digest)
+    if before is None or before.result_digest != record.result_digest:
         record.save(place.results)
-        state.path.unlink(missing_ok=True)
-    if world_size() > 1:
-        dist.barrier()  # what the first rank has left behind, the others may read next
-    return record
+        before = record
+    state.clear()
+    return before
+
+
+def _origin(record: RunRecord) -> str:
+    """Where a record's numbers come from, in a few words."""
+    about = record.provenance
+    return f"commit {str(about.get('commit'))[:12]}, torch {about.get('torch')}, {about.get('device')}"
 
 
 class _State:
-    """What a run has reached: the engine, the evaluations so far, the time they took."""
+    """What a run has reached: the engine, the evaluations so far, the time they took, its best weights.
 
-    def __init__(self, path: Path, engine: Engine) -> None:
-        self.path, self.engine = path, engine
+    Epochs before ``first`` are evaluated, but not selected: the predictor that the method is for does not exist yet.
+    """
+
+    def __init__(self, folder: Path, engine: Engine, first: int) -> None:
+        self.checkpoint, self.best_weights = folder / "checkpoint.pt", folder / "best.pt"
+        self.engine, self.first = engine, first
         self.curves: dict[str, list[float]] = {}
         self.seconds = self.training = 0.0
         self.samples, self.since = 0, time.perf_counter()
@@ -157,22 +230,37 @@ class _State:
         for split in ("val", "test"):
             for name, value in evaluate(self.engine, split).items():
                 self.curves.setdefault(f"{split}/{name}", []).append(value)
+        wrong = [name for name, curve in self.curves.items() if not math.isfinite(curve[-1])]
+        if wrong:
+            raise Diverged(f"{', '.join(wrong)} stopped being finite after epoch {max(self.engine.epoch - 1, 0)}")
 
     def best(self, split: str) -> int:
-        accuracies = self.curves[f"{split}/accuracy"]
-        return accuracies.index(max(accuracies))  # the first, where several are equal
+        accuracies = self.curves[f"{split}/accuracy"][self.first :]
+        return self.first + accuracies.index(max(accuracies))  # the first, where several are equal
 
-    def export(self, at: str) -> None:
-        if _first_rank():
-            save_whole(self.engine.strategy.export(self.engine.model).state_dict(), self.path.parent / EXPORTS[at])
+    def weights(self) -> dict[str, Any]:
+        """What the run would leave to others if it ended here."""
+        return self.engine.strategy.export(self.engine.model).state_dict()
 
     def keep_best(self) -> None:
-        """Leave the weights behind if validation has never been better. Before ``save``: a kill in between repeats it.
+        """Put the weights aside if validation has never been better. Before ``save``: a kill in between repeats it.
 
         Whether a later run will ask for them is not known to a run that is gone on with, so each one does.
         """
-        if self.best("val") == len(self.curves["val/accuracy"]) - 1:
-            self.export("val_best")
+        now = len(self.curves["val/accuracy"]) - 1
+        if is_first_rank() and now >= self.first and self.best("val") == now:
+            save_whole(self.weights(), self.best_weights)
+
+    def export(self, path: Path, result: str) -> None:
+        """Leave the weights, as they are and as they were at their best, for those who know the run's ``result``."""
+        if not path.exists():
+            best = load_whole(self.best_weights, self.engine.device)
+            save_whole({"result": result, "last": self.weights(), "val_best": best}, path)
+
+    def clear(self) -> None:
+        """The run is over: what it needed to go on is not needed any more."""
+        self.checkpoint.unlink(missing_ok=True)
+        self.best_weights.unlink(missing_ok=True)
 
     def test_at(self, epoch: int) -> dict[str, float]:
         return {n.removeprefix("test/"): x[epoch] for n, x in self.curves.items() if n.startswith("test/")}
@@ -196,7 +284,7 @@ class _State:
     def save(self) -> None:
         now = time.perf_counter()
         self.seconds, self.since = self.seconds + now - self.since, now
-        if _first_rank():
+        if is_first_rank():
             save_whole(
                 {
                     "engine": self.engine.state_dict(),
@@ -205,15 +293,17 @@ class _State:
                     "training": self.training,
                     "samples": self.samples,
                 },
-                self.path,
+                self.checkpoint,
             )
 
     def load(self) -> None:
         if world_size() > 1:
             dist.barrier()
-        if not self.path.exists():
+        if not self.checkpoint.exists():
             return
-        saved = load_whole(self.path, self.engine.device)
+        saved = load_whole(self.checkpoint, self.engine.device)
+        if saved["engine"]["epoch"] > self.first and not self.best_weights.exists():
+            raise Damaged(f"{self.best_weights} is gone: delete {self.checkpoint}, too, to start this run again")
         self.engine.load_state_dict(saved["engine"])
         self.curves, self.seconds = saved["curves"], saved["seconds"]
         self.training, self.samples = saved["training"], saved["samples"]
@@ -232,7 +322,12 @@ def _teacher(config: RunConfig, at: str, place: Place, listen: Listener) -> nn.M
         raise Damaged(f"builds on {config.title}, which {record.status}: {record.reason}")
     engine = build(config, device=place.device, trained=_teachers(config, place, listen))
     module = engine.strategy.export(engine.model)
-    module.load_state_dict(load_whole(place.folder(config) / EXPORTS[at], engine.device))
+    path = place.export(config, record)
+    with _locked(place.folder(config), shared=True):
+        left = load_whole(path, engine.device)
+    if left["result"] != record.result_digest:
+        raise Damaged(f"{path} was not made by the run that {place.record(config)} is the record of: delete it")
+    module.load_state_dict(left[at])
     return module.requires_grad_(False).eval()
 
 
@@ -252,19 +347,21 @@ def _data(config: RunConfig, engine: Engine) -> dict[str, Any]:
     }
 
 
-def _first_rank() -> bool:
-    return world_size() == 1 or dist.get_rank() == 0
-
-
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Nobody else works on this run meanwhile; another process that wants it waits, and then finds it done."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if not _first_rank():
+def _locked(folder: Path, *, shared: bool = False) -> Iterator[None]:
+    """Nobody else works on this run meanwhile (``shared``: others may read, too); whoever comes later waits.
+
+    With several ranks the first one holds the lock for all of them.
+    """
+    if not is_first_rank():
         yield
         return
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    path = folder / "lock"
+    with contextlib.ExitStack() as stack:
+        with writing(path):
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context(path.open("w"))
+            fcntl.flock(lock, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
         yield
 
 

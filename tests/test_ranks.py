@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from ogm.context import Context
+from ogm.engine import Engine
+from tests.runs import command, done
 from tests.small import TRAINED, build, flat, refusal, train
 
 SIZE = 15  # odd: shards of 8 and 7, a last batch too
@@ -21,16 +24,24 @@ CASES = [
 ]
 
 
-def one(method: str, fusion: str, missing: bool) -> torch.Tensor:
-    return flat(train(build(method, fusion, missing=missing, size=SIZE, dtype=torch.float64), 2))
+def one(method: str, fusion: str, missing: bool, **engine: Any) -> Engine:
+    return train(build(method, fusion, missing=missing, size=SIZE, dtype=torch.float64, **engine), 2)
 
 
 def _rank(rank: int, port: int, results: Any) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    found = {case: one(*case).numpy() for case in CASES}
+    found: dict[Any, Any] = {}
+    for case in CASES:
+        engine = one(*case)
+        found[case] = flat(engine).numpy(), engine.curves
+    found["micro"] = flat(one("vanilla", "concat", False, micro_batch=1)).numpy()
+    try:
+        train(build(size=1))
+    except ValueError as error:
+        found["a sample for two"] = str(error)
     Context.total = lambda self, x: x.detach().double()  # type: ignore[method-assign]  # each rank for itself
-    found["local scores"] = one("ogm", "concat", False).numpy()  # type: ignore[index]
+    found["local scores"] = flat(one("ogm", "concat", False)).numpy()
     results.put((rank, found))
     dist.destroy_process_group()
 
@@ -53,9 +64,31 @@ def ranks() -> list[dict[Any, Any]]:
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_two_processes_are_one(case: tuple[str, str, bool], ranks: list[dict[Any, Any]]) -> None:
-    first, second = (torch.from_numpy(found[case]) for found in ranks)
-    assert torch.equal(first, second)
-    assert (first - one(*case)).abs().max() < 1e-10
+    (first, curves), (second, others) = ((torch.from_numpy(found[case][0]), found[case][1]) for found in ranks)
+    alone = one(*case)
+    assert torch.equal(first, second) and curves == others
+    assert (first - flat(alone)).abs().max() < 1e-10
+    assert curves.keys() == alone.curves.keys()
+    for name, curve in alone.curves.items():
+        assert curves[name] == pytest.approx(curve, abs=1e-9), name
+
+
+def test_no_micro_batch_is_without_a_sample(ranks: list[dict[Any, Any]]) -> None:
+    """Shards of 8 and 7 samples, in micro-batches of one: neither rank may get an eighth of seven."""
+    alone = flat(one("vanilla", "concat", False))
+    for found in ranks:
+        assert (torch.from_numpy(found["micro"]) - alone).abs().max() < 1e-10
+
+
+def test_more_ranks_than_samples_in_a_batch_are_refused(ranks: list[dict[Any, Any]], tmp_path: Path) -> None:
+    assert all("cannot be shared by 2 processes" in found["a sample for two"] for found in ranks)
+    torchrun = ("-m", "torch.distributed.run", "--nproc-per-node", "2")
+    words = command("run", "epochs=1", folder=tmp_path, more=torchrun)
+    words[words.index("batch_size=32")] = "batch_size=1"
+    said = done(words, OMP_NUM_THREADS="1")
+    (line,) = [line for line in said.stderr.splitlines() if line.startswith("error:")]
+    assert said.returncode and "batch_size=1" in line and "2 processes" in line
+    assert not list(tmp_path.rglob("*.json"))
 
 
 def test_scores_of_one_rank_alone_would_not_do(ranks: list[dict[Any, Any]]) -> None:

@@ -16,7 +16,8 @@ import torch
 from benchmarks.build import build, needed, wanted
 from benchmarks.config import RunConfig, configure, parse
 from benchmarks.metrics import evaluate
-from benchmarks.run import EXPORTS, load_whole
+from benchmarks.record import RunRecord
+from benchmarks.run import Place, load_whole
 from benchmarks.suite import compare, competing
 from tests.runs import ROOT, SMALL, command, done, records
 
@@ -95,19 +96,20 @@ def test_curves_have_an_entry_for_every_epoch(staged: Path) -> None:
 def test_the_exported_weights_are_those_of_their_epoch(staged: Path) -> None:
     for record in all_records(staged)["unimodal"]:
         config = RunConfig(**record["config"])
-        for at, name in EXPORTS.items():
+        path = Place(staged / "results", staged / "work").export(config, RunRecord(**record))
+        left = load_whole(path, torch.device("cpu"))
+        for at in ("last", "val_best"):
             engine = build(config)
-            branch = engine.strategy.export(engine.model)
-            branch.load_state_dict(load_whole(staged / "work" / config.key / name, torch.device("cpu")))
+            engine.strategy.export(engine.model).load_state_dict(left[at])
             assert evaluate(engine, "test")["accuracy"] == record["test"][at]["accuracy"]
 
 
 def test_work_is_left_only_where_something_builds_on_it(staged: Path) -> None:
-    kept = {path.parent.name for path in (staged / "work").rglob("export*.pt")}
+    kept = {path.parts[-3] for path in (staged / "work").rglob("export*.pt")}
     needed_by_others = [*all_records(staged)["unimodal"], *all_records(staged)["ssl_unimodal"]]
     assert {r["key"] for r in needed_by_others} <= kept
     assert not {r["key"] for r in all_records(staged)["umt"]} & kept
-    assert not list((staged / "work").rglob("checkpoint.pt"))
+    assert not [path for name in ("checkpoint.pt", "best.pt") for path in (staged / "work").rglob(name)]
 
 
 def test_asking_again_makes_nothing(staged: Path) -> None:
@@ -139,9 +141,9 @@ def test_a_killed_run_in_stages_ends_in_the_same_record(tmp_path: Path) -> None:
         process = subprocess.Popen(words, cwd=ROOT, env=ENV, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         work = tmp_path / "killed" / "work"
         while process.poll() is None:
-            if stage == "teacher" and any(p.parent.name != own for p in work.rglob("checkpoint.pt")):
+            if stage == "teacher" and any(p.parts[-3] != own for p in work.rglob("checkpoint.pt")):
                 break
-            if stage == "fuse" and epoch(work / own / "checkpoint.pt") >= 8:
+            if stage == "fuse" and max(map(epoch, (work / own).rglob("checkpoint.pt")), default=0) >= 8:
                 break
             time.sleep(0.002)
         assert process.poll() is None, f"it was over before it could be killed in stage {stage}"

@@ -24,10 +24,11 @@ class DIMML(Strategy):
     on also L_DUC, which pulls each feature towards the others' in the dimensions where only the others are effective
     (``effective_dimensions``, found once, on the training set, in evaluation mode). Stage 2: encoders and heads stand
     still, each at its best validation epoch, and the fusion trains with CE. The prediction is a mean of all M + 1
-    logits, weighted by their certainty; in stage 1, while the fusion is untrained, of the heads'.
+    logits, weighted by their certainty; in stage 1, while the fusion is untrained, of the heads': no epoch of stage 1
+    is selected.
 
     The run's epochs are divided as in the paper, 150 + 20: stage 2 is the last ``fuse`` of them (default 2/17 of the
-    run, at least one; a run of one epoch has none), and ``e_c`` is by default 2/15 of stage 1 (20 of 150, at least 1).
+    run, at least one; ``fuse=0``: none), and ``e_c`` is by default 2/15 of stage 1 (20 of 150, at least 1).
     Stage 2 has the learning rate that the run began with, until its end. Default ``temperature`` and ``certainty``
     (T and T2) are those of the spec, for AVE the paper's are 10 and 3, for CREMA-D 50 and 1.
 
@@ -88,6 +89,9 @@ class DIMML(Strategy):
         return [{"params": [*self.heads.parameters(), *self.widen.parameters(), *self.shared.parameters()]}]
 
     # ---- stages
+    def first_final_epoch(self, epochs: int) -> int:
+        return first_of_last(epochs, 20 / 170, self.fuse)
+
     def on_epoch_start(self, engine: Engine) -> None:
         fuse = last_epochs(engine.epochs, 20 / 170, self.fuse)
         apart_for = engine.epochs - fuse
@@ -210,6 +214,11 @@ def last_epochs(epochs: int, share: float, given: int | None) -> int:
     """How many epochs the last stage gets: what is given, or a share of the run, at least one; never all of them."""
     wanted = max(1, round(share * epochs)) if given is None else given
     return min(wanted, max(epochs - 1, 0))
+
+
+def first_of_last(epochs: int, share: float, given: int | None) -> int:
+    """The epoch in which the last stage begins; 0 if the run is to have none, ``epochs`` if it is too short for one."""
+    return 0 if given == 0 else max(1, epochs - last_epochs(epochs, share, given))
 
 
 def full_rate(engine: Engine) -> None:

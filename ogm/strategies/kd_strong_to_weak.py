@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ogm.context import Context
 from ogm.engine import Engine
 from ogm.losses import full, kl
-from ogm.strategies.di_mml import apart, full_rate, last_epochs
+from ogm.strategies.di_mml import apart, first_of_last, full_rate, last_epochs
 from ogm.strategies.ume import ensemble
 from ogm.strategies.umt import teachers
 from ogm.strategies.unimodal_pretrain_finetune import start_from
@@ -34,8 +34,8 @@ class KDStrongToWeak(Strategy):
     The run's epochs are divided: the last fifth fuses (``fuse`` epochs, if given), the rest goes to the students; the
     teachers have had runs of their own. The spec's 20 epochs of fusing are a fifth of 100. As a new beginning, stage 3
     has the learning rate that the run began with, until its end. The prediction is the fusion's in stage 3 and, before
-    there is one, the mean of the heads' probabilities (so the epoch chosen by validation may be one of stage 2). A run
-    of one epoch has no stage 3.
+    there is one, the mean of the heads' probabilities; only epochs of stage 3 are selected. With ``fuse=0`` there is no
+    stage 3, and that mean is what the method predicts.
 
     ``w_mta`` adds the alignment of attention maps: channel-mean |f|^p of the encoders' last maps (their ``maps`` are
     computed once more for it). A sound's and a picture's positions do not correspond: where both have a time axis, all
@@ -88,6 +88,9 @@ class KDStrongToWeak(Strategy):
         self.register_buffer("fusing", torch.tensor(False))
 
     # ---- stages
+    def first_final_epoch(self, epochs: int) -> int:
+        return first_of_last(epochs, 0.2, self.fuse)
+
     def on_epoch_start(self, engine: Engine) -> None:
         if int(self.strongest) < 0:
             self._choose(engine)

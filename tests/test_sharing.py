@@ -1,0 +1,212 @@
+"""What runs leave for others: made once, by the result and with the data it is taken for, however many share it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import multiprocessing
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from benchmarks.__main__ import main
+from benchmarks.config import RunConfig, configure, parse
+from benchmarks.record import RunRecord, write_whole
+from benchmarks.run import Damaged, OtherData, Place, load_whole, run, save_whole
+from tests.runs import SMALL, command, records
+
+ON_TEACHERS = ("umt", "ume", "g2d", "kd_strong_to_weak")
+
+
+def config(*settings: str) -> RunConfig:
+    return configure(parse([*SMALL, "epochs=5", *settings]))
+
+
+def audio() -> RunConfig:
+    """A teacher of those methods."""
+    return config("method=unimodal", "method_args.modality=audio")
+
+
+def place(folder: Path, **more: Any) -> Place:
+    return Place(folder / "results", folder / "work", **more)
+
+
+def make_all(folder: Path, trained: Any = None) -> None:
+    """Every method with teachers, in one process; ``trained`` gets the key and the number of each epoch trained."""
+    torch.set_num_threads(1)
+
+    def listen(event: str, about: Mapping[str, Any]) -> None:
+        nonlocal key
+        if event == "start":
+            key = about["config"].key
+        if event == "epoch" and trained is not None:
+            trained.put((key, about["epoch"]))
+
+    key = ""
+    for method in ON_TEACHERS:
+        run(config(f"method={method}"), place(folder), listen=listen)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("alone")
+    make_all(folder)
+    return records(folder)
+
+
+@pytest.mark.parametrize("processes", [2, pytest.param(4, marks=pytest.mark.long)])
+def test_processes_that_share_folders_make_each_run_once(
+    processes: int, tmp_path: Path, alone: list[dict[str, Any]]
+) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    trained = spawn.Queue()
+    team = [spawn.Process(target=make_all, args=(tmp_path, trained)) for _ in range(processes)]
+    for process in team:
+        process.start()
+    seen: Counter[tuple[str, int]] = Counter(
+        trained.get(timeout=200) for _ in range(2 * 5 + 3 * 5)
+    )  # ume has no epochs
+    for process in team:
+        process.join(200)
+        assert process.exitcode == 0
+    assert trained.empty() and set(seen.values()) == {1}
+    assert records(tmp_path) == alone
+    assert not list(tmp_path.rglob("*.part")) and not list(tmp_path.rglob("checkpoint.pt"))
+
+
+# ---- exports
+def test_an_ordinary_run_leaves_what_others_build_on(tmp_path: Path) -> None:
+    made = run(audio(), place(tmp_path), export=True)
+    path = place(tmp_path).export(audio(), made)
+    before = path.stat().st_mtime_ns
+    made.path(tmp_path / "results").unlink()
+    again = run(audio(), place(tmp_path))
+    assert again.result_digest == made.result_digest and path.stat().st_mtime_ns == before
+
+
+def test_weights_asked_for_later_leave_the_record_as_it_is(tmp_path: Path) -> None:
+    first = run(audio(), place(tmp_path))
+    path = first.path(tmp_path / "results")
+    before = path.read_bytes()
+    assert not list(tmp_path.rglob("*.pt"))
+    assert run(audio(), place(tmp_path), export=True).result_digest == first.result_digest
+    assert path.read_bytes() == before and place(tmp_path).export(audio(), first).exists()
+
+
+def test_weights_of_another_result_are_not_used(tmp_path: Path) -> None:
+    """A second results folder whose record says another result, as one from another machine would."""
+    made = run(audio(), place(tmp_path), export=True)
+    foreign = Place(tmp_path / "foreign", tmp_path / "work")
+    about = json.loads(made.path(tmp_path / "results").read_text())
+    about["probe"]["audio"] += 0.125
+    about["provenance"]["device"] = "another machine"
+    other = RunRecord(**about)
+    path = other.save(foreign.results)
+    assert foreign.finished(audio()) and not foreign.finished(audio(), export=True)
+    before = path.read_bytes()
+    with pytest.raises(Damaged, match=r"came out differently .*another machine.*--overwrite"):
+        run(config("method=umt"), foreign)
+    assert path.read_bytes() == before
+    save_whole(load_whole(place(tmp_path).export(audio(), made), torch.device("cpu")), foreign.export(audio(), other))
+    with pytest.raises(Damaged, match="was not made by the run"):
+        run(config("method=umt"), foreign)
+    foreign.export(audio(), other).unlink()
+    student = run(config("method=umt"), Place(tmp_path / "foreign", tmp_path / "work", overwrite=True))
+    assert student.status == "done" and RunRecord.load(path).result_digest == made.result_digest
+    assert student.result_digest == run(config("method=umt"), place(tmp_path)).result_digest
+
+
+def test_a_digest_is_that_of_the_file(tmp_path: Path) -> None:
+    made = run(audio(), place(tmp_path))
+    read = RunRecord.load(made.path(tmp_path / "results"))
+    assert read.result_digest == made.result_digest
+    elsewhere = RunRecord(**{**vars(read), "cost": {}, "provenance": {}})
+    assert elsewhere.result_digest == read.result_digest
+    for part in ("config", "selected", "test", "probe", "curves", "data", "status"):
+        assert RunRecord(**{**vars(read), part: {}}).result_digest != read.result_digest
+
+
+# ---- data
+@pytest.mark.parametrize("verb", ["run", "grid"])
+def test_a_record_made_with_other_data_is_refused(
+    verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = command(verb, "epochs=1", folder=tmp_path)[3:]
+    assert main(argv) == 0
+    (path,) = (tmp_path / "results").rglob("*.json")
+    whole = json.loads(path.read_text())
+    today = whole["data"]["fingerprint"]["val"]
+    whole["data"]["fingerprint"]["val"] = "0123456789ab"
+    path.write_text(json.dumps(whole))
+    before = path.read_bytes()
+    capsys.readouterr()
+    assert main(argv) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert str(path) in line and "0123456789ab" in line and today in line
+    assert "--results" in line and "--overwrite" in line and path.read_bytes() == before
+    assert main([*argv, "--overwrite"]) == 0 and main(argv) == 0
+    assert json.loads(path.read_text())["data"]["fingerprint"]["val"] == today
+
+
+def manifest(folder: Path, labels: str) -> RunConfig:
+    """Runs on vectors listed in a CSV file, with these labels."""
+    import numpy
+
+    rows = ["id,split,label,sound:npy,touch:npy"]
+    for i in range(36):
+        split = ("train", "train", "val", "test")[i % 4]
+        for m in ("sound", "touch"):
+            numpy.save(folder / f"{m}{i}.npy", numpy.full((2, 3), i, dtype=numpy.float32))
+        rows.append(f"s{i},{split},{labels[i % len(labels)]},sound{i}.npy,touch{i}.npy")
+    (folder / "list.csv").write_text("\n".join(rows) + "\n")
+    given = {"path": str(folder / "list.csv")}
+    return configure({"dataset": "manifest", "dataset_args": given, "epochs": 3, "batch_size": 6})
+
+
+def test_other_labels_are_other_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the record nor the checkpoint of a run that was stopped is used after the labels have changed."""
+    from datasets.registry import prepare
+
+    monkeypatch.setenv("OGM_CACHE", str(tmp_path / "cache"))
+    runs = {}
+    for name, labels in {"before": "aabbb", "after": "abbab"}.items():
+        (tmp_path / name).mkdir()
+        one = manifest(tmp_path, labels)
+        prepare(one.dataset, one.dataset_args)
+        runs[name] = run(one, place(tmp_path / name))
+    assert runs["before"].result_digest != runs["after"].result_digest
+
+    def stop(event: str, about: Mapping[str, Any]) -> None:
+        if event == "epoch" and about["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    for labels in ("aabbb", "abbab"):
+        one = manifest(tmp_path, labels)
+        prepare(one.dataset, one.dataset_args)
+        with pytest.raises(KeyboardInterrupt):
+            run(one, place(tmp_path), listen=stop)
+    assert len(list((tmp_path / "work").rglob("checkpoint.pt"))) == 2
+    assert run(one, place(tmp_path)).result_digest == runs["after"].result_digest
+    one = manifest(tmp_path, "aabbb")
+    prepare(one.dataset, one.dataset_args)
+    with pytest.raises(OtherData, match="was made with other data"):
+        run(one, place(tmp_path))
+    again = run(one, place(tmp_path, overwrite=True))
+    assert again.result_digest == runs["before"].result_digest
+
+
+def test_what_a_killed_writer_left_is_cleared_by_the_next(tmp_path: Path) -> None:
+    left, other = tmp_path / "a.json.01234567.part", tmp_path / "b.json.01234567.part"
+    being_written = tmp_path / "a.json.89abcdef.part"
+    for part in (left, other, being_written):
+        part.write_text("half")
+    with being_written.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        write_whole(tmp_path / "a.json", "whole")
+        assert sorted(tmp_path.glob("*.part")) == [being_written, other]
+    write_whole(tmp_path / "a.json", "whole")
+    assert list(tmp_path.glob("*.part")) == [other] and (tmp_path / "a.json").read_text() == "whole"
