@@ -128,9 +128,24 @@ def _printable(text: object) -> str:
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Goes on to where a server leads, on the web alone."""
+
+    def http_error_302(self, req: Any, fp: Any, code: int, msg: str, headers: Any) -> Any:
+        try:
+            return super().http_error_302(req, fp, code, msg, headers)
+        except DataError:  # of a server that this one leads to
+            raise
+        except ValueError as error:
+            fp.close()
+            raise DataError(
+                f"{req.full_url}: leads to no http or https address ({_printable(error)}); get the file elsewhere"
+            ) from error
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
+
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
         if not newurl.startswith(WEB):
-            raise DataError(f"{req.full_url}: leads to {_printable(newurl)}, which is not an http or https address")
+            raise ValueError(newurl)
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
@@ -226,6 +241,8 @@ def unpack(archive: Path, folder: Path, names: re.Pattern[str], limit: int) -> N
                 member = tarfile.data_filter(member, str(folder))
                 if not member.isfile() or not names.fullmatch(member.name):
                     continue
+                if member.size < 0:
+                    raise tarfile.ReadError("a member of less than no bytes")
                 total += member.size
                 if total > limit:
                     raise _too_much(archive, limit)
