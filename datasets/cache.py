@@ -362,4 +362,4 @@ def _ask_for_space(part: Path, columns: Mapping[str, Column], journal: _Journal)
     need = sum(c.bytes * max(c.expected - journal.length[name], 0) for name, c in columns.items())
     free = shutil.disk_usage(part).free
     if need > free:
-        raise OSError(errno.ENOSPC, f"needs {need / 1e9:.1f} GB, {free / 1e9:.1f} GB are free", str(part))
+        raise OSError(errno.ENOSPC, f"needs {need / 1e6:.1f} MB more", str(part))

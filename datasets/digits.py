@@ -109,7 +109,7 @@ def download_images(raw: Path, base: str | None, progress: Progress | None) -> N
 def scan_recordings(folder: Path, pinned: bool) -> dict[str, str]:
     """Stem -> sha256 of every recording. Raises DataError for a name that does not parse and, where pinned, for files
     that are missing or other than published."""
-    stems = sorted(path.stem for path in folder.glob("*.wav"))
+    stems = sorted(path.stem for path in folder.iterdir() if path.suffix == ".wav") if folder.is_dir() else []
     for stem in stems:
         Clip.parse(stem, str(folder))
     if pinned:

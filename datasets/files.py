@@ -52,7 +52,7 @@ def disk(path: Path) -> str:
     return f"the disk at {place} has {usage.free / 1e6:.1f} of {usage.total / 1e6:.1f} MB free"
 
 
-def line(error: OSError) -> str:
+def one_line(error: OSError) -> str:
     """What the operating system has to say, in one line that names the file, and the disk where that is full."""
     name = error.filename or getattr(error, "filename2", None)
     reason = error.strerror or " ".join(str(error).split()) or type(error).__name__

@@ -58,7 +58,7 @@ def _plain(picture: Image.Image, mode: str) -> Image.Image:
 
 def listing(folder: Path) -> list[Path]:
     """The pictures in a folder by name; other files do not count. Raises MissingMediaError if there is none."""
-    found = sorted(path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES) if folder.is_dir() else []
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES) if folder.is_dir() else []
     if not found:
         raise MissingMediaError(f"{folder}: no {' or '.join(SUFFIXES)} in it; extract its frames again")
     return found
