@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from datasets.cards import CARDS, state
+from datasets.files import one_line
 from datasets.paths import cache_folder, raw_folder
 from datasets.progress import bar
 from datasets.registry import DATASETS
@@ -33,15 +36,44 @@ Every command may be repeated: it goes on where it was stopped and leaves alone 
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; the exit code: 0 done, 2 bad input or a bad disk (one line), 128 + signal where one ended it."""
     args = _parser().parse_args(argv)
     try:
-        return int(args.run(args) or 0)
+        with _ended_by_signals():
+            return int(args.run(args) or 0)
     except ValueError as error:  # DataError, unknown names and arguments: one line each
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except OSError as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as error:
         print("interrupted; the same command goes on from here", file=sys.stderr)
-        return 130
+        return 128 + (error.number if isinstance(error, _Ended) else signal.SIGINT)
+
+
+class _Ended(KeyboardInterrupt):
+    """What ends a command besides ctrl-C: a batch system, or a terminal that is closed."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Meanwhile these signals end a command as ctrl-C does. A command that ``nohup`` started goes on without it."""
+
+    def end(number: int, _: object) -> None:
+        raise _Ended(number)
+
+    default = [s for s in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) == signal.SIG_DFL]
+    for one in default:
+        signal.signal(one, end)
+    try:
+        yield
+    finally:
+        for one in default:
+            signal.signal(one, signal.SIG_DFL)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import zipfile
 from collections import Counter
@@ -14,16 +15,17 @@ import numpy as np
 from numpy.lib import format as npy
 
 from datasets.errors import ManifestError
-from datasets.files import refuse_pointer
+from datasets.files import open_member, refuse_pointer
 
 LIMIT = 1 << 30  # bytes of one sample's array; a header that promises more is damaged, or no sample
+HEAD = 1 << 14  # bytes that a header may take
 BAD_VALUES = 0.01  # the share of NaN or infinite numbers that makes an array unusable
 
 
 def array_shape(path: Path, member: str = "") -> tuple[int, ...]:
     """The shape that the header of an array announces. Raises ManifestError, as ``read_array`` does."""
     with _opened(path, member) as (file, size):
-        return _header(file, size)[0]
+        return _header(io.BytesIO(file.read(HEAD)), size)[0]
 
 
 def read_array(path: Path, member: str = "") -> tuple[np.ndarray, Counter[str]]:
@@ -34,11 +36,13 @@ def read_array(path: Path, member: str = "") -> tuple[np.ndarray, Counter[str]]:
     more than 1 % of values that are not finite.
     """
     with _opened(path, member) as (file, size):
-        shape, fortran, dtype = _header(file, size)
-        count = math.prod(shape)
-        data = file.read(count * dtype.itemsize + 1)
-        if len(data) != count * dtype.itemsize:
-            raise ValueError(f"its header promises {count * dtype.itemsize} bytes, {len(data)} are there")
+        head = io.BytesIO(file.read(HEAD))
+        shape, fortran, dtype = _header(head, size)
+        promised = math.prod(shape) * dtype.itemsize
+        file.seek(head.tell())
+        data = file.read(promised + 1)
+        if len(data) != promised:
+            raise ValueError(f"its header promises {promised} bytes, {len(data)} are there")
     values = np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
     with np.errstate(over="ignore"):  # what is too large for float32 is counted as infinite
         return finite(values.astype(np.float32), str(path))
@@ -68,7 +72,7 @@ def _opened(path: Path, member: str) -> Iterator[tuple[IO[bytes], int]]:
             if inside not in archive.namelist():
                 held = ", ".join(n.removesuffix(".npy") for n in archive.namelist()[:10])
                 raise ManifestError(f"{name}: no such array in it, only {held}; correct what stands behind the #")
-            with archive.open(inside) as file:
+            with open_member(archive, archive.getinfo(inside)) as file:
                 yield file, archive.getinfo(inside).file_size
     except ManifestError:
         raise

@@ -28,6 +28,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from datasets.errors import CacheError, DataError
+from datasets.files import advice, disk
 from datasets.progress import Progress
 
 FORMAT = 2  # of the folder; goes up when older folders can no longer be read
@@ -88,11 +89,12 @@ def writing(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        advice = {
-            errno.ENOSPC: "free some space, or point OGM_CACHE (OGM_DATA for downloads) to a larger disk",
-            errno.EDQUOT: "free some space, or point OGM_CACHE (OGM_DATA for downloads) to a larger disk",
-        }.get(error.errno or 0, "point OGM_CACHE (OGM_DATA for downloads) to a folder that can be written")
-        raise DataError(f"{error.filename or folder}: cannot write ({error.strerror or error}); {advice}") from error
+        where, reason = error.filename or folder, error.strerror or error
+        help_ = "point OGM_CACHE (OGM_DATA for downloads) to a folder that can be written"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            reason = f"{reason}: {disk(Path(where))}"
+            help_ = "free some space, or point OGM_CACHE (OGM_DATA for downloads) to a larger disk"
+        raise DataError(f"{where}: cannot write ({reason}); {help_}") from error
 
 
 class Cache:
@@ -138,6 +140,8 @@ class Cache:
         if column not in self._maps:
             try:
                 self._maps[column] = np.load(self.folder / f"{column}.npy", mmap_mode="r", allow_pickle=False)
+            except PermissionError as error:
+                raise self._closed(f"{column}.npy", error) from error
             except Exception as error:  # damage may come out of numpy's header parser in any shape
                 raise self._damaged(f"{column}.npy", f"cannot be mapped ({error})") from error
         return self._maps[column]
@@ -169,9 +173,7 @@ class Cache:
         except FileNotFoundError as error:
             raise self._damaged(name, "is missing") from error
         except OSError as error:
-            raise DataError(
-                f"{self.folder / name}: cannot be read ({error.strerror}); see that it is a file this user may read"
-            ) from error
+            raise self._closed(name, error) from error
 
     def _parse(self, name: str, text: bytes) -> dict[str, Any]:
         try:
@@ -181,6 +183,10 @@ class Cache:
         if not isinstance(value, dict):
             raise self._damaged(name, "is not a JSON object")
         return value
+
+    def _closed(self, name: str, error: PermissionError) -> DataError:
+        """Not a CacheError: there is nothing wrong with the set, and to make it again would not help."""
+        return DataError(f"{self.folder / name}: cannot be read ({error.strerror}); {advice(error, '')}")
 
     def _damaged(self, name: str, what: str) -> CacheError:
         return CacheError(
@@ -209,6 +215,8 @@ def build(
     leaves behind nothing that was not there before.
     """
     part = folder.with_name(folder.name + ".part")
+    if part.is_symlink():
+        raise DataError(f"{part}: a link stands where the set is to be made; remove it")
     fresh = not part.exists()
     with writing(part):
         part.mkdir(parents=True, exist_ok=True)
@@ -387,4 +395,4 @@ def _ask_for_space(part: Path, columns: Mapping[str, Column], journal: _Journal)
     need = sum(c.bytes * max(c.expected - journal.length[name], 0) for name, c in columns.items())
     free = shutil.disk_usage(part).free
     if need > free:
-        raise OSError(errno.ENOSPC, f"needs {need / 1e9:.1f} GB, {free / 1e9:.1f} GB are free", str(part))
+        raise OSError(errno.ENOSPC, f"needs {need / 1e6:.1f} MB more", str(part))

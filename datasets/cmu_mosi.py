@@ -191,9 +191,9 @@ def _content(path: Path) -> dict[str, dict[str, np.ndarray]]:
 
 def _ids(found: np.ndarray | None, part: str, number: int) -> list[str]:
     """One name per sample: the first column of theirs with its number, which makes it one of a kind."""
-    if found is None or len(found) != number:
+    if found is None or len(found) != number or not found.size:
         return [f"{part} {i}" for i in range(number)]
-    names = [row.reshape(-1)[0] for row in found]
+    names = found.reshape(number, -1)[:, 0]
     return [f"{n.decode('latin1') if isinstance(n, bytes) else n} {i}" for i, n in enumerate(names)]
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import math
+import os
 import re
 import shutil
 import zlib
@@ -18,7 +20,7 @@ from datasets import content
 from datasets.cache import sha256, writing
 from datasets.errors import ManifestError, PinMismatchError
 from datasets.fetch import Exactly, fetch, unpack
-from datasets.files import refuse_missing
+from datasets.files import refuse_missing, refuse_pointer
 from datasets.progress import Progress
 
 MNIST_BASE = "https://ossci-datasets.s3.amazonaws.com/mnist"
@@ -28,6 +30,9 @@ FSDD_PIN = "04e1baae96c6a26e39c623f2b01d0182ddae627ba0ac02a3cdc17ba2af99fd9b"  #
 SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
 TAKES = 50
 NAME = re.compile(rf"([0-9])_({'|'.join(SPEAKERS)})_([0-9]|[1-4][0-9])")
+LIMIT = (
+    100_000_000  # bytes in an idx file, twice as many as MNIST's largest has; a header that promises more is damaged
+)
 MAGIC = {"images-idx3-ubyte": 2051, "labels-idx1-ubyte": 2049}
 # The gzipped files as published, and the sha256 of what is inside.
 MNIST = {
@@ -83,7 +88,8 @@ def download(raw: Path, base: str | None, progress: Progress | None) -> None:
     part = recordings.with_name("recordings.part")
     try:
         with writing(part):
-            shutil.rmtree(part, ignore_errors=True)
+            if os.path.lexists(part):
+                shutil.rmtree(part)  # not where it is a link: that would lead what is unpacked somewhere else
         unpack(archive, part, re.compile(rf"[^/]+/recordings/{NAME.pattern}\.wav"), limit=100_000_000)
         scan_recordings(part, pinned=True)
         with writing(recordings):
@@ -105,7 +111,7 @@ def download_images(raw: Path, base: str | None, progress: Progress | None) -> N
 def scan_recordings(folder: Path, pinned: bool) -> dict[str, str]:
     """Stem -> sha256 of every recording. Raises DataError for a name that does not parse and, where pinned, for files
     that are missing or other than published."""
-    stems = sorted(path.stem for path in folder.glob("*.wav"))
+    stems = sorted(path.stem for path in folder.iterdir() if path.suffix == ".wav") if folder.is_dir() else []
     for stem in stems:
         Clip.parse(stem, str(folder))
     if pinned:
@@ -185,20 +191,25 @@ def read_idx(path: Path, magic: int, pin: str | None) -> np.ndarray:
 
     Raises ManifestError for a damaged file and PinMismatchError if the sha256 of its content is not ``pin``.
     """
-    try:
-        data = path.read_bytes()
-        data = gzip.decompress(data) if path.suffix == ".gz" else data
-    except (OSError, EOFError, zlib.error) as error:
-        raise ManifestError(f"{path}: cannot be read ({error}); get the file again") from error
+    refuse_pointer(path, ManifestError)
     start = 4 + 4 * (magic % 256)
-    header = np.frombuffer(data[:start], ">i4") if len(data) >= start else np.zeros(1, ">i4")
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            head = file.read(start)
+            header = np.frombuffer(head, ">i4") if len(head) == start else np.zeros(1, ">i4")
+            shape = tuple(int(n) for n in header[1:])
+            promised = math.prod(shape)
+            # No more than the header promises: a small gzip file may hold gigabytes.
+            data = head + file.read(min(promised, LIMIT) + 1) if header[0] == magic and min(shape) > 0 else head
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise ManifestError(f"{path}: cannot be read ({error}); get the file again") from error
     if header[0] != magic:
         raise ManifestError(f"{path}: magic number {header[0]}, expected {magic}: not an idx file of this kind")
-    shape = tuple(int(n) for n in header[1:])
-    if min(shape) < 1 or len(data) != start + np.prod(shape, dtype=object):
+    if min(shape) < 1 or promised > LIMIT or len(data) != start + promised:
+        more = " or more" if len(data) > start + promised else ""
         raise ManifestError(
-            f"{path}: {len(data)} bytes, but the header promises {' x '.join(map(str, shape))} behind "
-            f"{start}; get the file again"
+            f"{path}: {len(data)} bytes{more}, but the header promises {' x '.join(map(str, shape))} behind {start}, "
+            f"of at most {LIMIT}; get the file again"
         )
     if pin and (found := hashlib.sha256(data).hexdigest()) != pin:
         raise PinMismatchError(

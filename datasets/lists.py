@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datasets.errors import LabelError, ManifestError, PinMismatchError, SplitLeakError
+from datasets.files import advice
 
 LABEL_HEADERS = {"label", "labels", "class", "category", "emotion"}
 
@@ -44,8 +45,11 @@ def read_pinned(path: Path, pin: Pin | Blob | None) -> tuple[str, Counter[str]]:
     try:
         data = path.read_bytes()
         text = data.decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ManifestError(f"{path}: cannot be read as text ({error})") from error
+    except OSError as error:
+        help_ = advice(error, "get the file again")
+        raise ManifestError(f"{path}: cannot be read ({error.strerror}); {help_}") from error
+    except UnicodeDecodeError as error:
+        raise ManifestError(f"{path}: cannot be read as text ({error}); get the file again") from error
     notes: Counter[str] = Counter()
     if isinstance(pin, Blob):
         if not pin.fits(data) and not pin.fits(data.replace(b"\r\n", b"\n")):

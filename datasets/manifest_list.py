@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from datasets.errors import DataError, LabelError, ManifestError, SplitLeakError
+from datasets.files import advice
 from datasets.paths import raw_folder
 
 KINDS = ("audio", "video", "frames", "image", "npy", "npz")
@@ -181,7 +182,8 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise ManifestError(
-            f"{path}: cannot be read ({error.strerror}); say path=FILE.csv, a CSV that begins {EXAMPLE}"
+            f"{path}: cannot be read ({error.strerror}); "
+            + advice(error, f"say path=FILE.csv, a CSV that begins {EXAMPLE}")
         ) from error
     except UnicodeDecodeError as error:
         raise ManifestError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
@@ -233,7 +235,9 @@ def _classes(path: Path, samples: Sequence[Sample], count: int | None) -> tuple[
         return tuple(sorted({sample.label for sample in samples if sample.split == "train"}))
     try:
         names = [line.strip() for line in listed.read_text("utf-8-sig").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise ManifestError(f"{listed}: cannot be read ({error.strerror}); {advice(error, 'get it again')}") from error
+    except UnicodeDecodeError as error:
         raise ManifestError(f"{listed}: cannot be read as text ({error}); save it as UTF-8") from error
     if len(set(names)) != len(names):
         raise ManifestError(f"{listed}: a class stands there twice; write each on one line")

@@ -34,7 +34,7 @@ from datasets.errors import (
     VideoDecodeError,
 )
 from datasets.fetch import Exactly, fetch
-from datasets.files import refuse_missing, refuse_pointer
+from datasets.files import refuse_missing, refuse_pointer, write_part
 from datasets.lists import Blob, Pin, about, read_pinned
 from datasets.paths import cache_folder, raw_folder
 from datasets.prepared import Options, Plan, Prepared, command
@@ -315,9 +315,7 @@ class Media(Prepared):
             for name in cls.lists(options):
                 with writing(target):
                     target.mkdir(parents=True, exist_ok=True)
-                    part = target / f"{name}.part"
-                    part.write_bytes((raw_folder(cls.name) / "splits" / name).read_bytes())
-                    part.replace(target / name)
+                    write_part(target / name, (raw_folder(cls.name) / "splits" / name).read_bytes())
         return folder
 
     @classmethod

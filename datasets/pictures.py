@@ -13,6 +13,9 @@ from datasets.errors import MissingMediaError, VideoDecodeError
 from datasets.files import refuse_pointer
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")  # others may start a program: EPS starts Ghostscript
+PIXELS = 100_000_000  # of one picture; a header that promises more is damaged
+DAMAGE = (OSError, ValueError, SyntaxError, EOFError, Warning, Image.DecompressionBombError)  # what PIL raises for it
 QUALITY = 95  # of the frames that OGM-GE's extraction saves
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 
@@ -24,9 +27,17 @@ def encode(pixels: np.ndarray) -> bytes:
     return file.getvalue()
 
 
+def opened(data: bytes) -> Image.Image:
+    """A picture whose header alone is read. Raises what is in DAMAGE, also for more than a hundred million pixels."""
+    picture = Image.open(io.BytesIO(data), formats=FORMATS)
+    if picture.width * picture.height > PIXELS:
+        raise ValueError(f"{picture.width} x {picture.height} pixels")
+    return picture
+
+
 def size(data: bytes) -> tuple[int, int]:
     """(height, width) of a picture, from its header."""
-    with Image.open(io.BytesIO(data)) as picture:
+    with opened(data) as picture:
         return picture.height, picture.width
 
 
@@ -35,7 +46,7 @@ def scaled(data: bytes, side: int, box: Box | None = None, mode: str = "RGB") ->
 
     PIL's bilinear resize, which averages before it shrinks. A rotation noted in the file is ignored, as everywhere.
     """
-    with Image.open(io.BytesIO(data)) as picture:
+    with opened(data) as picture:
         return np.asarray(_plain(picture, mode).resize((side, side), Image.Resampling.BILINEAR, box))
 
 
@@ -47,7 +58,7 @@ def _plain(picture: Image.Image, mode: str) -> Image.Image:
 
 def listing(folder: Path) -> list[Path]:
     """The pictures in a folder by name; other files do not count. Raises MissingMediaError if there is none."""
-    found = sorted(path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES) if folder.is_dir() else []
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES) if folder.is_dir() else []
     if not found:
         raise MissingMediaError(f"{folder}: no {' or '.join(SUFFIXES)} in it; extract its frames again")
     return found
@@ -63,10 +74,10 @@ def read_folder(folder: Path, mode: str = "RGB") -> tuple[list[bytes], Counter[s
         data = path.read_bytes()
         try:
             refuse_pointer(path, VideoDecodeError)
-            with Image.open(io.BytesIO(data)) as picture:
+            with opened(data) as picture:
                 _plain(picture, mode).load()
             found.append(data)
-        except (OSError, ValueError, SyntaxError):  # what PIL raises for damage; VideoDecodeError is a ValueError
+        except DAMAGE:  # VideoDecodeError is a ValueError
             found.append(None)
     good = [data for data in found if data is not None]
     if not good:

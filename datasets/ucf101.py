@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,6 +31,7 @@ from datasets.class_lists import UCF101_CLASSES
 from datasets.clips import Jpegs, Preset, boxes_of, read_pictures
 from datasets.errors import DataError, LabelError, ManifestError, PinMismatchError, VideoDecodeError
 from datasets.fetch import Exactly, fetch
+from datasets.files import open_member, write_part
 from datasets.lists import Blob, Pin, collect, records, refuse_leaks
 from datasets.media import Media, MediaOptions, Rows
 from datasets.paths import raw_folder
@@ -237,10 +239,12 @@ def unzip(archive: Path, folder: Path) -> None:
             members = {Path(m.filename).name: m for m in file.infolist() if m.file_size < 2_000_000}
             if absent := [name for name in LISTS if name not in members]:
                 raise DataError(f"{archive}: {', '.join(absent)} is not in it; get it elsewhere")
-            contents = {name: file.read(members[name]) for name in LISTS}
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError) as error:
+            contents = {}
+            for name in LISTS:
+                with open_member(file, members[name]) as member:
+                    contents[name] = member.read(members[name].file_size + 1)
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
         raise DataError(f"{archive}: a damaged archive ({error}); download it again") from error
     for name, content in contents.items():
         with writing(folder):
-            (folder / f"{name}.part").write_bytes(content)
-            (folder / f"{name}.part").replace(folder / name)
+            write_part(folder / name, content)

@@ -69,6 +69,21 @@ def test_pickles_of_every_protocol_are_read_as_pickle_reads_them(raw, protocol, 
             np.testing.assert_array_equal(found[part][name], x.astype(str) if ids == "object" and name == "id" else x)
 
 
+def test_what_python_2_and_newer_numpy_write(raw):
+    """Texts that are bytes, and arrays in the order of memory, whatever the order of their axes."""
+    array = (
+        b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R(K\x01K\x02K\x01\x86"
+        b"cnumpy\ndtype\nU\x02f4K\x00K\x01\x87R(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89"
+        b"U\x08\x00\x00\x80?\x00\x00\x20\xc1tb"
+    )
+    (raw / "python2.pkl").write_bytes(b"\x80\x02}U\x05train}U\x04text" + array + b"ss.")
+    np.testing.assert_array_equal(read_pickle(raw / "python2.pkl")["train"]["text"], [[1.0], [-10.0]])
+    some = np.arange(24.0).reshape(2, 3, 4).transpose(1, 0, 2)
+    np.testing.assert_array_equal(read_pickle(write(raw, {"a": {"b": some}}, protocol=5))["a"]["b"], some)
+    empty = read_pickle(write(raw, {"a": {"b": np.zeros((0, 4))}}, protocol=2))["a"]["b"]
+    assert empty.shape == (0, 4)
+
+
 class Evil:
     def __reduce__(self):
         return print, ("this must never be seen",)
@@ -163,6 +178,7 @@ def changed(part: str, name: str, how) -> dict:
             "labels of train are not one number from -3 to 3",
         ),
         (changed("valid", "vision", lambda x: np.full_like(x, np.inf)), "of 120 numbers are not finite"),
+        (changed("train", "labels", lambda x: np.array(1.0)), "not a filled array with axes"),
     ],
 )
 def test_contents_that_cannot_be_are_named(raw, data, says):
@@ -197,6 +213,17 @@ def test_samples_are_scaled_by_train_and_padding_stays_zero(raw):
     np.testing.assert_array_equal(plain[3]["text"].numpy(), data["test"]["text"][3])
     assert plain[3]["id"] == "video3 3" and plain.fingerprint != splits.test.fingerprint
     assert CMUMOSI.module(label="seven").test.cache.folder == plain.cache.folder  # prepared once for all labels
+
+
+def test_names_of_any_form_are_taken_or_made_up(raw):
+    data = content()
+    data["train"]["id"] = np.array([f"film {i}" for i in range(18)], dtype=object)
+    data["valid"]["id"] = [f"film {i}" for i in range(5)]
+    data["test"]["id"] = np.zeros((6, 0))
+    write(raw, data)
+    CMUMOSI.prepare(progress=False)
+    splits = CMUMOSI.module()
+    assert [s.ids[3] for s in splits.splits().values()] == ["film 3 3", "film 3 3", "test 3"]
 
 
 def test_sums_and_scaling_by_hand():

@@ -167,7 +167,7 @@ def test_memory_maps_are_not_pickled(tmp_path):
 
 
 def test_a_disk_that_is_too_small_is_said_before_anything_is_decoded(tmp_path):
-    with pytest.raises(DataError, match=r"needs 4000000\.0 GB.*OGM_CACHE") as error:
+    with pytest.raises(DataError, match=r"needs 4000000000\.0 MB.*OGM_CACHE") as error:
         build(tmp_path / "set", {}, PIECES, {"a": Column("<f4", (10**6,), 10**9)}, decode)
     assert "\n" not in str(error.value) and not list(tmp_path.iterdir())
 

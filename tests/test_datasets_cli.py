@@ -261,7 +261,10 @@ class Endless(BaseHTTPRequestHandler):
         pass
 
 
-def test_interrupting_is_one_line_and_130(folders):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_interrupting_is_one_line_and_128_with_the_signal(folders, number):
+    Endless.asked.clear()
+    Endless.stop.clear()
     httpd, thread, base = serve(Endless)
     try:
         process = subprocess.Popen([sys.executable, "-m", "datasets", "download", "crema_d", "--base", base], cwd=ROOT,
@@ -270,14 +273,14 @@ def test_interrupting_is_one_line_and_130(folders):
                                    preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # fmt: skip
         assert Endless.asked.wait(60)
         time.sleep(0.2)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, err = process.communicate(timeout=30)
     finally:
         Endless.stop.set()
         httpd.shutdown()
         thread.join()
         httpd.server_close()
-    assert process.returncode == 130 and err == "interrupted; the same command goes on from here\n"
+    assert process.returncode == 128 + number and err == "interrupted; the same command goes on from here\n"
     assert [p.name for p in (folders / "raw" / "crema_d" / "splits").iterdir()] == ["train.csv.part"]
 
 

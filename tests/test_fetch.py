@@ -33,6 +33,8 @@ class Handler(BaseHTTPRequestHandler):
         if wanted and start >= len(body):
             return self.send_error(416)
         self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
         self.send_header("Content-Length", str(len(body) - start))
         self.end_headers()
         stop = start + 100_000 if kind in ("cut", "whole-cut") or (kind == "once" and len(log) == 1) else len(body)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from ogm.context import Context
@@ -16,6 +18,24 @@ from ogm.types import Batch
 
 Vector = Mapping[str, Any]
 Checker = Callable[[Vector], dict[str, Any]]
+
+
+LARGEST = 100_000  # of the numbers a vector may give: some of them are sizes, or counts of steps
+
+
+class Form(BaseModel):
+    """The keys of a vector."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    inputs: dict[str, Any]
+    expected: dict[str, Any]
+    hyperparams: dict[str, Any] = {}
+    tolerance: float = Field(1e-6, gt=0, allow_inf_nan=False)
+    id: str = ""
+    name: str = ""
+    kind: str = ""
+    note: str = ""
 
 
 class Unsupported(Exception):
@@ -66,8 +86,39 @@ def of_probabilities(said: Mapping[str, list[float | None]]) -> dict[str, Tensor
 
 
 def vectors(path: Path) -> Iterator[tuple[str, str, Vector]]:
-    """(method, id, vector) of a file."""
-    for method, some in json.loads(path.read_text()).items():
-        if not method.startswith("_"):
-            for number, vector in enumerate(some):
-                yield method, str(vector.get("id") or vector.get("name") or number), vector
+    """(method, id, vector) of a file. Raises OSError, and ValueError in one line for what is no file of vectors."""
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not JSON ({error})") from error
+    if not isinstance(found, dict):
+        raise ValueError("not an object of methods")
+    for method, some in found.items():
+        if method.startswith("_"):
+            continue
+        if not isinstance(some, list) or not method.isprintable():
+            raise ValueError(f"{method!a} is not a list of vectors")
+        for number, vector in enumerate(some):
+            name = _checked(vector, f"{method}, vector {number}") or str(number)
+            yield method, name, vector
+
+
+def _checked(vector: Any, where: str) -> str:
+    """What a vector calls itself. Raises ValueError for one of another form."""
+    try:
+        form = Form.model_validate(vector)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise ValueError(f"{where}: {key + ': ' if key else ''}{first['msg'][0].lower()}{first['msg'][1:]}") from None
+    name = form.id or form.name
+    if not name.isprintable():
+        raise ValueError(f"{where}: the name {name!a} cannot be printed")
+    given: list[Any] = [form.inputs, form.hyperparams]
+    while given:
+        one = given.pop()
+        if isinstance(one, dict | list):
+            given += one.values() if isinstance(one, dict) else one
+        elif isinstance(one, int | float) and math.isfinite(one) and abs(one) > LARGEST:
+            raise ValueError(f"{where}: a number of more than {LARGEST} among its inputs")
+    return name
