@@ -11,7 +11,8 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from ogm.context import Context
-from tests.small import TRAINED, build, flat, refusal, train
+from ogm.types import Batch, Output
+from tests.small import CLASSES_OF, TRAINED, build, flat, refusal, train
 
 SIZE = 15  # odd: shards of 8 and 7, a last batch too
 CASES = [
@@ -19,6 +20,35 @@ CASES = [
     for method in TRAINED
     for fusion, missing in (("concat", False), ("concat" if refusal(method, "film") else "film", True))
 ]
+
+OWN_LOOP = [m for m in TRAINED if not CLASSES_OF[m].needs_engine]
+
+
+class Whole(torch.nn.Module):
+    """Somebody's network: what DistributedDataParallel wraps. The strategy's own parameters are not in it."""
+
+    def __init__(self, model: Any, plan: Any) -> None:
+        super().__init__()
+        self.model, self.guest = model, (plan,)
+
+    def forward(self, batch: Batch) -> Output:
+        features = self.guest[0].transform(self.model.encode(batch.inputs), batch, epochs=4)
+        return self.model.fuse(features)  # type: ignore[no-any-return]
+
+
+def own_loop(method: str) -> torch.Tensor:
+    """Three steps of a loop of one's own, with torch's wrapper where there are several processes."""
+    engine = build(method, dtype=torch.float64)
+    net, plan, optimizer = Whole(engine.model, engine.strategy), engine.strategy, engine.optimizer
+    assert optimizer is not None
+    if dist.is_initialized():
+        unused = method == "mmcosine"  # the head's bias
+        net = torch.nn.parallel.DistributedDataParallel(net, find_unused_parameters=unused)  # type: ignore[assignment]
+    for batch in engine.loaders["train"].epoch(0)[:3]:  # type: ignore[index]
+        optimizer.zero_grad()
+        plan.backward(net(batch), batch, epochs=4, optimizer=optimizer)
+        optimizer.step()
+    return flat(engine)
 
 
 def one(method: str, fusion: str, missing: bool) -> torch.Tensor:
@@ -29,6 +59,7 @@ def _rank(rank: int, port: int, results: Any) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
     found = {case: one(*case).numpy() for case in CASES}
+    found |= {method: own_loop(method).numpy() for method in OWN_LOOP}  # type: ignore[misc]
     Context.total = lambda self, x: x.detach().double()  # type: ignore[method-assign]  # each rank for itself
     found["local scores"] = one("ogm", "concat", False).numpy()  # type: ignore[index]
     results.put((rank, found))
@@ -56,6 +87,13 @@ def test_two_processes_are_one(case: tuple[str, str, bool], ranks: list[dict[Any
     first, second = (torch.from_numpy(found[case]) for found in ranks)
     assert torch.equal(first, second)
     assert (first - one(*case)).abs().max() < 1e-10
+
+
+@pytest.mark.parametrize("method", OWN_LOOP)
+def test_two_processes_in_somebody_elses_loop_are_one(method: str, ranks: list[dict[Any, Any]]) -> None:
+    first, second = (torch.from_numpy(found[method]) for found in ranks)
+    assert torch.equal(first, second)
+    assert (first - own_loop(method)).abs().max() < 1e-10
 
 
 def test_scores_of_one_rank_alone_would_not_do(ranks: list[dict[Any, Any]]) -> None:
