@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -55,31 +56,47 @@ def one(method: str, fusion: str, missing: bool) -> torch.Tensor:
     return flat(train(build(method, fusion, missing=missing, size=SIZE, dtype=torch.float64), 2))
 
 
-def _rank(rank: int, port: int, results: Any) -> None:
+def contract() -> dict[Any, Any]:
+    found: dict[Any, Any] = {case: one(*case).numpy() for case in CASES}
+    Context.total = lambda self, x: x.detach().double()  # type: ignore[method-assign]  # each rank for itself
+    return found | {"local scores": one("ogm", "concat", False).numpy()}
+
+
+def own_loops() -> dict[Any, Any]:
+    return {method: own_loop(method).numpy() for method in OWN_LOOP}
+
+
+def _rank(rank: int, port: int, work: Callable[[], dict[Any, Any]], results: Any) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    found = {case: one(*case).numpy() for case in CASES}
-    found |= {method: own_loop(method).numpy() for method in OWN_LOOP}  # type: ignore[misc]
-    Context.total = lambda self, x: x.detach().double()  # type: ignore[method-assign]  # each rank for itself
-    found["local scores"] = one("ogm", "concat", False).numpy()  # type: ignore[index]
-    results.put((rank, found))
+    results.put((rank, work()))
     dist.destroy_process_group()
 
 
-@pytest.fixture(scope="module")
-def ranks() -> list[dict[Any, Any]]:
+def two_processes(work: Callable[[], dict[Any, Any]]) -> list[dict[Any, Any]]:
+    """What each rank has found."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     spawn = mp.get_context("spawn")
     results = spawn.Queue()
-    processes = [spawn.Process(target=_rank, args=(rank, port, results)) for rank in range(2)]
+    processes = [spawn.Process(target=_rank, args=(rank, port, work, results)) for rank in range(2)]
     for process in processes:
         process.start()
     found = dict(results.get(timeout=240) for _ in processes)
     for process in processes:
         process.join()
     return [found[0], found[1]]
+
+
+@pytest.fixture(scope="module")
+def ranks() -> list[dict[Any, Any]]:
+    return two_processes(contract)
+
+
+@pytest.fixture(scope="module")
+def loops() -> list[dict[Any, Any]]:
+    return two_processes(own_loops)
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -90,8 +107,8 @@ def test_two_processes_are_one(case: tuple[str, str, bool], ranks: list[dict[Any
 
 
 @pytest.mark.parametrize("method", OWN_LOOP)
-def test_two_processes_in_somebody_elses_loop_are_one(method: str, ranks: list[dict[Any, Any]]) -> None:
-    first, second = (torch.from_numpy(found[method]) for found in ranks)
+def test_two_processes_in_somebody_elses_loop_are_one(method: str, loops: list[dict[Any, Any]]) -> None:
+    first, second = (torch.from_numpy(found[method]) for found in loops)
     assert torch.equal(first, second)
     assert (first - own_loop(method)).abs().max() < 1e-10
 
