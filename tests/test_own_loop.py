@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import ogm
-from ogm import Batch, Context, Output, Strategy
+from ogm import Batch, Output, Strategy
 from ogm.engine import Engine
 from ogm.loop import Gradients
 from tests.small import CLASSES, CLASSES_OF, THREE, TRAINED, TWO, build, digest, flat, refusal, strategy
@@ -406,6 +406,32 @@ def test_mistakes_are_named_before_anything_is_differentiated(mistake: str) -> N
     net.plan.backward(net(audio, visual), label)  # and nothing of it stays
 
 
+@pytest.mark.parametrize("given", ["logits", "unimodal", "features"])
+@pytest.mark.parametrize(("fusion", "modalities"), [("concat", TWO), ("film", THREE)])
+@pytest.mark.parametrize("method", OWN_LOOP)
+def test_what_is_missing_is_named_before_anything_is_differentiated(
+    method: str, fusion: str, modalities: tuple[str, ...], given: str
+) -> None:
+    if refusal(method, fusion, modalities) is not None:
+        return
+    engine = build(method, fusion, modalities)
+    batch = three_batches(engine)[0]
+    output = forward(engine, batch, epochs=4)
+    some = Output(
+        output.logits,
+        output.unimodal_logits if given == "unimodal" else {},
+        output.features if given == "features" else {},
+    )
+    try:
+        engine.strategy.backward(some, batch.label, epochs=4)
+    except ValueError as error:
+        words = str(error)
+        assert words.startswith(method) and "\n" not in words and ("needs the" in words or "pass optimizer=" in words)
+        assert all(p.grad is None for p in engine.parameters)
+    else:
+        assert any(p.grad is not None for p in engine.parameters)
+
+
 def test_backward_without_gradients_and_before_attach() -> None:
     net, (audio, visual, label) = Net(), data()
     with torch.no_grad(), pytest.raises(ValueError, match="made without a gradient"):
@@ -589,7 +615,3 @@ def test_gradients_are_recognised_without_being_kept() -> None:
     assert seen and seen.are_still(layer.parameters())
     layer.zero_grad()
     assert not seen.are_still(layer.parameters()) and all(ref() is None for ref, _ in seen.seen)
-
-
-def test_a_context_knows_no_model_here() -> None:
-    assert Context().model is None
