@@ -159,8 +159,8 @@ def _files(sub: argparse.ArgumentParser) -> None:
             action="append",
             default=[],
             metavar="FILE.py",
-            help=f"a {kind} of your own: one class in one file, known by the file's name; the file is run as a program, so "
-            "take none that you would not run (may be repeated)",
+            help=f"a {kind} of your own: one class in one file, known by the file's name; its code is run, so use none "
+            "that you do not trust (may be repeated)",
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import hashlib
 import json
@@ -17,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from benchmarks.defaults import ADAPTIVE_LR, encoders_by_kind, method_defaults, recipe
 from datasets.registry import DATASETS
 from models.registry import ENCODERS, FAMILIES, FUSIONS
-from ogm.registry import STRATEGIES
+from ogm.registry import STRATEGIES, nearest
 
 FILES: dict[str, str] = {}  # what has come from files outside the project (see plugins.py): name -> digest
 
@@ -113,12 +112,6 @@ def known(name: str, names: Collection[str]) -> str:
     if name not in names:
         raise ValueError(f"{name!r} is not one of {', '.join(names)}{nearest(name, names)}")
     return name
-
-
-def nearest(name: str, names: Collection[str]) -> str:
-    """'; did you mean ...?', or nothing."""
-    near = difflib.get_close_matches(name, list(names), 1)
-    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def configure(given: Mapping[str, Any]) -> RunConfig:

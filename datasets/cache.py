@@ -184,9 +184,11 @@ class Cache:
             raise self._damaged(name, "is not a JSON object")
         return value
 
-    def _closed(self, name: str, error: PermissionError) -> DataError:
+    def _closed(self, name: str, error: OSError) -> DataError:
         """Not a CacheError: there is nothing wrong with the set, and to make it again would not help."""
-        return DataError(f"{self.folder / name}: cannot be read ({error.strerror}); {advice(error, '')}")
+        return DataError(
+            f"{self.folder / name}: cannot be read ({error.strerror}); {advice(error, 'see that it is a file this user may read')}"
+        )
 
     def _damaged(self, name: str, what: str) -> CacheError:
         return CacheError(

@@ -15,12 +15,10 @@ class AudioVisualNet(nn.Module):
         self.visual = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.head = nn.Linear(16, num_classes)
 
-    def forward(self, audio: torch.Tensor, visual: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The joint logits, and what each modality contributes to them: the head, split by columns."""
-        a, v = self.audio(audio), self.visual(visual)
-        own_audio = a @ self.head.weight[:, :8].T + self.head.bias / 2
-        own_visual = v @ self.head.weight[:, 8:].T + self.head.bias / 2
-        return own_audio + own_visual, own_audio, own_visual
+    def forward(self, audio: torch.Tensor, visual: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The joint logits, and the features that they are made of."""
+        features = {"audio": self.audio(audio), "visual": self.visual(visual)}
+        return self.head(torch.cat(list(features.values()), dim=1)), features
 
 
 def main() -> None:
@@ -35,13 +33,13 @@ def main() -> None:
 
     for epoch in range(3):
         for audio, visual, label in loader:
-            logits, own_audio, own_visual = net(audio, visual)
+            logits, features = net(audio, visual)
             optimizer.zero_grad()
-            output = ogm.Output(logits, {"audio": own_audio, "visual": own_visual})
+            output = ogm.Output(logits, ogm.split_linear(net.head, features))
             loss = strategy.backward(output, label, epoch=epoch)  # 2
             optimizer.step()
-        said = ", ".join(f"{name} {float(value):.2f}" for name, value in strategy.logs.items())
-        print(f"epoch {epoch}: loss {float(loss):.3f}; {said}")
+        numbers = ", ".join(f"{name} {value:.2f}" for name, value in strategy.logs.items())
+        print(f"epoch {epoch}: loss {float(loss):.3f}; {numbers}")
     checkpoint = {"net": net.state_dict(), "strategy": strategy.state_dict()}  # 3
     print(f"saved {', '.join(checkpoint)}")
 

@@ -150,13 +150,12 @@ def test_both_halves_of_opm_ogm_go_by_the_same_ratios() -> None:
 
 
 def test_opm_says_where_it_belongs() -> None:
-    plan = strategy("opm").attach({m: nn.Linear(2, 2) for m in TWO})
-    with pytest.raises(ValueError, match="call on_features before"):
-        plan.backward(Output(torch.zeros(2, 3, requires_grad=True)), torch.tensor([0, 1]))
+    encoders = {m: nn.Linear(2, 2) for m in TWO}
     with pytest.raises(ValueError, match="pass fusion="):
-        plan.on_features(
-            {m: torch.zeros(2, 2) for m in TWO}, Batch({}, torch.tensor([0, 1]), torch.arange(2)), Context()
-        )
+        strategy("opm").attach(encoders)
+    plan = strategy("opm").attach(encoders, fusion=nn.Linear(4, 3), dims=dict.fromkeys(TWO, 2))
+    with pytest.raises(ValueError, match=r"call features = strategy\.transform"):
+        plan.backward(Output(torch.zeros(2, 3, requires_grad=True)), torch.tensor([0, 1]))
 
 
 # ---- MMCosine

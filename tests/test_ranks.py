@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ import torch.multiprocessing as mp
 
 from ogm.context import Context
 from ogm.engine import Engine
+from ogm.types import Batch, Output
 from tests.runs import command, done
-from tests.small import TRAINED, build, flat, refusal, train
+from tests.small import CLASSES_OF, TRAINED, build, flat, refusal, train
 
 SIZE = 15  # odd: shards of 8 and 7, a last batch too
 CASES = [
@@ -23,14 +25,42 @@ CASES = [
     for fusion, missing in (("concat", False), ("concat" if refusal(method, "film") else "film", True))
 ]
 
+OWN_LOOP = [m for m in TRAINED if not CLASSES_OF[m].needs_engine]
+
+
+class Whole(torch.nn.Module):
+    """Somebody's network: what DistributedDataParallel wraps. The strategy's own parameters are not in it."""
+
+    def __init__(self, model: Any, plan: Any) -> None:
+        super().__init__()
+        self.model, self.guest = model, (plan,)
+
+    def forward(self, batch: Batch) -> Output:
+        features = self.guest[0].transform(self.model.encode(batch.inputs), batch, epochs=4)
+        return self.model.fuse(features)  # type: ignore[no-any-return]
+
+
+def own_loop(method: str) -> torch.Tensor:
+    """Three steps of a loop of one's own, with torch's wrapper where there are several processes."""
+    engine = build(method, dtype=torch.float64)
+    net, plan, optimizer = Whole(engine.model, engine.strategy), engine.strategy, engine.optimizer
+    assert optimizer is not None
+    if method == "mmcosine":  # no loss reaches the head's bias, and torch's wrapper refuses what no loss reaches
+        engine.model.fusion.head.bias.requires_grad_(False)
+    if dist.is_initialized():
+        net = torch.nn.parallel.DistributedDataParallel(net)  # type: ignore[assignment]
+    for batch in engine.loaders["train"].epoch(0)[:3]:  # type: ignore[index]
+        optimizer.zero_grad()
+        plan.backward(net(batch), batch, epochs=4, optimizer=optimizer)
+        optimizer.step()
+    return flat(engine)
+
 
 def one(method: str, fusion: str, missing: bool, **engine: Any) -> Engine:
     return train(build(method, fusion, missing=missing, size=SIZE, dtype=torch.float64, **engine), 2)
 
 
-def _rank(rank: int, port: int, results: Any) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+def contract() -> dict[Any, Any]:
     found: dict[Any, Any] = {}
     for case in CASES:
         engine = one(*case)
@@ -41,25 +71,44 @@ def _rank(rank: int, port: int, results: Any) -> None:
     except ValueError as error:
         found["a sample for two"] = str(error)
     Context.total = lambda self, x: x.detach().double()  # type: ignore[method-assign]  # each rank for itself
-    found["local scores"] = flat(one("ogm", "concat", False)).numpy()
-    results.put((rank, found))
+    return found | {"local scores": flat(one("ogm", "concat", False)).numpy()}
+
+
+def own_loops() -> dict[Any, Any]:
+    return {method: own_loop(method).numpy() for method in OWN_LOOP}
+
+
+def _rank(rank: int, port: int, work: Callable[[], dict[Any, Any]], results: Any) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    results.put((rank, work()))
     dist.destroy_process_group()
 
 
-@pytest.fixture(scope="module")
-def ranks() -> list[dict[Any, Any]]:
+def two_processes(work: Callable[[], dict[Any, Any]]) -> list[dict[Any, Any]]:
+    """What each rank has found."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     spawn = mp.get_context("spawn")
     results = spawn.Queue()
-    processes = [spawn.Process(target=_rank, args=(rank, port, results)) for rank in range(2)]
+    processes = [spawn.Process(target=_rank, args=(rank, port, work, results)) for rank in range(2)]
     for process in processes:
         process.start()
     found = dict(results.get(timeout=240) for _ in processes)
     for process in processes:
         process.join()
     return [found[0], found[1]]
+
+
+@pytest.fixture(scope="module")
+def ranks() -> list[dict[Any, Any]]:
+    return two_processes(contract)
+
+
+@pytest.fixture(scope="module")
+def loops() -> list[dict[Any, Any]]:
+    return two_processes(own_loops)
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -89,6 +138,13 @@ def test_more_ranks_than_samples_in_a_batch_are_refused(ranks: list[dict[Any, An
     (line,) = [line for line in said.stderr.splitlines() if line.startswith("error:")]
     assert said.returncode and "batch_size=1" in line and "2 processes" in line
     assert not list(tmp_path.rglob("*.json"))
+
+
+@pytest.mark.parametrize("method", OWN_LOOP)
+def test_two_processes_in_somebody_elses_loop_are_one(method: str, loops: list[dict[Any, Any]]) -> None:
+    first, second = (torch.from_numpy(found[method]) for found in loops)
+    assert torch.equal(first, second)
+    assert (first - own_loop(method)).abs().max() < 1e-10
 
 
 def test_scores_of_one_rank_alone_would_not_do(ranks: list[dict[Any, Any]]) -> None:

@@ -40,9 +40,9 @@ def short(words: list[str]) -> list[str]:
     return words + [f"{name}={value}" for name, value in few.items() if name not in given]
 
 
-def test_the_python_block_runs_as_it_stands(tmp_path: Path) -> None:
-    (block,) = [text for language, text in BLOCKS if language == "python"]
-    (tmp_path / "loop.py").write_text(block)
+def test_the_python_blocks_run_as_they_stand(tmp_path: Path) -> None:
+    blocks = [text for language, text in BLOCKS if language == "python"]
+    (tmp_path / "loop.py").write_text("\n".join(blocks))  # each goes on where the one before ended
     done = subprocess.run(
         [sys.executable, "loop.py"],
         cwd=tmp_path,

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from models.fusion import Fusion, linear
+from ogm.heads import split_linear
 
 
 class Concat(Fusion):
@@ -25,9 +26,5 @@ class Concat(Fusion):
         return logits
 
     def unimodal_logits(self, features: Mapping[str, Tensor], *, detach: bool = False) -> dict[str, Tensor]:
-        columns = dict(zip(self.dims, torch.split(self.head.weight, list(self.dims.values()), dim=1), strict=True))
-        share = self.head.bias / len(self.dims)
-        if detach:
-            columns, share = {m: w.detach() for m, w in columns.items()}, share.detach()
-            features = {m: f.detach() for m, f in features.items()}
-        return {m: f @ columns[m].T + share for m, f in features.items()}
+        own = split_linear(self.head, features, dims=self.dims)
+        return {m: z.detach() for m, z in own.items()} if detach else own

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from ogm.checks import check_complete
 from ogm.coalitions import coalitions, shapley
 from ogm.context import Context
 from ogm.strategies.ogm import usable
@@ -62,6 +63,7 @@ class AGM(Strategy):
                 f"alpha={alpha}, cap={cap}, floor={floor}, clip={clip}: needs alpha >= 0, cap > 0, 0 < floor < 1, "
                 "clip > 0"
             )
+        self.reads = ("inputs" if ablation == "input" else "features", "fusion")
         self.alpha, self.ablation, self.cap, self.floor, self.clip = alpha, ablation, cap, floor, clip
 
     def setup(self) -> None:
@@ -86,11 +88,9 @@ class AGM(Strategy):
         found = {frozenset(everyone): output.logits}
         some = [s for s in coalitions(self.modalities) if len(s) < len(everyone)]
         if self.ablation == "feature":
-            if output.features.keys() != everyone:
-                raise ValueError("AGM hides features: the output needs those of every modality")
+            check_complete(self, "features", output.features)
             return found | {s: fusion(output.features, batch.present, drop=everyone - s) for s in some}
-        if batch.inputs.keys() != everyone:
-            raise ValueError("AGM hides inputs: pass the whole Batch to backward, or choose ablation='feature'")
+        check_complete(self, "inputs", batch.inputs)
         with evaluating(fusion, *self._encoders.values()):
             if getattr(fusion, "needs", "features") != "features":
                 for s in some:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ogm.checks import check_complete
 from ogm.context import Context
 from ogm.strategy import Strategy
 from ogm.types import Batch, Output
@@ -31,6 +32,7 @@ class AMCo(Strategy):
 
     category = "feature"
     paper = "Zhou et al., ICASSP 2023"
+    reads = ("unimodal_logits",)
     needs_additive = True
     dependent: Tensor
 
@@ -58,8 +60,7 @@ class AMCo(Strategy):
 
     def joint(self, unimodal_logits: Mapping[str, Tensor]) -> Tensor:
         """(B, C) fused logits from the unimodal ones."""
-        if unimodal_logits.keys() != set(self.modalities):
-            raise ValueError("AMCo adds up what modalities say: the output needs the unimodal_logits of every one")
+        check_complete(self, "unimodal_logits", unimodal_logits)
         logits: Tensor = self.linear_star(torch.stack(list(unimodal_logits.values())).sum(0))
         return logits
 

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ogm.checks import check_complete
 from ogm.context import Context
 from ogm.strategies.agm import clip_where
 from ogm.strategy import Strategy
@@ -37,6 +38,7 @@ class CGGM(Strategy):
 
     category = "gradient"
     paper = "Guo et al., NeurIPS 2024"
+    reads = ("features",)
     accuracy: Tensor
     share: Tensor
 
@@ -82,8 +84,7 @@ class CGGM(Strategy):
         return [{"params": list(self.parameters()), "clip": False, **own}]
 
     def read(self, output: Output) -> Output:
-        if output.features.keys() != self.classifiers.keys():
-            raise ValueError("CGGM classifies features: the output needs those of every modality")
+        check_complete(self, "features", output.features)
         said = {f"classifier/{m}": read(output.features[m].detach()) for m, read in self.classifiers.items()}
         return replace(output, extra=output.extra | said)
 

@@ -7,6 +7,7 @@ from collections.abc import Collection
 import torch
 from torch import Tensor
 
+from ogm.checks import check_complete
 from ogm.context import Context, world_size
 from ogm.strategy import Strategy
 from ogm.types import Batch, Output
@@ -28,6 +29,7 @@ class CML(Strategy):
 
     category = "loss"
     paper = "Ma et al., ICML 2023"
+    reads = ("features", "fusion")
 
     def __init__(self, lam: float = 0.1, *, mask: bool = True) -> None:
         super().__init__()
@@ -36,8 +38,7 @@ class CML(Strategy):
         self.lam, self.mask = lam, mask
 
     def losses(self, output: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
-        if output.features.keys() != set(self.modalities):
-            raise ValueError("CML takes features away: the output needs those of every modality")
+        check_complete(self, "features", output.features)
         gone = sorted(self.modalities, key=lambda m: ctx.chance(f"cml/{m}"))[:-1]
         losses, before = {"fused": self.loss(output.logits, batch, ctx)}, output.logits
         reduced, penalty = [], []

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
+from ogm.checks import check_complete
 from ogm.context import Context
 from ogm.scores import discrepancy_ratios, true_class_scores
 from ogm.strategy import Category, Strategy
@@ -29,6 +30,7 @@ class EqualWeightMultiloss(Strategy):
     def __init__(self, *, heads: Literal["dedicated", "shared"] = "dedicated") -> None:
         super().__init__()
         self.sharing = heads == "shared"
+        self.reads = ("unimodal_logits",) if self.sharing else ("features",)
         self.heads = nn.ModuleDict()
 
     def setup(self) -> None:
@@ -38,8 +40,7 @@ class EqualWeightMultiloss(Strategy):
     def read(self, output: Output) -> Output:
         if self.sharing:
             return output
-        if output.features.keys() != self.heads.keys():
-            raise ValueError(f"{type(self).__name__} has heads on features: the output needs those of every modality")
+        check_complete(self, "features", output.features)
         return replace(output, unimodal_logits={m: head(output.features[m]) for m, head in self.heads.items()})
 
     def ratios(self, output: Output, batch: Batch, ctx: Context, rule: Rule = "pairwise_mean") -> dict[str, Tensor]:

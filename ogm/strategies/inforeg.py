@@ -33,6 +33,7 @@ class InfoReg(EqualWeightMultiloss):
 
     category = "gradient"
     paper = "Huang et al., CVPR 2025"
+    needs_engine = True
     fisher: Tensor
     traces: Tensor
 
@@ -71,7 +72,7 @@ class InfoReg(EqualWeightMultiloss):
     @torch.no_grad()
     def on_gradients(self, output: Output, batch: Batch, ctx: Context) -> None:
         super().on_gradients(output, batch, ctx)
-        scores = true_class_scores(responses(output, batch, ctx), batch, ctx)
+        scores = true_class_scores(responses(output, batch, ctx, self._fusion[0]), batch, ctx)
         pull = strengths(scores, {m: self.beta_of(m) for m in self.modalities})
         for m, before in self._before.items():
             for p, old in zip(self._encoders[m].parameters(), before, strict=True):

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from ogm.checks import check_complete
 from ogm.context import Context
 from ogm.losses import kl
 from ogm.strategy import Strategy
@@ -28,6 +29,7 @@ class MBSD(Strategy):
 
     category = "loss"
     paper = "Liu et al., WSDM 2023 (BalanceBenchmark's port)"
+    reads = ("unimodal_logits",)
 
     def __init__(
         self,
@@ -49,8 +51,7 @@ class MBSD(Strategy):
         if not self.active(ctx):
             return losses
         own = output.unimodal_logits
-        if len(own) < 2:
-            raise ValueError("MBSD compares modalities: the output needs the unimodal_logits of each")
+        check_complete(self, "unimodal_logits", own)
         losses |= {f"unimodal/{m}": self.w_uni * self.loss(z, batch, ctx, m) for m, z in own.items()}
         pairs = list(itertools.combinations(own, 2))
         for m, n in pairs:

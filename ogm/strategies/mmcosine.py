@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ogm.checks import check_complete
 from ogm.strategy import Strategy
 from ogm.types import Batch, Output
 
@@ -28,6 +29,7 @@ class MMCosine(Strategy):
 
     category = "loss"
     paper = "Xu et al., ICASSP 2023"
+    reads = ("features",)
     needs_concat = True
 
     def __init__(self, s: float = 10.0) -> None:
@@ -46,8 +48,7 @@ class MMCosine(Strategy):
             )
 
     def read(self, output: Output) -> Output:
-        if output.features.keys() != set(self.modalities):
-            raise ValueError("MMCosine compares features with weights: the output needs those of every modality")
+        check_complete(self, "features", output.features)
         own = cosines({m: output.features[m] for m in self.modalities}, self.fusion.head.weight, self.s)
         return replace(output, logits=torch.stack(list(own.values())).sum(0), unimodal_logits=own)
 

@@ -42,6 +42,10 @@ class MMPareto(EqualWeightMultiloss):
     def passes(self, modalities: int) -> Passes:
         return Passes(modalities, 2)
 
+    def discard_step(self) -> None:
+        super().discard_step()
+        self._own = []
+
     def trainable(self) -> list[nn.Parameter]:
         """What unimodal losses reach: encoders, then heads, then what a fusion does before them (MMTM)."""
         fusion = self._fusion[0]

@@ -34,6 +34,7 @@ class MSES(Strategy):
     paper = "baseline of Li et al., ICCV 2023"
     stages = "validation after every epoch; modalities stop one by one"
     touches = "nothing"
+    needs_engine = True
     watched: Tensor
 
     def __init__(self, patience: int | None = None) -> None:

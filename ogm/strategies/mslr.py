@@ -35,6 +35,7 @@ class MSLR(Strategy):
     paper = "Yao and Mihalcea, Findings of ACL 2022"
     stages = "validation after every epoch"
     touches = "nothing"
+    needs_engine = True
     past: Tensor
     quotient: Tensor
 

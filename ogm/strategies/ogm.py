@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from ogm.checks import check_complete
 from ogm.context import Context
 from ogm.strategy import Scope, Strategy, Target
 from ogm.types import Batch, Output
@@ -34,6 +35,7 @@ class OGM(Strategy):
     category = "gradient"
     paper = "Peng et al., CVPR 2022"
     touches = "weights"
+    reads = ("unimodal_logits",)
 
     def __init__(
         self,
@@ -50,11 +52,11 @@ class OGM(Strategy):
         if not alpha >= 0:
             raise ValueError(f"alpha={alpha}: the strength of the modulation must be 0 or more")
         self.alpha, self.variant, self.multi, self.scope, self.target = alpha, variant, multi, scope, target
+        self.needs_optimizer = target == "update"
 
     @torch.no_grad()
     def on_gradients(self, output: Output, batch: Batch, ctx: Context) -> None:
-        if len(output.unimodal_logits) < 2:
-            raise ValueError(f"{type(self).__name__} compares modalities: the output needs the unimodal_logits of each")
+        check_complete(self, "unimodal_logits", output.unimodal_logits)
         rho = self.ratios(output, batch, ctx, self.multi)
         if not self.active(ctx):
             return

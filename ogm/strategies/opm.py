@@ -30,6 +30,7 @@ class OPM(Strategy):
 
     category = "feature"
     paper = "Wei et al., TPAMI 2024"
+    reads = ("fusion",)
     needs_whole_batch = True
 
     def __init__(
@@ -64,8 +65,6 @@ class OPM(Strategy):
         return masked(features, keep, theta), replace(batch, weight=weight)
 
     def on_gradients(self, output: Output, batch: Batch, ctx: Context) -> None:
-        if not self._rho:
-            raise ValueError(f"{type(self).__name__} hides features: call on_features before they are fused")
         bad = torch.stack([~torch.isfinite(r) for r in self._rho.values()]).any()
         ctx.log(ratios_not_finite=bad, **{f"discrepancy_ratio/{m}": r for m, r in self._rho.items()})
 

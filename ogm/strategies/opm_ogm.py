@@ -48,6 +48,7 @@ class OPMOGM(OPM):
         if ogm_end is not None and ogm_end < 0:
             raise ValueError(f"ogm_end={ogm_end}: the last epoch whose gradients are modulated must be 0 or more")
         self.alpha, self.variant, self.scope, self.target, self.ogm_end = alpha, variant, scope, target, ogm_end
+        self.needs_optimizer = target == "update"
 
     @torch.no_grad()
     def on_gradients(self, output: Output, batch: Batch, ctx: Context) -> None:

@@ -24,6 +24,7 @@ class SSLPretrain(Strategy):
 
     category = "stage"
     paper = "Chen et al., ICML 2020; Morgado et al., CVPR 2021"
+    needs_optimizer = True
     stages = "first a run without labels per modality (simclr, vicreg), or one for all (av_infonce, avid)"
 
     def __init__(

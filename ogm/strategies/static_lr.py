@@ -22,6 +22,7 @@ class StaticLR(Strategy):
     category = "control"
     paper = "this suite"
     touches = "nothing"
+    needs_optimizer = True
 
     def __init__(self, factors: Mapping[str, float]) -> None:
         super().__init__()

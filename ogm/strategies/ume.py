@@ -26,6 +26,7 @@ class UME(Strategy):
     paper = "Du et al., ICML 2023"
     stages = "one unimodal run per modality; nothing is trained jointly"
     trains = False
+    needs_engine = True
 
     def __init__(
         self, rule: Literal["prob_mean", "logit_mean"] = "prob_mean", *, weights: Mapping[str, float] | None = None

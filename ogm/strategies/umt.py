@@ -26,6 +26,7 @@ class UMT(Strategy):
     category = "loss"
     paper = "Du et al., ICML 2023"
     stages = "one unimodal run per modality first: the teachers"
+    reads = ("features", "inputs")
 
     def __init__(self, lam: float = 10.0) -> None:
         super().__init__()

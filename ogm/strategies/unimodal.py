@@ -30,6 +30,7 @@ class Unimodal(Strategy):
 
     category = "baseline"
     paper = "this suite"
+    needs_engine = True
 
     def __init__(self, modality: str) -> None:
         super().__init__()

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ogm.checks import check_complete
 from ogm.coalitions import responses
 from ogm.context import Context
 from ogm.scores import TINY, true_class_scores
@@ -29,6 +30,7 @@ class WeakBoost(Strategy):
     category = "gradient"
     paper = "this suite"
     touches = "weights"
+    reads = ("unimodal_logits",)
 
     def __init__(
         self,
@@ -52,15 +54,15 @@ class WeakBoost(Strategy):
             )
         self.alpha, self.form, self.rho_max, self.k_max = alpha, form, rho_max, k_max
         self.dead_band, self.parity, self.scope, self.target = dead_band, parity, scope, target
+        self.needs_optimizer = target != "grad"
 
     @torch.no_grad()
     def on_gradients(self, output: Output, batch: Batch, ctx: Context) -> None:
-        if len(output.unimodal_logits) < 2:
-            raise ValueError("WeakBoost compares modalities: the output needs the unimodal_logits of each")
+        check_complete(self, "unimodal_logits", output.unimodal_logits)
         super().on_gradients(output, batch, ctx)
         if not self.active(ctx):
             return
-        rho = lag_ratios(true_class_scores(responses(output, batch, ctx), batch, ctx), self.rho_max)
+        rho = lag_ratios(true_class_scores(responses(output, batch, ctx, self._fusion[0]), batch, ctx), self.rho_max)
         k = usable(boosts(rho, self.alpha, self.form, self.k_max, self.dead_band), ctx)
         found = [(m, p) for _, m, p in self.in_scope(self.scope)]
         if self.parity is not None:
