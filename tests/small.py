@@ -134,7 +134,7 @@ def build(
     kind = find(fusion, FUSIONS, "fusion")
     model = MultimodalModel(encoders, kind(dims, CLASSES, **FUSION_OPTIONS.get(fusion, {}))).to(dtype=dtype)
     plan = strategy(method, **(options or {}))
-    same = fusion if kind.wraps else "concat"
+    same = fusion if kind.replaces_encoders else "concat"
     trained = {
         name: exported(build(need.method, same, modalities, seed=99, dtype=dtype, options=need.options))
         for name, need in plan.needs(modalities).items()

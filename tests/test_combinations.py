@@ -10,7 +10,7 @@ import torch
 
 from benchmarks.build import encoder_class
 from models.model import MultimodalModel
-from models.registry import ENCODERS, FUSIONS, member
+from models.registry import ENCODERS, FUSIONS, encoder_args_from_name
 from ogm.context import fold_in
 from ogm.engine import Engine
 from ogm.registry import STRATEGIES, find
@@ -18,7 +18,7 @@ from ogm.types import Batch
 from tests.small import FOUR, FUSION_OPTIONS, THREE, TRAINED, TWO, build, flat, refusal, strategy, train
 
 NEW = [name for name in FUSIONS if name not in FOUR]
-EARLY = [name for name in FUSIONS if find(name, FUSIONS, "fusion").needs != "features"]
+EARLY = [name for name in FUSIONS if find(name, FUSIONS, "fusion").input_kind != "features"]
 METHODS = [m for m in ("vanilla", "ogm_ge", "mmpareto", "opm") if m in STRATEGIES]
 CLASSES, SAMPLES = 3, 4
 TINY: dict[str, dict[str, Any]] = {
@@ -43,7 +43,7 @@ def one_step(encoders: dict[str, str], fusion: str, method: str) -> None:
     made, g = {}, torch.Generator().manual_seed(1)
     for m, name in encoders.items():
         torch.manual_seed(fold_in(0, m))
-        made[m] = encoder_class(name)(shape(name, m), *member(name), **TINY.get(name, {}))
+        made[m] = encoder_class(name)(shape(name, m), *encoder_args_from_name(name), **TINY.get(name, {}))
     kind = find(fusion, FUSIONS, "fusion")
     fused = kind({m: e.dim for m, e in made.items()}, CLASSES, **FUSION_OPTIONS.get(fusion, {}))
     model, plan = MultimodalModel(made, fused), strategy(method)

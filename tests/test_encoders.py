@@ -22,7 +22,7 @@ from models.encoders.cnn import CNN
 from models.encoders.mlp import MLP
 from models.fusions.concat import Concat
 from models.model import MultimodalModel, channels_last, compile_encoders
-from models.registry import ENCODERS, member
+from models.registry import ENCODERS, encoder_args_from_name
 from models.weights import fewer_channels
 from ogm.types import Batch
 from tests.small import build, train
@@ -30,7 +30,7 @@ from tests.small import build, train
 
 def encoder(name: str, shape: tuple[int, ...], **options: Any) -> Encoder:
     torch.manual_seed(0)
-    made: Encoder = encoder_class(name)(shape, *member(name), **options)
+    made: Encoder = encoder_class(name)(shape, *encoder_args_from_name(name), **options)
     return made
 
 

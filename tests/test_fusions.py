@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from benchmarks.build import build as built_from
 from benchmarks.config import configure
-from models.attention import Tokens, attention
+from models.encoder import TokenEncoder
 from models.encoders.cnn import CNN
 from models.fusions.mbt import MBT, exchange
-from models.fusions.mmtm import MMTM
+from models.fusions.mmtm import MMTMUnit
+from models.layers import attention
 from models.model import MultimodalModel
 from models.registry import FUSIONS
 from ogm.context import Context
@@ -26,7 +27,7 @@ from tests.parts import EVEN, SAMPLES, features, fusion, stirred
 from tests.small import build
 
 SHAPES = {"audio": (1, 6, 7), "visual": (2, 2, 6, 6), "text": (1, 8, 5)}
-EARLY = [name for name in FUSIONS if find(name, FUSIONS, "fusion").needs != "features"]
+EARLY = [name for name in FUSIONS if find(name, FUSIONS, "fusion").input_kind != "features"]
 
 
 def test_late_averages_over_those_that_are_there() -> None:
@@ -110,7 +111,7 @@ def test_samples_do_not_see_each_other(name: str) -> None:
 
 
 def test_an_mmtm_gates_all_frames_of_a_clip_alike() -> None:
-    unit = stirred(MMTM({"a": 3, "v": 2}, 4).double())
+    unit = stirred(MMTMUnit({"a": 3, "v": 2}, 4).double())
     maps = {"a": torch.rand(2, 3, 5, dtype=torch.float64), "v": torch.rand(2, 2, 4, 3, 3, dtype=torch.float64)}
     gates = {m: gated / maps[m] for m, gated in unit(maps).items()}
     for gate in gates.values():
@@ -134,7 +135,7 @@ def test_mmtm_is_encoders_with_units_in_between() -> None:
     features["visual"] = features["visual"].view(SAMPLES, 2, -1).mean(1)
     for m, f in net.encode(x).items():
         torch.testing.assert_close(f, features[m])
-    heads = net.fusion.head.head
+    heads = net.fusion.head
     torch.testing.assert_close(net(x).logits, torch.stack([heads[m](f) for m, f in features.items()]).mean(0))
 
 
@@ -178,7 +179,7 @@ def test_a_central_network_by_hand() -> None:
     output = net(x)
     torch.testing.assert_close(output.logits, central.head(c))
     for m, said in output.unimodal_logits.items():
-        torch.testing.assert_close(said, central.own[m](pooled[m][-1]))
+        torch.testing.assert_close(said, central.unimodal_heads[m](pooled[m][-1]))
         assert torch.equal(said, output.aux_logits[m])
     assert [s.alpha_central is None for s in central.stages] == [True, False]
 
@@ -233,14 +234,14 @@ def test_cross_attention_judges_every_subset_from_features_alone() -> None:
 
 
 def test_long_maps_become_at_most_64_tokens_of_neighbours() -> None:
-    stem = Tokens(CNN((1, 24, 40), widths=(4,)), "audio", 8).double()
-    x = torch.randn(2, 1, 24, 40, dtype=torch.float64)
+    stem = TokenEncoder(CNN((1, 24, 40), widths=(4,)), "audio", 8).double()
+    x, modality = torch.randn(2, 1, 24, 40, dtype=torch.float64), stem.modality_embedding
     row = stem.encoder.maps(x).flatten(2)  # 960 positions: 15 to a token
-    expected = stem.project(torch.stack([part.mean(2) for part in row.split(15, 2)], 1)) + stem.positions + stem.kind
+    expected = stem.project(torch.stack([part.mean(2) for part in row.split(15, 2)], 1)) + stem.positions + modality
     torch.testing.assert_close(stem.tokens(x), expected)
     short = stem.tokens(x[..., :29])  # 696 positions: 11 to a token, 3 to the last
     assert short.shape == (2, 64, 8)
-    last = stem.project(stem.encoder.maps(x[..., :29]).flatten(2)[..., 693:].mean(2)) + stem.positions[63] + stem.kind
+    last = stem.project(stem.encoder.maps(x[..., :29]).flatten(2)[..., 693:].mean(2)) + stem.positions[63] + modality
     torch.testing.assert_close(short[:, 63], last)
 
 

@@ -26,7 +26,7 @@ PARAMETERS = {
     "gated": 528_390,
     "gated_sym": 531_462,
 }
-OF_FEATURES = [name for name in FUSIONS if find(name, FUSIONS, "fusion").needs == "features"]
+OF_FEATURES = [name for name in FUSIONS if find(name, FUSIONS, "fusion").input_kind == "features"]
 SUMS = {"concat": sum, "sum": sum, "late": lambda said: sum(said) / len(said)}  # how the parts of additive ones add up
 
 
@@ -41,7 +41,7 @@ def test_parameters(name: str) -> None:
 @pytest.mark.parametrize(("width", "parameters"), [(128, 65_920), (256, 262_912), (512, 1_050_112)])
 def test_parameters_of_an_mmtm_unit(width: int, parameters: int) -> None:
     made = fusion("mmtm", {"audio": 512, "visual": 512}, 6)
-    made.meet({m: SimpleNamespace(widths=(64, 128, 256, 512)) for m in made.dims})
+    made.build_for({m: SimpleNamespace(widths=(64, 128, 256, 512)) for m in made.dims})
     (unit,) = [u for u in made.units if u.gates["audio"].layer.out_features == width]
     assert sum(p.numel() for p in unit.parameters()) == parameters
 
@@ -61,7 +61,7 @@ def test_shapley_responses_sum_to_the_fused_logits(name: str) -> None:
     batch = Batch({}, torch.zeros(SAMPLES, dtype=torch.long), torch.arange(SAMPLES))
     output = Output(made(h), made.unimodal_logits(h), h)
     shared = responses(output, batch, Context(model=type("Model", (), {"fusion": made})))
-    if made.own_logits or made.is_additive:
+    if made.has_unimodal_heads or made.is_additive:
         assert all(shared[m] is output.unimodal_logits[m] for m in h)
     else:
         torch.testing.assert_close(torch.stack(list(shared.values())).sum(0), output.logits)

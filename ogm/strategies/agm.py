@@ -92,7 +92,7 @@ class AGM(Strategy):
         if batch.inputs.keys() != everyone:
             raise ValueError("AGM hides inputs: pass the whole Batch to backward, or choose ablation='feature'")
         with evaluating(fusion, *self._encoders.values()):
-            if getattr(fusion, "needs", "features") != "features":
+            if getattr(fusion, "input_kind", "features") != "features":
                 for s in some:
                     inputs = {m: x if m in s else torch.zeros_like(x) for m, x in batch.inputs.items()}
                     features = fusion.encode(self._encoders, inputs, batch.present)
