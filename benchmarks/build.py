@@ -19,7 +19,7 @@ from datasets.errors import DataError
 from datasets.loader import Loader
 from datasets.registry import load
 from models.model import MultimodalModel, channels_last, compile_encoders
-from models.registry import FUSIONS, member, where
+from models.registry import FUSIONS, encoder_args_from_name, encoder_path
 from ogm.context import fold_in, world_size
 from ogm.engine import Engine
 from ogm.registry import STRATEGIES, find
@@ -131,7 +131,7 @@ def build_model(config: RunConfig, data: DataModule) -> MultimodalModel:
         torch.manual_seed(fold_in(config.seed, "encoder", m))
         options = config.encoder_args.get(m, {})
         name = config.encoders[m]
-        encoders[m] = encoder_class(name)(tuple(sample[m].shape[1:]), *member(name), **options)
+        encoders[m] = encoder_class(name)(tuple(sample[m].shape[1:]), *encoder_args_from_name(name), **options)
     torch.manual_seed(fold_in(config.seed, "fusion"))
     dims = {m: encoder.dim for m, encoder in encoders.items()}
     fusion = find(config.fusion, FUSIONS, "fusion")(dims, len(data.train.classes), **config.fusion_args)
@@ -139,7 +139,7 @@ def build_model(config: RunConfig, data: DataModule) -> MultimodalModel:
 
 
 def encoder_class(name: str) -> type[Any]:
-    return find(name, {name: where(name)}, "encoder")
+    return find(name, {name: encoder_path(name)}, "encoder")
 
 
 def build_optimizer(config: RunConfig, model: MultimodalModel, strategy: Strategy) -> torch.optim.Optimizer:
@@ -168,8 +168,8 @@ def needed(config: RunConfig) -> dict[str, RunConfig]:
     They do not depend on the fusion, which they are therefore all given alike: one teacher serves all who need it. Only
     where the fusion makes larger encoders of those it is given, the teachers' must be made so, too.
     """
-    wraps = find(config.fusion, FUSIONS, "fusion").wraps
-    plain = {} if wraps else {"fusion": RunConfig.model_fields["fusion"].default, "fusion_args": {}}
+    kept = find(config.fusion, FUSIONS, "fusion").replaces_encoders
+    plain = {} if kept else {"fusion": RunConfig.model_fields["fusion"].default, "fusion_args": {}}
     return {
         name: with_files(
             config.model_copy(

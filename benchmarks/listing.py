@@ -69,10 +69,10 @@ def fusions() -> None:
     table = _table("needs", "additive", "unimodal logits", "parameters", "source", "defaults")
     for name in FUSIONS:
         cls = find(name, FUSIONS, "fusion")
-        alone = "exact parts" if cls.is_additive else "own classifiers" if cls.own_logits else "others at zero"
+        alone = "exact parts" if cls.is_additive else "own classifiers" if cls.has_unimodal_heads else "others at zero"
         additive = "yes" if cls.is_additive else "no"
         said = defaults(cls, "dims", "num_classes")
-        table.add_row(name, cls.needs, additive, alone, f"{fusion_parameters(cls):,}", cls.source, said)
+        table.add_row(name, cls.input_kind, additive, alone, f"{fusion_parameters(cls):,}", cls.source, said)
     _show(table, _FUSIONS)
 
 

@@ -186,9 +186,8 @@ class Cache:
 
     def _closed(self, name: str, error: OSError) -> DataError:
         """Not a CacheError: there is nothing wrong with the set, and to make it again would not help."""
-        return DataError(
-            f"{self.folder / name}: cannot be read ({error.strerror}); {advice(error, 'see that it is a file this user may read')}"
-        )
+        mend = advice(error, "see that it is a file this user may read")
+        return DataError(f"{self.folder / name}: cannot be read ({error.strerror}); {mend}")
 
     def _damaged(self, name: str, what: str) -> CacheError:
         return CacheError(

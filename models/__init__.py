@@ -1,0 +1,1 @@
+"""Encoders, fusions, and the model made of them."""

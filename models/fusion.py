@@ -9,32 +9,56 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-ALL_THERE: Mapping[str, Tensor] = MappingProxyType({})
+__all__ = ["ALL_PRESENT", "Fusion", "choose_modality"]
+
+ALL_PRESENT: Mapping[str, Tensor] = MappingProxyType({})  # no entry: the modality is there in every sample
 
 
 class Fusion(nn.Module):
-    """A subclass writes ``fuse`` and calls its last linear layer ``head``; the rest is inherited.
+    """Combines one feature per modality into class logits.
 
-    One that lets encoders exchange signals on their way (it ``needs`` maps or tokens) also writes ``meet`` and
-    ``encode``. What a strategy does to features then happens after the exchange.
+    A subclass writes ``fuse`` and calls its last linear layer ``head``; the rest is inherited. One in which encoders
+    exchange signals (its ``input_kind`` is "maps" or "tokens") also writes ``build_for`` and ``encode``. What a
+    strategy does to features then happens after the exchange.
+
+    Args:
+        dims: Modality -> width D_m of its feature, in configured order.
+        num_classes: Number of classes, C.
+
+    Attributes:
+        source: Who published it, and where.
+        input_kind: What it needs of the encoders: their features, their maps at several depths, or tokens.
+        is_additive: Whether the fused logits are the sum or the mean of the unimodal ones.
+        has_unimodal_heads: Whether the unimodal logits of a modality come from a classifier, or a part of one, that
+            reads the feature of this modality alone. Scores of modalities then use them as they are.
+        replaces_encoders: Whether the model's encoders are larger ones that this fusion makes of those it is given.
+            Runs that only train encoders for a later run are then made with this fusion as well.
+        head: The last linear layer, or one per modality.
     """
 
-    source: ClassVar[str] = ""  # who, where, when
-    needs: ClassVar[Literal["features", "maps", "tokens"]] = "features"  # of the encoders
-    is_additive: ClassVar[bool] = False  # is the fused say a sum or mean of the unimodal ones?
-    own_logits: ClassVar[bool] = False  # is each modality read by a classifier of its own? Scores then go by that alone
-    wraps: ClassVar[bool] = False  # are the encoders parts of larger ones here? Then teachers are made with it, too
+    source: ClassVar[str] = ""
+    input_kind: ClassVar[Literal["features", "maps", "tokens"]] = "features"
+    is_additive: ClassVar[bool] = False
+    has_unimodal_heads: ClassVar[bool] = False
+    replaces_encoders: ClassVar[bool] = False
     head: nn.Module
 
     def __init__(self, dims: Mapping[str, int], num_classes: int) -> None:
         super().__init__()
         self.dims, self.num_classes = dict(dims), num_classes
 
-    def meet(self, encoders: Mapping[str, nn.Module]) -> Mapping[str, nn.Module]:
-        """Called once, by the model: build what depends on the encoders, and return those that the model is to have.
+    def build_for(self, encoders: Mapping[str, nn.Module]) -> Mapping[str, nn.Module]:
+        """Build what depends on the encoders, and return those that the model is to have. The model calls it once.
 
-        What it returns may be larger than what it was given (an encoder and its tokens, say), with another ``dim``:
-        then ``self.dims`` follows. Raises ValueError for an encoder that cannot feed this fusion.
+        Args:
+            encoders: Modality -> encoder.
+
+        Returns:
+            Modality -> encoder: the same ones, or larger ones around them (an encoder and its tokens, say). Where
+            these have another ``dim``, ``self.dims`` follows.
+
+        Raises:
+            ValueError: For an encoder that cannot feed this fusion.
         """
         return encoders
 
@@ -42,19 +66,37 @@ class Fusion(nn.Module):
         self,
         encoders: Mapping[str, nn.Module],
         inputs: Mapping[str, Tensor],
-        present: Mapping[str, Tensor] = ALL_THERE,
+        present: Mapping[str, Tensor] = ALL_PRESENT,
         drop: Collection[str] = (),
     ) -> dict[str, Tensor]:
-        """modality -> feature (B, D_m) from ``inputs[m]``. What is absent or dropped sends nothing to the others."""
+        """Encode every modality. What is absent or dropped sends nothing to the other encoders.
+
+        Args:
+            encoders: Modality -> encoder, as ``build_for`` returned them.
+            inputs: Modality -> (B, ...).
+            present: Modality -> (B,) bool, whether each sample has it. A modality without an entry is always there.
+            drop: Modalities that count as absent in every sample.
+
+        Returns:
+            Modality -> feature (B, D_m).
+        """
         return {m: encoder(inputs[m]) for m, encoder in encoders.items()}
 
     def forward(
-        self, features: Mapping[str, Tensor], present: Mapping[str, Tensor] = ALL_THERE, drop: Collection[str] = ()
+        self, features: Mapping[str, Tensor], present: Mapping[str, Tensor] = ALL_PRESENT, drop: Collection[str] = ()
     ) -> Tensor:
-        """(B, C) logits from ``features[m]`` (B, D_m).
+        """Fuse features to logits.
 
-        A feature counts as zero in samples that lack its modality, and everywhere if its modality is in ``drop``;
-        biases stay.
+        A feature counts as zero in the samples that lack its modality, and in all samples if the modality is in
+        ``drop``; biases stay.
+
+        Args:
+            features: Modality -> (B, D_m).
+            present: Modality -> (B,) bool, whether each sample has it. A modality without an entry is always there.
+            drop: Modalities to leave out.
+
+        Returns:
+            (B, C) logits.
         """
         kept = {m: torch.zeros_like(features[m]) if m in drop else features[m] for m in self.dims}
         return self.fuse(
@@ -62,62 +104,77 @@ class Fusion(nn.Module):
         )
 
     def fuse(self, features: dict[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
-        """The fusion itself. ``features`` holds every modality, in configured order."""
+        """Compute the fused logits; a subclass writes it.
+
+        Args:
+            features: Modality -> (B, D_m), for every modality in configured order; zero where one is absent.
+            present: Modality -> (B,) bool, whether each sample has it. A modality without an entry is always there.
+
+        Returns:
+            (B, C) logits.
+        """
         raise NotImplementedError(f"{type(self).__name__} does not say how it fuses")
 
     def unimodal_logits(self, features: Mapping[str, Tensor], *, detach: bool = False) -> dict[str, Tensor]:
-        """modality -> (B, C), for each one in ``features``: what it says with every other feature at zero ("solo").
+        """Compute the logits of each modality alone.
 
-        An additive fusion overrides this with its exact parts. They carry a graph unless ``detach``.
+        Here: the fused logits with the features of all other modalities at zero. A fusion that is additive, or has
+        classifiers of single modalities, overrides this.
+
+        Args:
+            features: Modality -> (B, D_m); modalities may be left out.
+            detach: Whether to cut the graph to the features.
+
+        Returns:
+            Modality -> (B, C), for each modality in ``features``.
         """
         if detach:
             features = {m: f.detach() for m, f in features.items()}
         return {
-            m: self.fuse({k: f if k == m else f.new_zeros(len(f), d) for k, d in self.dims.items()}, ALL_THERE)
+            m: self.fuse({k: f if k == m else f.new_zeros(len(f), d) for k, d in self.dims.items()}, ALL_PRESENT)
             for m, f in features.items()
         }
 
     def aux_logits(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """modality -> (B, C): further predictions this architecture is trained on."""
+        """Compute further predictions that this architecture is trained on.
+
+        Args:
+            features: Modality -> (B, D_m).
+
+        Returns:
+            Modality -> (B, C); empty where there are none.
+        """
         return {}
 
     def undecayed(self) -> list[nn.Parameter]:
-        """Parameters that weight decay is not for."""
+        """Return the parameters that get no weight decay."""
         return []
 
     def head_parameters(self) -> list[nn.Parameter]:
-        """Parameters of the final classifier; the rest are ``fusion_parameters``."""
+        """Return the parameters of the final classifier."""
         return list(self.head.parameters())
 
     def fusion_parameters(self) -> list[nn.Parameter]:
+        """Return all parameters but those of the final classifier."""
         head = set(map(id, self.head_parameters()))
         return [p for p in self.parameters() if id(p) not in head]
 
 
-def linear(inputs: int, outputs: int, *, bias: bool = True) -> nn.Linear:
-    """A linear layer as the suite initialises all of them: Xavier normal, zero bias (spec fusion.md, section 0)."""
-    layer = nn.Linear(inputs, outputs, bias=bias)
-    nn.init.xavier_normal_(layer.weight)
-    if bias:
-        nn.init.zeros_(layer.bias)
-    return layer
+def choose_modality(modality: str | None, dims: Mapping[str, int], option: str) -> str:
+    """Return the modality that has the special role in a one-way fusion.
 
+    Args:
+        modality: The one that the configuration names; None for the last of ``dims``.
+        dims: The modalities, in configured order.
+        option: Name of the option, for the error message.
 
-def full(x: Tensor) -> Tensor:
-    """In float32 at least: what gates and softmaxes are computed in, whatever autocast has made of their inputs."""
-    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+    Returns:
+        The modality.
 
-
-def votes(dims: Mapping[str, int], present: Mapping[str, Tensor], like: Tensor) -> Tensor:
-    """(M, B) in the type of ``like`` (B, ...): 1 where a sample has the modality. One that has none lets all vote."""
-    always = torch.ones(len(like), dtype=torch.bool, device=like.device)
-    there = torch.stack([present.get(m, always) for m in dims])
-    return (there | ~there.any(0)).to(like.dtype)
-
-
-def role(modality: str | None, dims: Mapping[str, int], what: str) -> str:
-    """The modality that plays a part in a one-way fusion: the one named, or the last; ValueError if it is unknown."""
+    Raises:
+        ValueError: If there is no such modality.
+    """
     chosen = list(dims)[-1] if modality is None else modality
     if chosen not in dims:
-        raise ValueError(f"{what}={modality!r}: there are {', '.join(dims)}")
+        raise ValueError(f"{option}={modality!r}: there are {', '.join(dims)}")
     return chosen

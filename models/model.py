@@ -8,35 +8,54 @@ from collections.abc import Collection, Mapping
 import torch
 from torch import Tensor, nn
 
-from models.fusion import ALL_THERE, Fusion
+from models.fusion import ALL_PRESENT, Fusion
 from ogm.types import Batch, Output
+
+__all__ = ["MultimodalModel", "channels_last", "compile_encoders"]
 
 
 class MultimodalModel(nn.Module):
-    """Encoders by modality, in configured order, and the fusion of what they emit.
+    """Encoders by modality, in configured order, and the fusion of their features.
 
-    The fusion meets the encoders here; it may keep them inside larger ones. ValueError if one cannot feed it.
+    Args:
+        encoders: Modality -> encoder. The fusion may keep them inside larger ones.
+        fusion: The fusion, made for these modalities.
+
+    Raises:
+        ValueError: If an encoder cannot feed the fusion.
     """
 
     def __init__(self, encoders: Mapping[str, nn.Module], fusion: Fusion) -> None:
         super().__init__()
-        self.encoders, self.fusion = nn.ModuleDict(fusion.meet(encoders)), fusion
+        self.encoders, self.fusion = nn.ModuleDict(fusion.build_for(encoders)), fusion
 
     def encode(
-        self, inputs: Mapping[str, Tensor], present: Mapping[str, Tensor] = ALL_THERE, drop: Collection[str] = ()
+        self, inputs: Mapping[str, Tensor], present: Mapping[str, Tensor] = ALL_PRESENT, drop: Collection[str] = ()
     ) -> dict[str, Tensor]:
-        """modality -> feature (B, D_m), from inputs[m] (B, C, F, T), (B, C, H, W) or frames (B, C, T, H, W).
+        """Encode every modality. Where encoders exchange signals, an absent or dropped modality sends none.
 
-        Where encoders exchange signals on their way, an absent or dropped modality sends none.
+        Args:
+            inputs: Modality -> images (B, C, H, W), frames (B, C, T, H, W) or sequences (B, T, F).
+            present: Modality -> (B,) bool, whether each sample has it. A modality without an entry is always there.
+            drop: Modalities that count as absent in every sample.
+
+        Returns:
+            Modality -> feature (B, D_m).
         """
-        return self.fusion.encode(self.encoders, inputs, present, drop)
+        return self.fusion.encode(dict(self.encoders.items()), inputs, present, drop)
 
     def fuse(
-        self, features: Mapping[str, Tensor], present: Mapping[str, Tensor] = ALL_THERE, drop: Collection[str] = ()
+        self, features: Mapping[str, Tensor], present: Mapping[str, Tensor] = ALL_PRESENT, drop: Collection[str] = ()
     ) -> Output:
-        """What the fusion says about features, and what each modality says alone. An absent modality's feature is zero.
+        """Compute the fused and the unimodal logits of features.
 
-        With ``drop`` the unimodal logits are of the same features: dropping concerns the fused prediction.
+        Args:
+            features: Modality -> (B, D_m). The feature of an absent modality counts as zero.
+            present: Modality -> (B,) bool, whether each sample has it. A modality without an entry is always there.
+            drop: Modalities to leave out of the fused logits; the unimodal logits are of the same features anyway.
+
+        Returns:
+            The logits, unimodal logits and auxiliary logits, (B, C) each, and the features.
         """
         features = {m: f * present[m][:, None].to(f.dtype) if m in present else f for m, f in features.items()}
         return Output(
@@ -46,14 +65,18 @@ class MultimodalModel(nn.Module):
             self.fusion.aux_logits(features),
         )
 
-    def forward(self, inputs: Mapping[str, Tensor], present: Mapping[str, Tensor] = ALL_THERE) -> Output:
+    def forward(self, inputs: Mapping[str, Tensor], present: Mapping[str, Tensor] = ALL_PRESENT) -> Output:
+        """Encode inputs and fuse their features; see ``encode`` and ``fuse``."""
         return self.fuse(self.encode(inputs, present), present)
 
 
 def channels_last(model: MultimodalModel) -> None:
-    """Lay the encoders' kernels (D, C, h, w) out with channels last, which convolutions on CUDA are fastest with.
+    """Lay the encoders' kernels (D, C, h, w) out with channels last, with which convolutions on CUDA are fastest.
 
     The layout spreads from the kernels to the maps. Numbers change in their last bits.
+
+    Args:
+        model: The model, changed in place.
     """
     for p in model.encoders.parameters():
         if p.ndim == 4:
@@ -61,9 +84,16 @@ def channels_last(model: MultimodalModel) -> None:
 
 
 def compile_encoders(model: MultimodalModel, batch: Batch) -> str | None:
-    """Compile every encoder in place, or none; in which case: why, in a line. Names of parameters stay as they are.
+    """Compile every encoder in place, or none of them. Names of parameters stay as they are.
 
-    Tried first, forward and backward, on copies and on ``batch``: nothing of the model changes.
+    It is tried first, forward and backward, on copies; a failure changes nothing of the model.
+
+    Args:
+        model: The model.
+        batch: Samples to try it on.
+
+    Returns:
+        None, or the reason why nothing was compiled, in one line.
     """
     if type(model.fusion).encode is not Fusion.encode:
         return f"{type(model.fusion).__name__} goes through encoders stage by stage, not through what would be compiled"
@@ -73,8 +103,8 @@ def compile_encoders(model: MultimodalModel, batch: Batch) -> str | None:
         try:
             trial(batch.inputs[m]).sum().backward()
         except RuntimeError as error:
-            said = [line for line in str(error).splitlines() if line.strip()]
-            return f"{m}: {type(error).__name__}: {said[0] if said else 'it does not say why'}"
+            lines = [line for line in str(error).splitlines() if line.strip()]
+            return f"{m}: {type(error).__name__}: {lines[0] if lines else 'it does not say why'}"
     for encoder in model.encoders.values():
         encoder.compile(dynamic=False)
     return None

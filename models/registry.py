@@ -1,4 +1,8 @@
-"""Names to encoders and fusions. Nothing is imported until it is asked for."""
+"""Names of encoders and fusions, and where their classes are. No class is imported here."""
+
+from __future__ import annotations
+
+__all__ = ["ENCODERS", "FAMILIES", "FUSIONS", "encoder_args_from_name", "encoder_path"]
 
 ENCODERS: dict[str, str] = {
     "cnn": "models.encoders.cnn:CNN",
@@ -34,13 +38,30 @@ FUSIONS: dict[str, str] = {
 }
 
 
-def member(name: str) -> tuple[str, ...]:
-    """What an encoder is made with besides the shape: ("efficientnet_b0",) of a family's member, () of our own."""
+def encoder_args_from_name(name: str) -> tuple[str, ...]:
+    """Return what an encoder is constructed with after the shape.
+
+    Args:
+        name: Of an encoder, such as "cnn" or "torchvision:efficientnet_b0".
+
+    Returns:
+        ("efficientnet_b0",) for a network of another library, () for an encoder of our own.
+    """
     _, colon, rest = name.partition(":")
     return (rest,) if colon else ()
 
 
-def where(name: str) -> str:
-    """module:Class of an encoder. Raises KeyError for a name nobody knows."""
+def encoder_path(name: str) -> str:
+    """Return where the class of an encoder is.
+
+    Args:
+        name: Of an encoder, such as "cnn" or "torchvision:efficientnet_b0".
+
+    Returns:
+        "module:Class".
+
+    Raises:
+        KeyError: For a name that is not registered.
+    """
     family, colon, _ = name.partition(":")
     return FAMILIES[family] if colon else ENCODERS[name]

@@ -10,14 +10,22 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import get_model
 
+__all__ = ["fewer_channels", "fill", "first_convolution", "load_weights", "read_state_dict", "set_channels"]
+
 AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")  # heads that GoogLeNet and Inception are trained with
 
 
-def load(network: nn.Module, weights: str, name: str, head: str) -> None:
-    """Fill a torchvision network called ``name`` whose classifier ``head`` is gone.
+def load_weights(network: nn.Module, weights: str, name: str, head: str) -> None:
+    """Fill a torchvision network with trained weights, in place.
 
-    ``weights`` is "imagenet", or the path of a state dict as torch saves it, under torchvision's names. Raises
-    ValueError, in one line, where that cannot be had or does not fit.
+    Args:
+        network: The network, without its classifier.
+        weights: "imagenet", or the path of a state dict as torch saves it, under torchvision's names.
+        name: Of the network in torchvision.
+        head: Name that its classifier had.
+
+    Raises:
+        ValueError: In one line, where the weights are not there or do not fit.
     """
     if weights == "imagenet":
         try:
@@ -26,15 +34,25 @@ def load(network: nn.Module, weights: str, name: str, head: str) -> None:
             raise ValueError(
                 f"weights=imagenet: {name}'s could not be fetched: {' '.join(str(error).split())}"
             ) from None
-        first = first_convolution(network)
-        state[f"{first}.weight"] = fewer_channels(state[f"{first}.weight"], network.get_submodule(first).in_channels)  # type: ignore[arg-type]
+        first, convolution = first_convolution(network)
+        state[f"{first}.weight"] = fewer_channels(state[f"{first}.weight"], convolution.in_channels)
     else:
-        state = read(weights)
+        state = read_state_dict(weights)
     fill(network, state, f"weights={weights}", head)
 
 
-def read(path: str) -> dict[str, Tensor]:
-    """The state dict in a file; no code in it is ever run."""
+def read_state_dict(path: str) -> dict[str, Tensor]:
+    """Read the state dict in a file; no code in it is ever run.
+
+    Args:
+        path: A file as ``torch.save`` writes it.
+
+    Returns:
+        Name -> tensor, on the CPU.
+
+    Raises:
+        ValueError: In one line, if there is no such file or it holds something else.
+    """
     try:
         state = torch.load(Path(path), weights_only=True, map_location="cpu")
     except FileNotFoundError:
@@ -46,40 +64,52 @@ def read(path: str) -> dict[str, Tensor]:
     return dict(state)
 
 
-def fill(network: nn.Module, state: Mapping[str, Tensor], where: str, head: str) -> None:
-    """Copy a state dict into a network; its layer ``head``, for somebody else's classes, is left out.
+def fill(network: nn.Module, state: Mapping[str, Tensor], source: str, head: str) -> None:
+    """Copy a state dict into a network, without the classifier, which is for somebody else's classes.
 
-    Raises ValueError where names or shapes differ.
+    Args:
+        network: The network, without its classifier.
+        state: Name -> tensor.
+        source: What error messages call the state dict.
+        head: Name that the classifier has in the state dict.
+
+    Raises:
+        ValueError: In one line, where names or shapes differ.
     """
-    wanted = network.state_dict()
-    counters = {name: x for name, x in wanted.items() if name.endswith("num_batches_tracked")}  # older files have none
+    own = network.state_dict()
+    counters = {name: x for name, x in own.items() if name.endswith("num_batches_tracked")}  # older files have none
     given = counters | {name: x for name, x in state.items() if not name.startswith((f"{head}.", *AUXILIARY))}
-    missing, unknown = sorted(wanted.keys() - given.keys()), sorted(given.keys() - wanted.keys())
+    missing, unknown = sorted(own.keys() - given.keys()), sorted(given.keys() - own.keys())
     if missing or unknown:
         example = f"no {missing[0]}" if missing else f"{unknown[0]} is unknown"
         raise ValueError(
-            f"{where}: of another network: {len(missing)} missing, {len(unknown)} unknown, such as {example}"
+            f"{source}: of another network: {len(missing)} missing, {len(unknown)} unknown, such as {example}"
         )
-    wrong = [name for name, x in wanted.items() if x.shape != given[name].shape]
+    wrong = [name for name, x in own.items() if x.shape != given[name].shape]
     if wrong:
-        found, expected = (tuple(states[wrong[0]].shape) for states in (given, wanted))
+        there, here = (tuple(states[wrong[0]].shape) for states in (given, own))
         raise ValueError(
-            f"{where}: {len(wrong)} shapes differ, such as {wrong[0]}: it has {found}, this network {expected}"
+            f"{source}: {len(wrong)} shapes differ, such as {wrong[0]}: it has {there}, this network {here}"
         )
     network.load_state_dict(given)
 
 
-def first_convolution(network: nn.Module) -> str:
-    """The name of the layer that sees the image."""
-    return next(name for name, module in network.named_modules() if isinstance(module, nn.Conv2d))
+def first_convolution(network: nn.Module) -> tuple[str, nn.Conv2d]:
+    """Return the name of the layer that sees the image, and the layer."""
+    return next((name, module) for name, module in network.named_modules() if isinstance(module, nn.Conv2d))
 
 
 def set_channels(network: nn.Module, channels: int) -> None:
-    """Give a network's first convolution another number of input channels, freshly initialised."""
-    name = first_convolution(network)
-    old: Any = network.get_submodule(name)
-    if channels == old.in_channels:
+    """Give a network's first convolution another number of input channels, freshly initialised, in place.
+
+    Args:
+        network: The network.
+        channels: Number of input channels; if it is that already, nothing changes.
+    """
+    name, layer = first_convolution(network)
+    if channels == layer.in_channels:
         return
+    old: Any = layer  # torch types these sizes as tuples of any length
     new = nn.Conv2d(
         channels, old.out_channels, old.kernel_size, old.stride, padding=old.padding, bias=old.bias is not None
     )
@@ -88,7 +118,15 @@ def set_channels(network: nn.Module, channels: int) -> None:
 
 
 def fewer_channels(weight: Tensor, channels: int) -> Tensor:
-    """An RGB kernel (D, 3, k, k) -> (D, channels, k, k): the mean over colours, scaled so that grey gives the same."""
+    """Change the number of input channels of a trained kernel, so that a grey image gives the same output.
+
+    Args:
+        weight: An RGB kernel (D, 3, k, k).
+        channels: Number of input channels.
+
+    Returns:
+        (D, channels, k, k): the mean over colours, scaled by 3 / channels; the kernel itself if it has as many.
+    """
     if channels == weight.shape[1]:
         return weight
     return weight.mean(1, keepdim=True).expand(-1, channels, -1, -1) * weight.shape[1] / channels

@@ -109,7 +109,7 @@ def check_output(strategy: Strategy, output: Any, batch: Batch) -> None:
 
 def splits(fusion: Any) -> bool:
     """Are a modality's own logits its part of the fused ones? A module that does not say is taken to be additive."""
-    return bool(getattr(fusion, "is_additive", True) or getattr(fusion, "own_logits", False))
+    return bool(getattr(fusion, "is_additive", True) or getattr(fusion, "has_unimodal_heads", False))
 
 
 def check_logits(strategy: Strategy, logits: Tensor, label: Tensor) -> None:

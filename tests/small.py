@@ -43,9 +43,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
 # What makes the large fusions small.
 FUSION_OPTIONS: dict[str, dict[str, Any]] = {
     "cross_attn": {"width": 8, "layers": 1, "heads": 2},
-    "mbt": {"width": 8, "layers": 2, "alone": 1, "bottlenecks": 2, "heads": 2},
+    "mbt": {"width": 8, "layers": 3, "alone": 1, "bottlenecks": 2, "heads": 2},  # one layer of exchange carries nothing
 }
-FOUR = ("concat", "sum", "film", "gated")  # every method is tried with these; other fusions in test_combinations.py
+FOUR = ("concat", "sum", "film", "gated")  # every method is tried with these; the others: contract/
 METHODS = list(STRATEGIES)
 CLASSES_OF = {name: find(name, STRATEGIES, "strategy") for name in METHODS}
 TRAINED = [name for name, cls in CLASSES_OF.items() if cls.trains]
@@ -134,7 +134,7 @@ def build(
     kind = find(fusion, FUSIONS, "fusion")
     model = MultimodalModel(encoders, kind(dims, CLASSES, **FUSION_OPTIONS.get(fusion, {}))).to(dtype=dtype)
     plan = strategy(method, **(options or {}))
-    same = fusion if kind.wraps else "concat"
+    same = fusion if kind.replaces_encoders else "concat"
     trained = {
         name: exported(build(need.method, same, modalities, seed=99, dtype=dtype, options=need.options))
         for name, need in plan.needs(modalities).items()

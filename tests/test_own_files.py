@@ -13,7 +13,8 @@ METHOD = (ROOT / "examples" / "halved.py").read_text()
 FUSION = '''
 import torch
 
-from models.fusion import Fusion, linear
+from models.fusion import Fusion
+from models.layers import linear
 
 
 class Widest(Fusion):

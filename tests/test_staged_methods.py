@@ -353,7 +353,7 @@ def test_features_of_unlike_width_meet_at_the_widest() -> None:
 @pytest.mark.parametrize("method", ["di_mml", "kd_strong_to_weak"])
 def test_encoders_that_exchange_cannot_be_trained_apart(method: str) -> None:
     fusion = nn.Identity()
-    fusion.needs = "maps"  # type: ignore[assignment]
+    fusion.input_kind = "maps"  # type: ignore[assignment]
     engine = build("vanilla")
     with pytest.raises(ValueError, match="lets them exchange"):
         strategy(method).attach(

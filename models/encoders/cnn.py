@@ -6,14 +6,23 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from models.encoder import Encoder, Level, Pool, Pooling, channels, initialise
+from models.encoder import Encoder, Level, channels
+from models.layers import Pooling, TimePooling, initialise_convolutions
 
 
 class CNN(Encoder):
-    """4 x [3x3 convolution, GroupNorm, ReLU], then the mean over positions (spec synthav.md, section 2).
+    """Stages of a 3x3 convolution, GroupNorm and ReLU, then the mean over positions.
 
-    ``shape`` is a sample's, (C, H, W) or (C, T, H, W); ``widths`` the channels of the four stages, strides 2, 2, 2, 1.
-    GroupNorm, not BatchNorm: no sample sees another, so two processes can equal one.
+    All stages but the last halve height and width. It has GroupNorm in place of BatchNorm, so that no sample sees
+    another, and two processes can equal one.
+
+    Args:
+        shape: Of a sample, (C, H, W) or (C, T, H, W).
+        widths: Channels of each stage, multiples of min(8, width / 4).
+        pool: How frames are pooled over time.
+
+    Raises:
+        ValueError: For widths that will not do, or an input of another shape.
     """
 
     source = "this suite"
@@ -34,8 +43,9 @@ class CNN(Encoder):
             stages.append(nn.Sequential(convolution, nn.GroupNorm(min(8, width // 4), width), nn.ReLU(inplace=True)))
             before = width
         self.stages = nn.Sequential(*stages)
-        initialise(self)
-        self.over_time = Pool(pool, self.dim)
+        initialise_convolutions(self)
+        self.over_time = TimePooling(pool, self.dim)
 
     def levels(self) -> Sequence[Level]:
+        """Return one level per stage."""
         return list(self.stages)

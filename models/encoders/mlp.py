@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 from torch import Tensor, nn
 
 from models.encoder import Encoder, Level
-from models.fusion import linear
+from models.layers import linear
 
 
 class MLP(Encoder):
-    """Linear layers of ``widths``, each with ReLU, on the whole input, of any ``shape``, as one vector."""
+    """Linear layers with ReLU on the whole input as one vector.
+
+    Args:
+        shape: Of a sample, any.
+        widths: Width of each layer.
+
+    Raises:
+        ValueError: For no layer, or a width below 1.
+    """
 
     source = "common use"
 
@@ -25,7 +34,15 @@ class MLP(Encoder):
         self.layers = nn.ModuleList(nn.Sequential(linear(a, b), nn.ReLU()) for a, b in zip(sizes, widths, strict=False))
 
     def fold(self, x: Tensor) -> tuple[Tensor, int]:
-        return x.flatten(1)[..., None], 1  # a map with one position
+        """Flatten an input (B, ...) to a map (B, D, 1) with one position, of one frame."""
+        return x.flatten(1)[..., None], 1
 
     def levels(self) -> Sequence[Level]:
-        return [lambda maps, layer=layer: layer(maps[..., 0])[..., None] for layer in self.layers]
+        """Return one level per layer, on maps (B, D, 1)."""
+        return [partial(_apply, layer) for layer in self.layers]
+
+
+def _apply(layer: nn.Module, maps: Tensor) -> Tensor:
+    """Apply a layer to maps (B, D, 1) with one position."""
+    out: Tensor = layer(maps[..., 0])
+    return out[..., None]

@@ -8,15 +8,28 @@ from typing import ClassVar
 from torch import nn
 from torchvision.models import get_model
 
-from models.encoder import Encoder, Level, Pool, Pooling, channels, initialise
-from models.weights import load, set_channels
+from models.encoder import Encoder, Level, channels
+from models.layers import Pooling, TimePooling, initialise_convolutions
+from models.weights import load_weights, set_channels
 
 
 class ResNet18(Encoder):
-    """He et al., 2016, with as many input channels as ``shape`` (C, H, W) or (C, T, H, W) has.
+    """The ResNet of torchvision with 18 layers, for any number of input channels, without its classifier.
 
-    Frames go through it as images and are pooled over positions, then over time. Without ``weights``, convolutions are
-    Kaiming normal (fan-out) as in the released OGM-GE code; ``weights`` is "imagenet" or a file (models/weights.py).
+    Frames go through it as images and are pooled over positions, then over time. Without ``weights``, convolutions
+    start Kaiming normal (fan-out), as in the released OGM-GE code.
+
+    Args:
+        shape: Of a sample, (C, H, W) or (C, T, H, W).
+        weights: "imagenet", or the path of a state dict under torchvision's names; None to start untrained.
+        pool: How frames are pooled over time.
+
+    Raises:
+        ValueError: For an input of another shape, or weights that are not there or do not fit.
+
+    References:
+        - He et al., "Deep Residual Learning for Image Recognition", CVPR 2016.
+        - GeWu-Lab/OGM-GE_CVPR2022@343dc1d, utils/utils.py, ``weight_init``.
     """
 
     source = "He et al., 2016"
@@ -30,26 +43,27 @@ class ResNet18(Encoder):
         set_channels(network, channels(shape))
         network.avgpool, network.fc = nn.Identity(), nn.Identity()
         if weights is None:
-            initialise(network)
+            initialise_convolutions(network)
         else:
-            load(network, weights, self.name, "fc")
+            load_weights(network, weights, self.name, "fc")
         self.stages = nn.Sequential(
             *(layer for name, layer in network.named_children() if name not in ("avgpool", "fc"))
         )
-        self.over_time = Pool(pool, self.dim)
+        self.over_time = TimePooling(pool, self.dim)
 
     def levels(self) -> Sequence[Level]:
-        return [self.stages[:5], *self.stages[5:]]  # the stem belongs to the first stage
+        """Return the four stages of residual blocks; the stem belongs to the first."""
+        return [self.stages[:5], *list(self.stages)[5:]]
 
 
 class ResNet34(ResNet18):
-    """Blocks of two convolutions, 16 of them."""
+    """As ``resnet18``, with 34 layers: 16 blocks of two convolutions."""
 
     name = "resnet34"
 
 
 class ResNet50(ResNet18):
-    """Blocks of three convolutions: features are 2,048 wide."""
+    """As ``resnet18``, with 50 layers: 16 blocks of three convolutions, and features that are 2,048 wide."""
 
     name = "resnet50"
     widths = (256, 512, 1024, 2048)

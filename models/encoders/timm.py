@@ -6,16 +6,25 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from models.encoder import Encoder, Pool, Pooling, channels
-from models.encoders.torchvision import width
-from models.weights import fill, read
+from models.encoder import Encoder, channels, measure_width
+from models.layers import Pooling, TimePooling
+from models.weights import fill, read_state_dict
 
 
 class Timm(Encoder):
-    """Without its classifier; initialised as timm does it, with as many input channels as ``shape`` has.
+    """A network of timm without its classifier, initialised as timm does it, for any number of input channels.
 
-    ``weights`` is a file with a state dict under timm's names (timm's own hub is not asked). A closed box: for fusions
-    of features. ValueError where timm is not installed, or has no such network, or it cannot take the input.
+    It does not show its levels, so it feeds fusions of features only.
+
+    Args:
+        shape: Of a sample, (C, H, W) or (C, T, H, W).
+        name: Of the network in timm.
+        weights: Path of a state dict under timm's names; timm's own hub is not asked. None to start untrained.
+        pool: How frames are pooled over time.
+
+    Raises:
+        ValueError: Where timm is not installed or has no such network, for an input that the network cannot take, or
+            for weights that are not there or do not fit.
     """
 
     source = "timm"
@@ -36,10 +45,11 @@ class Timm(Encoder):
         self.network = timm.create_model(name, in_chans=channels(shape), num_classes=0)
         if weights is not None:
             head = self.network.pretrained_cfg["classifier"]
-            fill(self.network, read(weights), f"weights={weights}", head)
-        self.dim = width(self.network, shape, f"timm:{name}")
-        self.over_time = Pool(pool, self.dim)
+            fill(self.network, read_state_dict(weights), f"weights={weights}", head)
+        self.dim = measure_width(self.network, shape, f"timm:{name}")
+        self.over_time = TimePooling(pool, self.dim)
 
     def maps(self, x: Tensor) -> Tensor:
+        """Compute the network's features of images (N, C, H, W), as maps (N, dim, 1, 1)."""
         features: Tensor = self.network(x)
         return features[..., None, None]

@@ -6,19 +6,28 @@ import difflib
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from models.encoder import Encoder, Pool, Pooling, channels
-from models.weights import load, set_channels
+from models.encoder import Encoder, channels, measure_width
+from models.layers import Pooling, TimePooling
+from models.weights import load_weights, set_channels
 
 
 class Torchvision(Encoder):
-    """Without its last linear layer, whose input is the feature; initialised as torchvision does it.
+    """A network of torchvision without its last linear layer, whose input is the feature.
 
-    The first convolution gets as many channels as ``shape`` (C, H, W) or (C, T, H, W) has. ``weights`` is "imagenet" or
-    a file (models/weights.py). A closed box: for fusions of features. ValueError for an input it cannot take.
+    It is initialised as torchvision does it. It does not show its levels, so it feeds fusions of features only.
+
+    Args:
+        shape: Of a sample, (C, H, W) or (C, T, H, W); the first convolution gets C channels.
+        name: Of the network in torchvision.
+        weights: "imagenet", or the path of a state dict under torchvision's names; None to start untrained.
+        pool: How frames are pooled over time.
+
+    Raises:
+        ValueError: For a network that torchvision does not have, an input that it cannot take, or weights that are not
+            there or do not fit.
     """
 
     source = "torchvision"
@@ -31,22 +40,35 @@ class Torchvision(Encoder):
             raise ValueError(
                 f"torchvision has no classification network {name!r}; near it: {', '.join(near) or 'none'}"
             )
-        self.network, head = bare(name, shape)
-        set_channels(self.network, channels(shape))
+        network, head = without_classifier(name, shape)
+        set_channels(network, channels(shape))
         if weights is not None:
-            load(self.network, weights, name, head)
-        if weights == "imagenet" and hasattr(self.network, "transform_input"):
-            self.network.transform_input = channels(shape) == 3  # GoogLeNet's and Inception's want other means
-        self.dim = width(self.network, shape, f"torchvision:{name}")
-        self.over_time = Pool(pool, self.dim)
+            load_weights(network, weights, name, head)
+        if weights == "imagenet" and hasattr(network, "transform_input"):
+            network.transform_input = channels(shape) == 3  # GoogLeNet's and Inception's want other means
+        self.network = network
+        self.dim = measure_width(network, shape, f"torchvision:{name}")
+        self.over_time = TimePooling(pool, self.dim)
 
     def maps(self, x: Tensor) -> Tensor:
+        """Compute the network's features of images (N, C, H, W), as maps (N, dim, 1, 1)."""
         features: Tensor = self.network(x)
         return features[..., None, None]
 
 
-def bare(name: str, shape: Sequence[int]) -> tuple[nn.Module, str]:
-    """The network without its classifier, and what that was called."""
+def without_classifier(name: str, shape: Sequence[int]) -> tuple[Any, str]:
+    """Make a network of torchvision and take its classifier away.
+
+    Args:
+        name: Of the network in torchvision.
+        shape: Of a sample, (..., H, W); some networks are made for one size.
+
+    Returns:
+        The network, (N, 3, H, W) -> (N, dim), and the name that its classifier had.
+
+    Raises:
+        ValueError: For inputs that the network cannot take.
+    """
     options: dict[str, Any] = {}
     if name in ("googlenet", "inception_v3"):
         options = {"aux_logits": False, "init_weights": True}
@@ -61,8 +83,8 @@ def bare(name: str, shape: Sequence[int]) -> tuple[nn.Module, str]:
     try:
         network: Any = models.get_model(name, weights=None, **options)
     except (ValueError, AssertionError, RuntimeError) as error:
-        said = " ".join(str(error).split()) or "it does not say why"
-        raise ValueError(f"torchvision:{name} cannot take inputs of shape {tuple(shape)}: {said}") from None
+        reason = " ".join(str(error).split()) or "it does not say why"
+        raise ValueError(f"torchvision:{name} cannot take inputs of shape {tuple(shape)}: {reason}") from None
     if name.startswith("squeezenet"):  # it classifies by a convolution
         network.classifier = nn.AdaptiveAvgPool2d(1)
         return network, "classifier"
@@ -70,16 +92,3 @@ def bare(name: str, shape: Sequence[int]) -> tuple[nn.Module, str]:
     parent, _, attribute = last.rpartition(".")
     setattr(network.get_submodule(parent), attribute, nn.Identity())
     return network, last
-
-
-def width(network: nn.Module, shape: Sequence[int], name: str) -> int:
-    """What a network makes of one image, by trying; nothing in it changes."""
-    image = torch.zeros(1, channels(shape), *shape[-2:])
-    try:
-        with torch.no_grad():
-            return int(network.eval()(image).shape[1])
-    except (RuntimeError, AssertionError, ValueError) as error:
-        said = " ".join(str(error).split())[:200]
-        raise ValueError(f"{name} cannot take inputs of shape {tuple(shape)}: {said}") from None
-    finally:
-        network.train()

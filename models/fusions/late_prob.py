@@ -7,25 +7,35 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from models.fusion import full, votes
 from models.fusions.late import Late
+from models.layers import full, presence_weights
 
 
 class LateProb(Late):
-    """z = log mean_m softmax(W_m h_m + b_m) over the modalities a sample has (spec fusion.md, section 3).
+    """As ``late``, but the mean is over probabilities: a mixture of classifiers.
 
-    A mixture is no sum of logits, but each modality has a classifier of its own, which scores go by.
+    z = log mean_m softmax(W_m h_m + b_m) over the modalities that a sample has, computed by log-sum-exp. The fused
+    logits are no sum of the unimodal ones.
     """
 
     is_additive = False
-    own_logits = True
 
     def fuse(self, features: dict[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
-        said = torch.stack(list(self.unimodal_logits(features).values()))
-        return mixture(said, votes(self.dims, present, said[0]))
+        """Compute z (B, C), log-probabilities, from features (B, D_m)."""
+        unimodal = torch.stack(list(self.unimodal_logits(features).values()))
+        return mixture(unimodal, presence_weights(self.dims, present, unimodal[0]))
 
 
 def mixture(logits: Tensor, weight: Tensor) -> Tensor:
-    """(B, C): log of the mean over modalities of softmax(logits (M, B, C)), over those whose weight (M, B) is not 0."""
-    said = full(logits).log_softmax(2).masked_fill(weight[..., None] == 0, -torch.inf)
-    return said.logsumexp(0) - weight.sum(0)[:, None].log()
+    """Compute the log of the mean over modalities of softmax(logits).
+
+    Args:
+        logits: (M, B, C).
+        weight: (M, B), 1 for the modalities that count in a sample and 0 for the others; in every sample at least one
+            is 1.
+
+    Returns:
+        (B, C) log-probabilities, in float32 or better.
+    """
+    log_probs = full(logits).log_softmax(2).masked_fill(weight[..., None] == 0, -torch.inf)
+    return log_probs.logsumexp(0) - weight.sum(0)[:, None].log()

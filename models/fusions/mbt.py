@@ -8,44 +8,79 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.attention import Block, Tokens, embedding
-from models.fusion import ALL_THERE, Fusion, linear, votes
-from models.fusions.late import average
+from models.encoder import TokenEncoder
+from models.fusion import ALL_PRESENT, Fusion
+from models.layers import TransformerBlock, detach_if, learned_embedding, linear, presence_weights, weighted_mean
 
 
-class Stream(Tokens):
-    """A class token before the modality's own, and the layers in which it is by itself; alone, it emits that token."""
+class StreamEncoder(TokenEncoder):
+    """A class token before the modality's own tokens, and the layers in which the modality is by itself.
+
+    Args:
+        encoder: An encoder that shows its levels.
+        modality: Its modality.
+        width: Width D of the tokens.
+        heads: Attention heads of a layer.
+        layers: Number of layers.
+    """
 
     def __init__(self, encoder: Any, modality: str, width: int, heads: int, layers: int) -> None:
         super().__init__(encoder, modality, width)
-        self.token = embedding(width)
-        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(layers))
+        self.class_token = learned_embedding(width)
+        self.blocks = nn.ModuleList(TransformerBlock(width, heads) for _ in range(layers))
 
     def tokens(self, x: Tensor) -> Tensor:
-        seen = super().tokens(x)
-        stream = torch.cat([self.token.expand(len(seen), 1, -1), seen], dim=1)
+        """Compute the stream (B, 1 + n, D) of an input (B, ...); the class token is the first."""
+        tokens = super().tokens(x)
+        stream = torch.cat([self.class_token.expand(len(tokens), 1, -1), tokens], dim=1)
         for block in self.blocks:
             stream = block(stream)
         return stream
 
     def forward(self, x: Tensor) -> Tensor:
+        """Encode an input (B, ...) as the class token (B, D), as if there were no other modality."""
         return self.tokens(x)[:, 0]
 
 
 class MBT(Fusion):
-    """Nagrani et al., NeurIPS 2021 (spec fusion.md, section 9), on the maps of convolutional encoders.
+    """A transformer with one stream per modality; streams exchange signals through a few bottleneck tokens only.
 
-    Of ``layers`` pre-norm layers the first ``alone`` keep streams apart; in the others each stream also attends to the
-    ``bottlenecks`` tokens, whose new value is the mean over streams. The streams' class tokens, after LayerNorm, are
-    the features; one linear classifier, shared, starting at zero, says l_m of each, and z = mean_m l_m, the
-    cross-entropy of which is trained (the released "token" mode trains the mean of per-modality losses instead).
-    Absent modalities are skipped in both means. At first all unimodal logits are equal: every ratio is 1.
+    The first ``alone`` layers keep the streams apart. In each of the others every stream attends to itself and to the
+    same bottleneck tokens, [X_m'; B_m'] = block_m([X_m; B]), and the next bottleneck is B' = mean_m B_m'. The class
+    tokens after a LayerNorm are the features h_m. One linear classifier, which all modalities share, gives the unimodal
+    logits u_m = W h_m + b, and z = mean_m u_m. Absent modalities are left out of both means. The classifier starts at
+    zero, so at first all unimodal logits are equal.
+
+    Args:
+        dims: Modality -> width of its encoder's feature, in configured order; only the modalities are used.
+        num_classes: Number of classes, C.
+        width: Width D of the tokens.
+        layers: Number of layers.
+        alone: Number of layers without exchange.
+        bottlenecks: Number of bottleneck tokens.
+        heads: Attention heads of a layer.
+
+    Raises:
+        ValueError: For ``alone`` outside of [0, layers], ``bottlenecks`` below 1, or blocks that will not do.
+
+    Differences:
+        - Released code with class tokens: trains the mean of the modalities' losses, and averages logits in evaluation
+          only. Ours: trains the cross-entropy of the mean of logits.
+        - Released code with class tokens: one more bottleneck token than configured, and class tokens that start at
+          zero. Ours: as configured, and normal with standard deviation 0.02.
+        - Released code: patches of the inputs, 12 layers of width 768 with ImageNet-21k weights. Ours: tokens of the
+          encoders' last maps, and a small transformer.
+
+    References:
+        - Nagrani et al., "Attention Bottlenecks for Multimodal Fusion", NeurIPS 2021.
+        - google-research/scenic@a6c4438, scenic/projects/mbt/model.py.
     """
 
     source = "Nagrani et al., NeurIPS 2021"
-    needs = "tokens"
-    own_logits = True
-    wraps = True
+    input_kind = "tokens"
+    has_unimodal_heads = True
+    replaces_encoders = True
+    head: nn.Linear
 
     def __init__(
         self,
@@ -66,38 +101,41 @@ class MBT(Fusion):
             )
         self.width, self.heads, self.alone = width, heads, alone
         self.layers = nn.ModuleList(
-            nn.ModuleDict({m: Block(width, heads) for m in dims}) for _ in range(layers - alone)
+            nn.ModuleDict({m: TransformerBlock(width, heads) for m in dims}) for _ in range(layers - alone)
         )
-        self.bottleneck, self.norm = embedding(bottlenecks, width), nn.LayerNorm(width)
+        self.bottleneck, self.norm = learned_embedding(bottlenecks, width), nn.LayerNorm(width)
         self.head = linear(width, num_classes)
         nn.init.zeros_(self.head.weight)
 
-    def meet(self, encoders: Mapping[str, nn.Module]) -> Mapping[str, nn.Module]:
-        return {m: Stream(encoder, m, self.width, self.heads, self.alone) for m, encoder in encoders.items()}
+    def build_for(self, encoders: Mapping[str, nn.Module]) -> Mapping[str, nn.Module]:
+        """Return encoders with a class token and the layers in which each modality is by itself."""
+        return {m: StreamEncoder(encoder, m, self.width, self.heads, self.alone) for m, encoder in encoders.items()}
 
     def encode(
         self,
         encoders: Mapping[str, Any],
         inputs: Mapping[str, Tensor],
-        present: Mapping[str, Tensor] = ALL_THERE,
+        present: Mapping[str, Tensor] = ALL_PRESENT,
         drop: Collection[str] = (),
     ) -> dict[str, Tensor]:
+        """Run the streams and their exchange: inputs (B, ...) -> class tokens (B, D)."""
         streams = {m: encoder.tokens(inputs[m]) for m, encoder in encoders.items()}
-        some = next(iter(streams.values()))
-        gone = {m: torch.zeros(len(some), dtype=torch.bool, device=some.device) for m in drop}
-        weight = votes(self.dims, {**present, **gone}, some)
-        shared = self.bottleneck.expand(len(some), -1, -1)
+        first = next(iter(streams.values()))
+        dropped = {m: torch.zeros(len(first), dtype=torch.bool, device=first.device) for m in drop}
+        weight = presence_weights(self.dims, {**present, **dropped}, first)
+        bottleneck = self.bottleneck.expand(len(first), -1, -1)
         for blocks in self.layers:
-            streams, shared = exchange(streams, shared, blocks, weight)  # type: ignore[arg-type]
+            streams, bottleneck = exchange(streams, bottleneck, blocks, weight)  # type: ignore[arg-type]
         return {m: self.norm(stream[:, 0]) for m, stream in streams.items()}
 
     def fuse(self, features: dict[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
-        said = torch.stack(list(self.unimodal_logits(features).values()))
-        return average(said, votes(self.dims, present, said[0]))
+        """Compute z (B, C) from features (B, D)."""
+        unimodal = torch.stack(list(self.unimodal_logits(features).values()))
+        return weighted_mean(unimodal, presence_weights(self.dims, present, unimodal[0]))
 
     def unimodal_logits(self, features: Mapping[str, Tensor], *, detach: bool = False) -> dict[str, Tensor]:
-        said = {m: self.head(f) for m, f in features.items()}
-        return {m: z.detach() for m, z in said.items()} if detach else said
+        """Compute u_m (B, C) for each modality in ``features``."""
+        return detach_if(detach, {m: self.head(f) for m, f in features.items()})
 
 
 def exchange(
@@ -106,14 +144,21 @@ def exchange(
     blocks: Mapping[str, Callable[[Tensor], Tensor]],
     weight: Tensor,
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """One layer: each stream (B, n_m, D) and the same bottleneck (B, nb, D) through its block, then taken apart again.
+    """Apply one layer in which streams exchange signals through the bottleneck.
 
-    Returned are the streams and the mean of what they made of the bottleneck, over modalities by ``weight`` (M, B).
+    Args:
+        streams: Modality -> tokens (B, n_m, D).
+        bottleneck: (B, k, D), which every stream reads.
+        blocks: Modality -> its block, (B, n_m + k, D) -> (B, n_m + k, D).
+        weight: (M, B), 1 where a sample has the modality, else 0.
+
+    Returns:
+        The new streams, and the mean over the modalities that a sample has of their new bottleneck tokens (B, k, D).
     """
-    out, shared = {}, []
+    new_streams, new_bottlenecks = {}, []
     for m, stream in streams.items():
         both = blocks[m](torch.cat([stream, bottleneck], dim=1))
-        out[m], said = both.split([stream.shape[1], bottleneck.shape[1]], dim=1)
-        shared.append(said)
-    votes = weight / weight.sum(0)
-    return out, (votes[..., None, None].to(bottleneck.dtype) * torch.stack(shared)).sum(0)
+        new_streams[m], tokens = torch.split(both, [stream.shape[1], bottleneck.shape[1]], dim=1)
+        new_bottlenecks.append(tokens)
+    share = weight / weight.sum(0)
+    return new_streams, (share[..., None, None].to(bottleneck.dtype) * torch.stack(new_bottlenecks)).sum(0)

@@ -92,7 +92,7 @@ class AGM(Strategy):
             return found | {s: fusion(output.features, batch.present, drop=everyone - s) for s in some}
         check_complete(self, "inputs", batch.inputs)
         with evaluating(fusion, *self._encoders.values()):
-            if getattr(fusion, "needs", "features") != "features":
+            if getattr(fusion, "input_kind", "features") != "features":
                 for s in some:
                     inputs = {m: x if m in s else torch.zeros_like(x) for m, x in batch.inputs.items()}
                     features = fusion.encode(self._encoders, inputs, batch.present)

@@ -230,7 +230,7 @@ def full_rate(engine: Engine) -> None:
 
 def apart(strategy: Strategy) -> None:
     """Raises ValueError for a fusion in which no encoder can be trained, or kept, by itself."""
-    if getattr(strategy.fusion, "needs", "features") != "features":
+    if getattr(strategy.fusion, "input_kind", "features") != "features":
         raise ValueError(
             f"{type(strategy).__name__} trains encoders apart from each other: {type(strategy.fusion).__name__} lets "
             "them exchange maps or tokens; take a fusion of features, such as concat"

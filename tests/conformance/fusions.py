@@ -8,16 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.attention import attention
 from models.fusion import Fusion
-from models.fusions.centralnet import Stage, mixed
+from models.fusions.centralnet import CentralLayer, weighted_sum
 from models.fusions.concat import Concat
 from models.fusions.film import FiLM
 from models.fusions.gated import Gated
-from models.fusions.late import average
 from models.fusions.late_prob import mixture
-from models.fusions.mmtm import MMTM
+from models.fusions.mmtm import MMTMUnit
 from models.fusions.sum import Sum
+from models.layers import attention, weighted_mean
 from ogm.coalitions import coalitions, responses, shapley
 from ogm.context import Context
 from ogm.scores import true_class_scores
@@ -93,7 +92,7 @@ def mmtm(vector: Vector) -> dict[str, Any]:
     scale = 2.0 if vector.get("hyperparams", {}).get("gate") == "paper" else 1.0
     found: dict[str, Any] = {}
     for suffix, factor in (("_paper_2x", 2.0), ("", scale)):
-        unit = MMTM({m: x.shape[1] for m, x in maps.items()}, len(inputs["b_squeeze"]), scale=factor)
+        unit = MMTMUnit({m: x.shape[1] for m, x in maps.items()}, len(inputs["b_squeeze"]), scale=factor)
         weights = {unit.squeeze: (inputs["W_squeeze"], inputs["b_squeeze"])}
         weights |= {unit.gates[m].layer: (inputs[f"W_{m}"], inputs[f"b_{m}"]) for m in maps}
         filled(unit, weights)
@@ -109,7 +108,7 @@ def centralnet(inputs: Mapping[str, Any]) -> dict[str, Any]:
     modalities = [tensor(h) for name, h in sorted(inputs.items()) if name.startswith("mod_")]
     alphas, central = tensor(inputs["alpha_mods"]), tensor(inputs["central"]) if "central" in inputs else None
     alpha = tensor(inputs["alpha_central"]) if central is not None else None
-    stage = Stage({str(i): h.shape[1] for i, h in enumerate(modalities)}, central is not None, len(inputs["b"]))
+    stage = CentralLayer({str(i): h.shape[1] for i, h in enumerate(modalities)}, central is not None, len(inputs["b"]))
     filled(stage, {stage.layer: (inputs["W"], inputs["b"])})
     with torch.no_grad():
         stage.alphas.copy_(alphas)
@@ -118,7 +117,7 @@ def centralnet(inputs: Mapping[str, Any]) -> dict[str, Any]:
         for projection in stage.projections.values():
             projection.weight.copy_(torch.eye(projection.in_features))
     after = stage(central, {str(i): h for i, h in enumerate(modalities)})
-    return {"mixed": mixed(central, modalities, alpha, alphas), "next_central": after}
+    return {"mixed": weighted_sum(central, modalities, alpha, alphas), "next_central": after}
 
 
 def core(inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -136,7 +135,7 @@ def late(logits: Mapping[str, Any]) -> dict[str, Any]:
     """The mean of logits and, for ``late_prob``, the logarithm of the mean of probabilities."""
     said = torch.stack([tensor(z) for z in logits.values()])
     everyone = torch.ones(said.shape[:2], dtype=said.dtype)
-    return {"joint": average(said, everyone), "joint_log_prob": mixture(said, everyone)}
+    return {"joint": weighted_mean(said, everyone), "joint_log_prob": mixture(said, everyone)}
 
 
 def unimodal_logits(vector: Vector) -> dict[str, Any]:

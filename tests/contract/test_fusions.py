@@ -1,21 +1,25 @@
-"""What is known of every fusion and encoder beforehand: parameters, sums, shapes."""
+"""What holds for every fusion: parameters, sums, absence, graphs, precision."""
 
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from benchmarks import listing
-from models.registry import ENCODERS, FUSIONS
+from models.model import MultimodalModel
+from models.registry import FUSIONS
 from ogm.coalitions import responses
 from ogm.context import Context
 from ogm.registry import find
 from ogm.types import Batch, Output
-from tests.parts import SAMPLES, UNEVEN, features, fusion
+from tests.helpers.models import EVEN, EXCHANGING, OF_FEATURES, SAMPLES, UNEVEN, features, fusion, inputs, model
+from tests.small import build
 
-# d = 512 for both of two modalities, 6 classes (spec fusion.md, section 0).
+# d = 512 for both of two modalities, 6 classes.
 PARAMETERS = {
     "concat": 6_150,
     "sum": 6_156,
@@ -26,7 +30,6 @@ PARAMETERS = {
     "gated": 528_390,
     "gated_sym": 531_462,
 }
-OF_FEATURES = [name for name in FUSIONS if find(name, FUSIONS, "fusion").needs == "features"]
 SUMS = {"concat": sum, "sum": sum, "late": lambda said: sum(said) / len(said)}  # how the parts of additive ones add up
 
 
@@ -41,7 +44,7 @@ def test_parameters(name: str) -> None:
 @pytest.mark.parametrize(("width", "parameters"), [(128, 65_920), (256, 262_912), (512, 1_050_112)])
 def test_parameters_of_an_mmtm_unit(width: int, parameters: int) -> None:
     made = fusion("mmtm", {"audio": 512, "visual": 512}, 6)
-    made.meet({m: SimpleNamespace(widths=(64, 128, 256, 512)) for m in made.dims})
+    made.build_for({m: SimpleNamespace(widths=(64, 128, 256, 512)) for m in made.dims})
     (unit,) = [u for u in made.units if u.gates["audio"].layer.out_features == width]
     assert sum(p.numel() for p in unit.parameters()) == parameters
 
@@ -61,7 +64,7 @@ def test_shapley_responses_sum_to_the_fused_logits(name: str) -> None:
     batch = Batch({}, torch.zeros(SAMPLES, dtype=torch.long), torch.arange(SAMPLES))
     output = Output(made(h), made.unimodal_logits(h), h)
     shared = responses(output, batch, Context(model=type("Model", (), {"fusion": made})))
-    if made.own_logits or made.is_additive:
+    if made.has_unimodal_heads or made.is_additive:
         assert all(shared[m] is output.unimodal_logits[m] for m in h)
     else:
         torch.testing.assert_close(torch.stack(list(shared.values())).sum(0), output.logits)
@@ -103,53 +106,76 @@ def test_gradients_are_right(name: str) -> None:
     assert torch.autograd.gradcheck(logits, h)
 
 
-# ---- encoders: options, and the width of the feature with them
-ROWS = {
-    "cnn": ({}, 64),
-    "resnet18": ({}, 512),
-    "resnet34": ({}, 512),
-    "resnet50": ({}, 2048),
-    "mlp": ({"widths": (7, 5)}, 5),
-    "transformer": ({"width": 12, "heads": 3}, 12),
-    "vit": ({"width": 12, "layers": 2}, 12),
-    "conformer": ({"width": 12, "layers": 2}, 12),
-}
+@pytest.mark.parametrize("name", ["late", "late_prob"])
+def test_a_sample_without_any_modality_is_judged_by_biases(name: str) -> None:
+    made, h = fusion(name, EVEN), features(EVEN)
+    z = made(h, {m: torch.zeros(5, dtype=torch.bool) for m in EVEN})
+    torch.testing.assert_close(z, made(h, drop=set(EVEN)))
+    assert torch.isfinite(z).all()
 
 
-@pytest.mark.parametrize("channels", [1, 2, 3])
-@pytest.mark.parametrize("name", ROWS)
-def test_encoders_take_any_number_of_channels(name: str, channels: int) -> None:
-    options, dim = ROWS[name]
-    made = find(name, ENCODERS, "encoder")((channels, 36, 40), **options)
-    assert made.dim == dim == made.widths[-1]
-    feature = made(torch.randn(2, channels, 36, 40))
-    assert feature.shape == (2, dim) and torch.isfinite(feature).all()
-    maps = made.fold(torch.randn(2, channels, 36, 40))[0]
-    for level, width in zip(made.levels(), made.widths, strict=True):
-        maps = level(maps)
-        assert maps.shape[1] == width
+@pytest.mark.parametrize("name", EXCHANGING)
+def test_what_is_absent_or_dropped_sends_nothing(name: str) -> None:
+    net, x = model(name), inputs()
+    other = {**x, "visual": inputs(seed=1)["visual"]}
+    there = torch.tensor([True, False, True, False, True])
+    for how in ({"drop": {"visual"}}, {"present": {"visual": there}}):
+        rows = ~there if "present" in how else torch.ones_like(there)
+        for a, b in ((net.encode(x, **how), net.encode(other, **how)),):
+            for m in ("audio", "text"):
+                torch.testing.assert_close(a[m][rows], b[m][rows])
+    whole, partly = net.encode(x), net.encode(x, {"visual": there})
+    for m in x:
+        torch.testing.assert_close(whole[m][there], partly[m][there])
+    changed = net.encode(other)  # present, it does reach the others, but for encoders that are only listened to
+    assert torch.equal(changed["audio"], whole["audio"]) == (name == "centralnet")
 
 
-@pytest.mark.parametrize("name", ["cnn", "resnet18", "vit"])
-def test_frames_are_averaged_over_time_however_many(name: str) -> None:
-    options, _ = ROWS[name]
-    made = find(name, ENCODERS, "encoder")((3, 4, 36, 40), **options).eval()
-    clip = torch.randn(2, 3, 5, 36, 40)
-    frames = [made(clip[:, :, t]) for t in range(5)]
-    torch.testing.assert_close(made(clip), torch.stack(frames).mean(0), rtol=1e-4, atol=1e-5)
+@pytest.mark.parametrize("name", EXCHANGING)
+def test_samples_do_not_see_each_other(name: str) -> None:
+    net, x = model(name), inputs()
+    one = net({m: v[2:3] for m, v in x.items()}).logits
+    torch.testing.assert_close(net(x).logits[2:3], one)
 
 
-def test_every_encoder_has_a_row() -> None:
-    assert set(ROWS) == set(ENCODERS)
+@pytest.mark.parametrize("name", EXCHANGING)
+def test_gradients_of_the_exchange_are_right(name: str) -> None:
+    shapes = {"audio": (1, 4, 4), "visual": (1, 2, 4, 4)}
+    net = model(name, shapes)
+    x = [v[:1].requires_grad_() for v in inputs(shapes).values()]
+    assert torch.autograd.gradcheck(lambda a, v: net({"audio": a, "visual": v}).logits, x)
 
 
-def test_the_lists_say_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("name", EXCHANGING)
+def test_encoders_that_do_not_show_their_levels_are_refused_in_a_line(name: str) -> None:
+    dims = {"audio": 3, "visual": 3}
+    with pytest.raises(ValueError, match="does not show") as error:
+        MultimodalModel({m: nn.Linear(2, 3) for m in dims}, find(name, FUSIONS, "fusion")(dims, 3))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["gated", "gated_sym", "late_prob", "mmtm", "cross_attn", "mbt"])
+def test_gates_and_softmaxes_stay_in_float32_under_autocast(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    net = build("vanilla", name).model.eval()
+    x = build("vanilla", name).loaders["train"].epoch(0)[0].inputs  # type: ignore[index]
+    for what in ("sigmoid", "softmax", "log_softmax"):
+        real = getattr(torch.Tensor, what)
+
+        def watched(z: Tensor, *args: Any, real: Any = real, **kwargs: Any) -> Tensor:
+            assert z.dtype == torch.float32
+            return real(z, *args, **kwargs)
+
+        monkeypatch.setattr(torch.Tensor, what, watched)
+    monkeypatch.setattr(torch, "sigmoid", torch.Tensor.sigmoid)
+    with torch.autocast("cpu", torch.bfloat16):
+        low = net(x).logits
+    torch.testing.assert_close(low.float(), net(x).logits, atol=0.1, rtol=0.1)
+
+
+def test_the_list_says_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
     listing.fusions()
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line.strip()}
     for name in FUSIONS:
         assert name in lines
     for name, number in {**PARAMETERS, "mmtm": 65_920 + 262_912 + 1_050_112 + 6_156}.items():
         assert f"{number:,}" in lines[name]
-    listing.encoders()
-    out = capsys.readouterr().out
-    assert all(f" {name} " in out for name in ENCODERS) and "timm:NAME" in out and "11,170,240" in out
