@@ -567,7 +567,7 @@ def test_wrong_options_are_one_line(method: str, options: dict[str, Any], said: 
         ("g2d", {"tau": [1, 1]}, "1 phases"),
         ("kd_strong_to_weak", {"strong": "smell"}, "there are audio, visual"),
         ("ssl_unimodal", {"modality": "smell"}, "there are audio, visual"),
-        ("ume", {"weights": {"audio": 1.0}}, "one for each of"),
+        ("ume", {"weights": {"audio": 1.0}}, "exactly one weight"),
     ],
 )
 def test_options_that_do_not_fit_the_data_are_one_line(method: str, options: dict[str, Any], said: str) -> None:
