@@ -304,7 +304,7 @@ def test_agm_says_what_it_needs() -> None:
         AGM().attach(encoders).backward(output, torch.tensor([0, 1]))
     with pytest.raises(ValueError, match="ablation='feature'"):
         AGM().attach(encoders, fusion=fusion).backward(output, torch.tensor([0, 1]))
-    with pytest.raises(ValueError, match="needs those of every modality"):
+    with pytest.raises(ValueError, match="features of every modality"):
         AGM(ablation="feature").attach(encoders, fusion=fusion).backward(output, torch.tensor([0, 1]))
 
 

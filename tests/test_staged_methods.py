@@ -564,7 +564,7 @@ def test_wrong_options_are_one_line(method: str, options: dict[str, Any], said: 
 @pytest.mark.parametrize(
     ("method", "options", "said"),
     [
-        ("g2d", {"tau": [1, 1]}, "1 phases"),
+        ("g2d", {"tau": [1, 1]}, "1 in all"),
         ("kd_strong_to_weak", {"strong": "smell"}, "there are audio, visual"),
         ("ssl_unimodal", {"modality": "smell"}, "there are audio, visual"),
         ("ume", {"weights": {"audio": 1.0}}, "exactly one weight"),
