@@ -16,7 +16,7 @@ from ogm.types import Batch, Output
 
 
 class AMCo(Strategy):
-    """Mask part of the logits of the modality that the prediction depends on, and train the unimodal losses along.
+    """Mask part of the logits of the modality that the prediction depends on, and add unimodal losses.
 
     In each step:
     1. Progress p in [0, 1] of the run; N = floor(C sin(pi/2 min(eps, p) / eps)).
@@ -27,14 +27,13 @@ class AMCo(Strategy):
     4. Flags for the next step: D_m = mean share of modality m in the softmax over all M C logits [u_1 .. u_M], over
        samples that have every modality. Modality m is dependent if D_m > sigma. At the start no modality is.
 
-    Evaluation uses A and no mask, and sums the modalities that are present in the evaluation. From progress eps on all
-    classes are hidden: the loss of a dependent modality is then the constant log C, without gradient.
+    Evaluation uses A and no mask, and sums the modalities that are not dropped. From progress eps on all classes are
+    hidden: the loss of a dependent modality is then the constant log C, without gradient. Both defaults are
+    BalanceBenchmark's.
 
     Args:
         sigma: threshold of the share D_m, in [0, 1].
         eps: progress at which all classes are hidden, in (0, 1].
-
-    Both defaults are BalanceBenchmark's.
 
     Differences:
         - Paper: its formulas were not available. Ours follows BalanceBenchmark, with the corrections below.

@@ -17,11 +17,11 @@ from ogm.types import Batch, Output
 
 
 class CGGM(Strategy):
-    """Measure each modality's improvement with an auxiliary classifier, and scale encoder gradients against it.
+    """Give smaller gradients to modalities that improve faster, as measured by auxiliary classifiers.
 
     In step t:
     1. Train a small classifier per modality on the detached feature of its encoder. acc_m(t) is its accuracy on this
-       batch.
+       batch, before its update.
     2. Gain d_m = acc_m(t) - acc_m(t - 1), with acc_m(-1) = 0. B_m = (S - d_m) / S with S = sum_m d_m + 1e-8: the share
        of the gains that the other modalities made.
     3. Multiply all gradients of encoder m by rho B_m.

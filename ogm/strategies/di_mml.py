@@ -22,18 +22,18 @@ class DIMML(Strategy):
 
     Stage 1: L = sum_m [CE(g_m(h_m), y) + w CE(G(h_m), y)], with a linear head g_m per modality and one shared head G.
     From epoch e_c on, L_DUC is added:
-    1. Once, at the start of epoch e_c, on the training set in evaluation mode: coordinate j of modality m has accuracy
-       acc_j, the share of samples whose nearest class centroid in that single coordinate is the true class. It is
-       effective if acc_j is above the mean over j: set E_m.
-    2. For each ordered pair (learner m, target n), in the dimensions S = E_n without E_m: cross-entropy of
-       softmax_j(<h_m,i[S], h_n,j[S]> / temperature) with the true pair j = i, without gradient to h_n. The mean over
-       samples is summed over pairs and divided by M - 1.
+    1. Once, at the start of epoch e_c, on the training set in evaluation mode: coordinate d of modality m has accuracy
+       acc_d, the share of samples whose nearest class centroid in that single coordinate is the true class. It is
+       effective if acc_d is above the mean over d. E_m is the set of effective coordinates of modality m.
+    2. For each ordered pair (learner m, target n), in the coordinates S that are in E_n but not in E_m: cross-entropy
+       of softmax_j(<h_m,i[S], h_n,j[S]> / temperature) with the true pair j = i, without gradient to h_n. The means
+       over samples are summed over pairs and divided by M - 1.
 
     Stage 2: encoders and heads are frozen at their best validation epochs; the fusion is trained with CE.
 
     Prediction: mean of the M + 1 logits of heads and fusion, weighted per sample by softmax(max softmax(logits) /
-    certainty); in stage 1 without the fusion. Features of different widths pass trained linear layers to the largest
-    width.
+    certainty); in stage 1 without the fusion. Features of different widths are first mapped to the largest width by
+    linear layers that are trained too. In stage 2 the learning rate is the initial one of the run.
 
     Args:
         w: weight of the shared head's loss, 0 or more.
@@ -42,8 +42,6 @@ class DIMML(Strategy):
         e_c: first epoch with L_DUC, from 0. Default: 2/15 of stage 1, at least 1 (released: 20 of 150).
         fuse: number of epochs of stage 2, at the end of the run. Default: 2/17 of the run, at least 1 (released: 20 of
             170).
-
-    In stage 2 the learning rate is the initial one of the run.
 
     Differences:
         - Released code: saves both encoders whenever either improves. Ours: each at its own best epoch.

@@ -33,7 +33,7 @@ class DiagnosingRelearning(Strategy):
         number: largest number of re-initialisations, 0 or more. The defaults are the released ones, for 50 epochs.
 
     Differences:
-        - Paper and released code agree with the above.
+        - Paper, released code and ours agree on the steps above.
         - Ours: k-means has 10 restarts, which was scikit-learn's default before version 1.4 (now 1), and seed 0.
         - Ours: the validation split is the one that selects checkpoints.
 

@@ -42,7 +42,7 @@ class G2D(Strategy):
           an error on a tie. Ours: ranks once, on the training set; a tie keeps the order of the modalities.
         - Released code: sets the gradients of 4-d tensors to 0, so that norm layers and running statistics change, and
           weight decay and momentum go on. Ours: a frozen encoder does not change at all.
-        - Released code: a phase includes epoch tau. Ours: it ends before.
+        - Released code: a phase includes epoch tau. Ours: it does not.
 
     References:
         - Paper: Rakib and Bagavathi, ICCV 2025.

@@ -39,7 +39,7 @@ class GBlend(Strategy):
     """Weigh each loss by its generalisation relative to its overfitting, estimated by training on it alone.
 
     L = sum_k w_k CE_k over k in {1..M, joint}, sum_k w_k = 1. Each modality has a linear head on its feature; the joint
-    loss is that of the fused logits, which alone predict.
+    loss is that of the fused logits z. The prediction is argmax z.
 
     The weights are estimated by training on each loss k alone for n epochs (its encoder and head, or all encoders and
     the fusion), with the optimizer and schedule of the run and fresh momentum, and restoring all weights afterwards:
@@ -47,8 +47,8 @@ class GBlend(Strategy):
     2. O_k = the increase of (validation loss - training loss).
     3. w_k = max(G_k, 0) / (O_k^2 + 1e-8), normalised to sum 1; all equal if no G_k is positive.
 
-    With either mode each epoch costs M unimodal epochs and one joint epoch more: three to four times joint training for
-    two modalities.
+    In both modes each epoch costs M unimodal epochs and one joint epoch more. With two modalities a run takes three to
+    four times as long as joint training.
 
     Args:
         mode: ``"online"``: estimate before every ``super_epoch`` epochs, from the current weights, n = ``super_epoch``.

@@ -23,16 +23,17 @@ FITTED = (0.204623704, 3.35472727e-3, 1.22989557e-4, -2.92947416e-6, 2.23835486e
 
 
 class LFM(Strategy):
-    """Weigh a term that aligns the modalities against the classification loss, and shift the weight during training.
+    """Add a loss that aligns the modalities, with a weight that is large early in training and small later.
 
     L = 2 [w_cls CE(z, y) + (1 - w_cls) A]. A is the mean over unordered pairs of modalities of a distance between them,
-    over the samples that have both. z (B, C) are the fused logits; the prediction is argmax z.
+    over the samples that have both. z (B, C) are the fused logits; the prediction is argmax z. The learned schedules
+    and ``"infonce"`` need the whole batch at once.
 
     Args:
         schedule: how w_cls is set, always in [0.05, 0.95] except for ``"heuristic"``. ``"fitted"``: the polynomial of
             the released main script, made for 200 epochs and stretched to the run. ``"heuristic"``: exp(-1 / (epoch +
-            1)). ``"learned"``: starts at 0.05; before each epoch one gradient step on the CE of held-out samples after
-            one training step, with respect to the weight. ``"learned_surrogate"``: the same with the released code's
+            1)). ``"learned"``: starts at 0.05; before each epoch the weight takes one gradient step that lowers the CE
+            of held-out samples after one training step. ``"learned_surrogate"``: the same with the released code's
             gradient; for comparison only.
         align: the distance of two modalities, of P and Q, the softmaxes of their unimodal logits, and X = (P + Q) / 2.
             ``"mixture_to_branches"``: (KL(X || P) + KL(X || Q)) / 2. ``"true_js"``: (KL(P || X) + KL(Q || X)) / 2.
@@ -42,8 +43,6 @@ class LFM(Strategy):
             1e-4, the weight hardly moves from its start.
         held_out: number of training samples set aside for the learned weight, 1 or more. They are never trained on.
 
-    The learned weight and ``"infonce"`` need the whole batch at once.
-
     Differences:
         - Paper: contrastive alignment. Released code: ``"mixture_to_branches"``, a Jensen-Shannon divergence whose KL
           terms have their arguments swapped. Ours: as released; the other two are options.
@@ -51,8 +50,8 @@ class LFM(Strategy):
           weight decrease.
         - Released code: z is the mean of one linear head per modality. Ours: the logits of the configured fusion.
         - Released code: the gradient of the learned weight is the mean, over the first parameter tensor only, of
-          Hessian(L) times grad CE, which can have the wrong sign (``"learned_surrogate"``). Ours: the derivative
-          itself.
+          Hessian(L) times grad CE, which can have the wrong sign (``"learned_surrogate"``). Ours: the derivative with
+          respect to the weight.
         - Held-out samples: 16 in the released code, of a validation loader (for most datasets the test set) in
           BalanceBenchmark. Ours: 64 of the training set.
 

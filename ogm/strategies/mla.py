@@ -22,16 +22,16 @@ class MLA(Strategy):
     """Train the modalities one after the other, with a shared head that is protected from forgetting the others.
 
     In each batch, for m = 1 .. M in configured order:
-    1. u_m = h(h_m) with one linear head h that all modalities share; L_m = CE(u_m, y). Only encoder m and the head get
-       a gradient.
+    1. u_m = head(h_m), with one linear head that all modalities share; L_m = CE(u_m, y). Only encoder m and the head
+       get a gradient.
     2. Except in the first optimizer step of the run: r = mean feature of the modality trained before; q = P r; P <- P -
        q q^T / (a + r^T q) with a = 0.1^(1 + share of the epoch done); P <- P / ||P||_F if ``normalize="fro"``. The
        head's weight gradient G (C, D) becomes G P^T. P starts as the identity.
     3. Optimizer step.
 
     Prediction: sum_m w_m u_m with w = softmax over modalities of -entropy(softmax(u_m)), per sample and over the
-    modalities it has. The fusion module is not used. Features of different widths pass linear layers to the largest
-    width. The optimizer takes M steps per batch.
+    modalities it has. The fusion module is not used. Features of different widths are first mapped to the largest width
+    by linear layers. The optimizer takes M steps per batch.
 
     Args:
         normalize: ``"fro"`` divides P by its Frobenius norm, as released, which slows the head down by about the square

@@ -19,10 +19,10 @@ from ogm.types import Batch, Output
 class MMCosine(Strategy):
     """Remove the imbalance of feature and weight norms by scoring every modality with scaled cosines.
 
-    u_m = s cos(h_m, W_m,c) for every class c, with W_m the columns of the concat head that belong to modality m; z =
-    sum_m u_m; L = CE(z, y). The bias of the head is not used. Each modality's feature and columns are normalised by
-    themselves, and gradients flow through both norms. The prediction is argmax z. Weight decay changes norms only, that
-    is, the effective learning rate.
+    u_m[c] = s cos(h_m, W_m[c]); z = sum_m u_m; L = CE(z, y). W_m[c] is the row of class c in the weight of the concat
+    head, restricted to the columns of modality m. The bias of the head is not used. Each modality's feature and columns
+    are normalised by themselves, and gradients flow through both norms. The prediction is argmax z. Weight decay
+    changes norms only, that is, the effective learning rate.
 
     Args:
         s: scale of the cosines, above 0. Default 10, as released for CREMA-D and VoxCeleb2; BalanceBenchmark uses 15.

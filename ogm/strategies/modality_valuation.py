@@ -19,7 +19,9 @@ Form = Literal["linear", "tanh", "square"]
 
 
 class ModalityValuation(Strategy):
-    """Repeat samples with only those modalities that, by their Shapley values, contribute too little to them.
+    """Train more on modalities that contribute too little: repeat samples with only such a modality.
+
+    The contribution of a modality to a sample is a Shapley value.
 
     Before each epoch from ``warmup`` on, on the training set, without augmentation, in evaluation mode:
     1. v(S) = |S| if the prediction from the modalities in S alone (other features zero) is correct, else 0.
@@ -44,8 +46,8 @@ class ModalityValuation(Strategy):
         - Released code: at the modality level it values a random fifth of the training set. Ours: all of it.
         - Released code: two modalities. For more, the largest and smallest mean are ours.
         - Released code: its scripts need repair before they run. Ours follows its formulas.
-        - BalanceBenchmark: v(S) = 1 for a correct prediction, with numbers of copies made for v(S) = |S|; and it reuses
-          the results of the first batch for all others. Ours does neither.
+        - BalanceBenchmark: v(S) = 1 for a correct prediction, but the numbers of copies that belong to v(S) = |S|; and
+          it reuses the results of the first batch for all others. Ours does neither.
 
     References:
         - Paper: Wei et al., CVPR 2024.

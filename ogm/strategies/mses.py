@@ -26,8 +26,8 @@ class MSES(Strategy):
        epoch.
     3. If the smoothed loss is the lowest so far, store the weights of modality m: its encoder, and its own layer of the
        head where it has one (sum, late).
-    4. If the lowest was more than ``patience`` epochs ago, stop modality m: load its stored weights and freeze them,
-       with batch-norm statistics.
+    4. If the lowest was more than ``patience`` epochs ago, stop modality m: load its stored weights and freeze it,
+       including its batch-norm statistics.
 
     When all modalities have stopped, nothing is trained any more.
 

@@ -25,8 +25,8 @@ class MSLR(Strategy):
 
     After each epoch (``rule="dynamic"``):
     1. acc_m = validation accuracy of the unimodal logits u_m.
-    2. q_m for the next epoch = acc_m / mean of the accuracies of the ``memory`` epochs before, in [0.1, 10]; 1 as long
-       as there are fewer.
+    2. q_m for the next epoch = acc_m / mean of the accuracies of the ``memory`` epochs before, in [0.1, 10]; 1 until
+       that many epochs have passed.
 
     Args:
         init: modality -> factor above 0; 1 for a modality that is not named. Re-implementations use 0.9 for audio and

@@ -27,7 +27,8 @@ class OPM(Strategy):
     5. L = CE of the fused logits, averaged over the samples that keep at least one modality.
 
     Nothing is dropped at evaluation. If no sample of a batch keeps a modality, the loss is 0 and only momentum moves
-    the weights: skipping the step would need to wait for the device.
+    the weights; to skip the step the program would have to wait for the device. All defaults are those of the released
+    script for Kinetics-Sounds.
 
     Args:
         q_base: drop probability at balance, in [0, 1].
@@ -36,8 +37,6 @@ class OPM(Strategy):
         rescale: divide the features by 1 - theta.
         start: first epoch in which features are dropped, from 0. Default 6, as released.
         end: last such epoch (inclusive); None: until the end of the run.
-
-    The defaults are those of the released script for Kinetics-Sounds.
 
     Differences:
         - Paper (as third parties read it): q_m of the previous step. Released code and ours: of this step.

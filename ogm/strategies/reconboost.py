@@ -28,8 +28,8 @@ class ReconBoost(Strategy):
     2. Rectification, ``rectify_epochs`` long: all encoders, the head and b are trained on CE(b sum_m u_m, y).
 
     Each phase starts with fresh momentum; learning rate and schedule are those of the run. The fusion module is not
-    used. A modality that a sample lacks is left out of the sums. Features of different widths pass linear layers to the
-    largest width.
+    used. A modality that a sample lacks is left out of the sums. Features of different widths are first mapped to the
+    largest width by linear layers.
 
     Args:
         weight1: weight of the loss where the others are wrong. Released: 5 for CREMA-D, 4 for AVE and ModelNet40.
@@ -41,8 +41,8 @@ class ReconBoost(Strategy):
         - Paper's abstract: a memory consolidation term. Released code: the term has no gradient, because both of its
           sides are detached. Ours: left out.
         - Released code: its commands start from encoders that were trained alone. Ours: from scratch.
-        - Released code: in a boosting phase the other encoders run in training mode. Ours: frozen, with batch-norm
-          statistics.
+        - Released code: in a boosting phase the other encoders run in training mode. Ours: they are frozen, including
+          their batch-norm statistics.
 
     References:
         - Paper: Hua et al., ICML 2024.

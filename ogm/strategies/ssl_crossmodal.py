@@ -22,21 +22,22 @@ from ogm.views import Kind, kind_of, view
 class SSLCrossmodal(Strategy):
     """Train all encoders together without labels: they learn which inputs belong to the same sample.
 
-    One random view of each input passes the encoder and a projector to an embedding (B, 128) of unit norm.
-        - ``"av_infonce"``: symmetric InfoNCE per unordered pair of modalities, with the other samples of the global
-          batch in the other modality as negatives; mean over pairs.
-        - ``"avid"``: cross-modal instance discrimination with a memory bank, one unit vector per sample and modality.
-          With scores s = cosine / temperature between an embedding and the bank of the other modality, K negatives
-          drawn uniformly from other samples, and a constant Z estimated from the first batch: loss = -log(e^s / (e^s +
-          K Z)) for the positive - sum over negatives of log(K Z / (e^s + K Z)); mean over ordered pairs. Afterwards the
-          bank becomes the normalised mean of old entry and new embedding (momentum 0.5).
+    One random view of each input is mapped by its encoder and a projector to an embedding (B, 128) of unit norm.
+
+    - ``"av_infonce"``: symmetric InfoNCE per unordered pair of modalities, with the other samples of the global batch
+      in the other modality as negatives; mean over pairs.
+    - ``"avid"``: cross-modal instance discrimination with a memory bank, one unit vector per sample and modality. With
+      scores s = cosine / temperature between an embedding and the bank of the other modality, K negatives drawn
+      uniformly from other samples, and a constant Z estimated from the first batch: loss = -log(e^s / (e^s + K Z)) for
+      the positive - sum over negatives of log(K Z / (e^s + K Z)); mean over ordered pairs. Afterwards the bank becomes
+      the normalised mean of old entry and new embedding (momentum 0.5).
 
     As in ``ssl_unimodal``, linear heads on detached features report how well they separate the classes. Optimizer,
     learning rate and number of epochs are those of the run.
 
     Args:
         objective: ``"av_infonce"`` or ``"avid"``.
-        temperature: above 0.
+        temperature: temperature of the scores, above 0.
         negatives: K for ``"avid"``, 1 or more; at most the number of training samples - 1.
         kinds: modality -> kind of its input, where the shape misleads (see ``views.kind_of``).
 

@@ -21,8 +21,8 @@ WIDTH = 128  # of the projected embeddings
 class SSLUnimodal(Strategy):
     """Train one encoder without labels, on two random views of each sample.
 
-    1. Two views of each input (``ogm/views.py``) pass the encoder and a projector (Linear, batch norm, ReLU, Linear) to
-       embeddings (B, 128).
+    1. Two views of each input (``ogm/views.py``) are mapped by the encoder and a projector (Linear, batch norm, ReLU,
+       Linear) to embeddings (B, 128).
     2. ``"simclr"``: NT-Xent loss of the unit-norm embeddings (eq. 1 of SimCLR), mean over all 2B anchors; all other
        views of the global batch are negatives. ``"vicreg"``: 25 invariance + 25 variance + 1 covariance; no negatives.
 
@@ -32,7 +32,7 @@ class SSLUnimodal(Strategy):
     Args:
         modality: the modality whose encoder is trained. Required.
         objective: ``"simclr"`` or ``"vicreg"``.
-        temperature: of NT-Xent, above 0. Default 0.1, as in the released SimCLR code.
+        temperature: temperature of NT-Xent, above 0. Default 0.1, as in the released SimCLR code.
         kinds: modality -> kind of its input, where the shape misleads (see ``views.kind_of``).
 
     Differences:
