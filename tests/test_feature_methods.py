@@ -335,7 +335,7 @@ def test_a_weight_is_not_learned_without_the_engine() -> None:
 
 
 def test_a_training_set_smaller_than_what_is_set_aside() -> None:
-    with pytest.raises(ValueError, match="held_out=64: the training set given to attach has 60"):
+    with pytest.raises(ValueError, match="held_out=64 leaves nothing to train on: the training set has 60"):
         build("lfm", options={"schedule": "learned"})
 
 

@@ -564,10 +564,10 @@ def test_wrong_options_are_one_line(method: str, options: dict[str, Any], said: 
 @pytest.mark.parametrize(
     ("method", "options", "said"),
     [
-        ("g2d", {"tau": [1, 1]}, "1 phases"),
+        ("g2d", {"tau": [1, 1]}, "1 in all"),
         ("kd_strong_to_weak", {"strong": "smell"}, "there are audio, visual"),
         ("ssl_unimodal", {"modality": "smell"}, "there are audio, visual"),
-        ("ume", {"weights": {"audio": 1.0}}, "one for each of"),
+        ("ume", {"weights": {"audio": 1.0}}, "exactly one weight"),
     ],
 )
 def test_options_that_do_not_fit_the_data_are_one_line(method: str, options: dict[str, Any], said: str) -> None:

@@ -1,0 +1,1 @@
+"""The balancing methods, one file each."""

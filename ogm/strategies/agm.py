@@ -1,4 +1,4 @@
-"""Adaptive gradient modulation: scale each modality's error signal by how its lead differs from what it used to be."""
+"""Adaptive gradient modulation (AGM): scale each modality's error signal by how far its lead exceeds its usual lead."""
 
 from __future__ import annotations
 
@@ -21,23 +21,49 @@ Worth = dict[frozenset[str], Tensor]
 
 
 class AGM(Strategy):
-    """Li et al., ICCV 2023 (arXiv 2308.07686); spec methods_gradient.md, 3.6. For any fusion.
+    """Slow a modality down when it leads by more than usual, and speed it up when it leads by less.
 
-    The response of a modality is its Shapley share of the logits; the gradient of the loss with respect to it is
-    multiplied by kappa_m = exp(alpha min(tau_m - r_m, cap)). r_m, above 1 for one that leads, comes of the responses'
-    cross-entropies in this batch, tau_m of their means over all batches before. Leading by more than usual slows down.
+    Works with any fusion.
 
-    ``ablation`` says what the logits of fewer modalities are. ``"input"`` (the paper's): the others' inputs are zero,
-    and all of it is in evaluation mode. That takes one more pass through every encoder, and back; the feature of a
-    zero input is computed for one sample (the released code encodes all modalities anew for each subset). A fusion in
-    which encoders meet on their way is run once per subset. ``"feature"``: the others' *features* are zero, in this
-    same pass, which costs next to nothing. On a concat that is exactly kappa_m on every gradient of encoder m and on
-    its columns of the head, and the mean of kappa on the bias.
+    Let F(S) be the logits (B, C) of the model when only the modalities in S are kept.
 
-    If an entry of the head's weight gradient is beyond 1, all gradients are clipped to norm ``clip`` (as on CREMA-D;
-    None: never). ``cap`` is 10, or 7 for three modalities and more. Deviations from the released code: after the window
-    the multipliers are 1 (there the last ones stay in force). A sample counts for the scores if it has every modality;
-    an absent modality is as one ablated for good. The sign is the official one; BalanceBenchmark's is inverted.
+    In step t, inside the epoch window:
+    1. Response of modality m: phi_m (B, C), its Shapley value of F; sum_m phi_m are the fused logits z. For two
+       modalities phi_1 = (F(12) - F(2) + F(1)) / 2.
+    2. Score c_m = mean over the batch of -log max(softmax(phi_m)[y], floor).
+    3. r_m = exp(mean_{k != m} c_k - c_m), above 1 for a modality that leads. tau_m is the same formula of the mean
+       scores of all earlier steps.
+    4. kappa_m = exp(alpha min(tau_m - r_m, cap)).
+    5. L = CE(z, y). In its backward pass the gradient with respect to phi_m is multiplied by kappa_m.
+    6. If an element of the head's weight gradient is above 1 or below -1, clip the norm of all gradients to ``clip``.
+
+    Only samples with every modality enter the scores. An absent modality counts as one that was removed.
+
+    Args:
+        alpha: strength of the modulation, 0 or more. Published: 1.5 for CREMA-D, 2.5 for AV-MNIST, 4.0 for UR-FUNNY.
+        ablation: how modalities are removed. ``"input"`` (as released): their inputs are zero, and F(S) is computed in
+            evaluation mode, with a graph; this costs another forward and backward pass through every encoder.
+            ``"feature"``: their features are zero, in training mode, at almost no cost. For a concat fusion this
+            multiplies every gradient of encoder m and of its columns of the head by kappa_m, and that of the bias by
+            the mean of kappa.
+        cap: upper limit of tau_m - r_m, above 0. Default: 10 for two modalities, 7 for three or more.
+        floor: smallest probability in the scores, between 0 and 1.
+        clip: gradient norm of step 6, above 0; None: never clip. Default 1, as released for CREMA-D.
+        start: first epoch of the window, counted from 0.
+        end: last epoch of the window (inclusive); None: until the end of the run.
+
+    Differences:
+        - Released code: after the window the last kappa stays in force. Ours: kappa is 1 outside the window.
+        - Released code: encodes all modalities again for every subset. Ours: each encoder runs once on its input and
+          once on a single zero input. A fusion in which the encoders exchange signals is run once per subset.
+        - Released code: ``cap`` and ``floor`` differ between its scripts (no cap for AVE, AV-MNIST and MOSEI). Ours:
+          always both.
+        - BalanceBenchmark: the sign of tau_m - r_m is inverted, and the term F(m) / 2 of the response is missing. Ours
+          follows the released code.
+
+    References:
+        - Paper: Li et al., ICCV 2023 (arXiv 2308.07686).
+        - Code: lihong2303/AGM_ICCV2023 at 5a65542; GeWu-Lab/BalanceBenchmark at 4c1482f.
     """
 
     category = "gradient"
@@ -60,8 +86,8 @@ class AGM(Strategy):
         super().__init__(start=start, end=end)
         if not (alpha >= 0 and (cap is None or cap > 0) and 0 < floor < 1 and (clip is None or clip > 0)):
             raise ValueError(
-                f"alpha={alpha}, cap={cap}, floor={floor}, clip={clip}: needs alpha >= 0, cap > 0, 0 < floor < 1, "
-                "clip > 0"
+                f"alpha={alpha}, cap={cap}, floor={floor}, clip={clip}: choose alpha >= 0, cap > 0, 0 < floor < 1 "
+                "and clip > 0"
             )
         self.reads = ("inputs" if ablation == "input" else "features", "fusion")
         self.alpha, self.ablation, self.cap, self.floor, self.clip = alpha, ablation, cap, floor, clip
@@ -83,102 +109,172 @@ class AGM(Strategy):
         return super().losses(replace(output, logits=routed(output.logits, phi, kappa)), batch, ctx)
 
     def worth(self, output: Output, batch: Batch) -> Worth:
-        """The logits of every subset of modalities, with a graph."""
-        fusion, everyone = self.fusion, set(self.modalities)
-        found = {frozenset(everyone): output.logits}
-        some = [s for s in coalitions(self.modalities) if len(s) < len(everyone)]
+        """Subset of modalities -> logits (B, C) of the model with these modalities alone, with a graph."""
+        fusion, all_modalities = self.fusion, set(self.modalities)
+        logits = {frozenset(all_modalities): output.logits}
+        subsets = [subset for subset in coalitions(self.modalities) if len(subset) < len(all_modalities)]
         if self.ablation == "feature":
             check_complete(self, "features", output.features)
-            return found | {s: fusion(output.features, batch.present, drop=everyone - s) for s in some}
+            return logits | {
+                subset: fusion(output.features, batch.present, drop=all_modalities - subset) for subset in subsets
+            }
         check_complete(self, "inputs", batch.inputs)
         with evaluating(fusion, *self._encoders.values()):
             if getattr(fusion, "input_kind", "features") != "features":
-                for s in some:
-                    inputs = {m: x if m in s else torch.zeros_like(x) for m, x in batch.inputs.items()}
+                for subset in subsets:
+                    inputs = {m: x if m in subset else torch.zeros_like(x) for m, x in batch.inputs.items()}
                     features = fusion.encode(self._encoders, inputs, batch.present)
-                    found[s] = fusion(features, batch.present)
-                return found
-            seen = {m: encode(batch.inputs[m]) for m, encode in self._encoders.items()}
-            blank = {m: encode(torch.zeros_like(batch.inputs[m][:1])) for m, encode in self._encoders.items()}
-            for s in some:
-                features = {m: z if m in s else blank[m].expand_as(z) for m, z in seen.items()}
-                found[s] = fusion(features, batch.present)
-        return found
+                    logits[subset] = fusion(features, batch.present)
+                return logits
+            encoded = {m: encode(batch.inputs[m]) for m, encode in self._encoders.items()}
+            encoded_zero = {m: encode(torch.zeros_like(batch.inputs[m][:1])) for m, encode in self._encoders.items()}
+            for subset in subsets:
+                features = {m: z if m in subset else encoded_zero[m].expand_as(z) for m, z in encoded.items()}
+                logits[subset] = fusion(features, batch.present)
+        return logits
 
     @torch.no_grad()
     def multipliers(self, phi: Mapping[str, Tensor], batch: Batch, ctx: Context) -> dict[str, Tensor]:
-        """kappa by modality; moves the running means on."""
-        rows = batch.have(self.modalities)
-        sums = [torch.where(rows, floored_ce(p, batch.label, self.floor), 0.0).sum() for p in phi.values()]
-        *total, count = ctx.total(torch.stack([*sums, rows.sum()])).unbind()
+        """Factors kappa_m (0-dim) by modality. Also updates the running means of the scores."""
+        complete = batch.have(self.modalities)
+        sums = [torch.where(complete, floored_ce(p, batch.label, self.floor), 0.0).sum() for p in phi.values()]
+        *total, count = ctx.total(torch.stack([*sums, complete.sum()])).unbind()
         ce = torch.stack(total) / count.clamp_min(1)
         assert self.cap is not None
         kappa = torch.where(count > 0, multipliers(ce, self.running, self.alpha, self.cap), 1.0)
-        counts = (count > 0) & torch.isfinite(ce).all()
-        self.count += counts
-        self.running.copy_(torch.where(counts, moved(self.running, ce, self.count.clamp_min(1)), self.running))
-        found = usable(dict(zip(self.modalities, kappa.unbind(), strict=True)), ctx)
-        ctx.log(coefficients_above_100=(kappa > 100).sum(), **{f"coefficient/{m}": k for m, k in found.items()})
-        return found
+        valid = (count > 0) & torch.isfinite(ce).all()
+        self.count += valid
+        self.running.copy_(torch.where(valid, moved(self.running, ce, self.count.clamp_min(1)), self.running))
+        coefficients = usable(dict(zip(self.modalities, kappa.unbind(), strict=True)), ctx)
+        ctx.log(
+            coefficients_above_100=(kappa > 100).sum(),
+            **{f"coefficient/{m}": coefficient for m, coefficient in coefficients.items()},
+        )
+        return coefficients
 
     @torch.no_grad()
     def on_gradients(self, output: Output, batch: Batch, ctx: Context) -> None:
         super().on_gradients(output, batch, ctx)
         if not self.active(ctx) or self.clip is None:
             return
-        parts = (*self._encoders.values(), self.fusion)
-        found = [p for part in parts for p in part.parameters() if p.grad is not None]
-        head = [p.grad.abs().amax() for p in self.fusion.head.parameters() if p.grad is not None and p.ndim > 1]
-        if head:
-            clip_where(torch.stack(head).amax() > 1, found, self.clip)
+        modules = (*self._encoders.values(), self.fusion)
+        with_gradient = [p for module in modules for p in module.parameters() if p.grad is not None]
+        head_gradients = [
+            p.grad.abs().amax() for p in self.fusion.head.parameters() if p.grad is not None and p.ndim > 1
+        ]
+        if head_gradients:
+            clip_where(torch.stack(head_gradients).amax() > 1, with_gradient, self.clip)
 
 
 def floored_ce(logits: Tensor, label: Tensor, floor: float = 1e-8) -> Tensor:
-    """(B,) -log max(softmax(logits)[label], floor), of (B, C) logits, in float64."""
+    """Cross-entropy with a lower limit on the probability, in float64.
+
+    Args:
+        logits: (B, C).
+        label: (B,).
+        floor: the smallest probability.
+
+    Returns:
+        (B,) -log max(softmax(logits)[label], floor).
+    """
     return -logits.double().softmax(1).gather(1, label[:, None])[:, 0].clamp_min(floor).log()
 
 
 def leads(ce: Tensor) -> Tensor:
-    """(M,) exp(mean of the others' cross-entropies - its own), of cross-entropies (M,): above 1 for one that leads."""
+    """How far each modality leads the others.
+
+    Args:
+        ce: (M,) cross-entropies of the modalities' responses.
+
+    Returns:
+        (M,) exp(mean of the others' cross-entropies - the modality's own); above 1 for a modality that leads.
+    """
     return torch.exp((ce.sum() - ce) / (len(ce) - 1) - ce)
 
 
 def multipliers(ce: Tensor, running: Tensor, alpha: float, cap: float) -> Tensor:
-    """kappa (M,), from the cross-entropies of this batch and their means before it. NaN stays NaN."""
+    """Factors of the error signals.
+
+    Args:
+        ce: (M,) cross-entropies of this batch.
+        running: (M,) their means over all earlier batches.
+        alpha: strength of the modulation.
+        cap: upper limit of the difference of the leads.
+
+    Returns:
+        (M,) kappa = exp(alpha min(leads(running) - leads(ce), cap)). NaN stays NaN.
+    """
     return torch.exp(alpha * (leads(running) - leads(ce)).clamp_max(cap))
 
 
 def moved(running: Tensor, ce: Tensor, t: Tensor | int) -> Tensor:
-    """The mean over the first t batches, from that over t - 1 and the last."""
+    """Cumulative mean with one more batch.
+
+    Args:
+        running: (M,) mean over the first t - 1 batches.
+        ce: (M,) values of batch t.
+        t: number of batches including this one, from 1.
+
+    Returns:
+        (M,) running (t - 1) / t + ce / t.
+    """
     return running * ((t - 1) / t) + ce / t
 
 
 def shared(worth: Worth, players: tuple[str, ...]) -> dict[str, Tensor]:
-    """modality -> (B, C) response. They add up to the logits of all; the worth of none cancels and is not asked for."""
-    grand = worth[frozenset(players)]
-    known = {frozenset[str](): torch.zeros_like(grand), **worth}
-    return {m: shapley(known, m, players) for m in players}
+    """Shapley responses of the modalities.
+
+    Args:
+        worth: subset of modalities -> logits (B, C). The logits of the empty subset cancel and are not needed.
+        players: names of all modalities.
+
+    Returns:
+        modality -> response (B, C). The responses add up to the logits of all modalities.
+    """
+    all_logits = worth[frozenset(players)]
+    values = {frozenset[str](): torch.zeros_like(all_logits), **worth}
+    return {m: shapley(values, m, players) for m in players}
 
 
 def routed(logits: Tensor, phi: Mapping[str, Tensor], kappa: Mapping[str, Tensor]) -> Tensor:
-    """The logits, to the bit, whose gradient reaches each response multiplied by its kappa."""
+    """The same logits, whose gradient reaches each response multiplied by its factor.
+
+    Args:
+        logits: (B, C) logits of all modalities.
+        phi: modality -> response (B, C), with a graph.
+        kappa: modality -> 0-dim factor.
+
+    Returns:
+        (B, C) logits + sum_m kappa_m (phi_m - phi_m), the subtracted terms and ``logits`` being constants of the
+        backward pass. The values equal ``logits`` bit for bit.
+    """
     return logits.detach() + torch.stack([kappa[m] * (p - p.detach()) for m, p in phi.items()]).sum(0)
 
 
 def clip_where(condition: Tensor, parameters: list[nn.Parameter], norm: float) -> None:
-    """Clip all gradients together to ``norm`` if ``condition`` (0-dim bool) holds, without asking the device for it."""
+    """Clip all gradients together to a norm if a condition on the device holds, without waiting for the device.
+
+    Args:
+        condition: 0-dim bool.
+        parameters: the parameters whose gradients are clipped.
+        norm: the largest norm allowed.
+    """
     total = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
     nn.utils.clip_grads_with_norm_(parameters, norm, torch.where(condition, total, 0.0))
 
 
 @contextlib.contextmanager
 def evaluating(*modules: Any) -> Iterator[None]:
-    """These modules in evaluation mode, each part of them as it was afterwards."""
-    modes = [(part, part.training) for module in modules for part in module.modules()]
-    for part, _ in modes:
-        part.training = False
+    """Context in which modules are in evaluation mode; afterwards every submodule has the mode that it had before.
+
+    Args:
+        modules: the modules.
+    """
+    modes = [(submodule, submodule.training) for module in modules for submodule in module.modules()]
+    for submodule, _ in modes:
+        submodule.training = False
     try:
         yield
     finally:
-        for part, mode in modes:
-            part.training = mode
+        for submodule, mode in modes:
+            submodule.training = mode

@@ -1,4 +1,4 @@
-"""Adaptive mask co-optimisation: hide a growing share of the classes from the modality that the others lean on."""
+"""Adaptive mask co-optimisation (AMCo): mask a growing share of the dominant modality's class logits."""
 
 from __future__ import annotations
 
@@ -17,17 +17,34 @@ from ogm.types import Batch, Output
 
 
 class AMCo(Strategy):
-    """Zhou et al., ICASSP 2023, as read from BalanceBenchmark's code (spec methods_loss.md, section 11).
+    """Mask part of the logits of the modality that the prediction depends on, and add unimodal losses.
 
-    z = L(sum_m u_m), L a linear layer (C -> C) that starts as the identity; the loss is CE(z) + sum_m CE(u_m). In each
-    step a mask hides N = floor(C sin(pi/2 min(eps, l)/eps)) random classes, l being the progress of the run; a modality
-    flagged as dependent has its unimodal logits multiplied by it, in both losses. It is flagged for the next step if
-    more than ``sigma`` of the softmax mass over all modalities' logits side by side is its own, on average over the
-    samples that have every modality. Evaluation is without mask, with L, over the modalities that are not dropped. At
-    the end of the ramp a dependent modality's own loss is log C, with no gradient: a property of the method.
+    In each step:
+    1. Progress p in [0, 1] of the run; N = floor(C sin(pi/2 min(eps, p) / eps)).
+    2. Draw a mask (C,) that hides N random classes. Set the hidden classes of u_m (B, C) to 0 for every modality m that
+       is flagged as dependent.
+    3. z = A(sum_m u_m), A being a linear layer (C -> C) that starts as the identity. L = CE(z, y) + sum_m CE(u_m, y),
+       with the masked u_m.
+    4. Flags for the next step: D_m = mean share of modality m in the softmax over all M C logits [u_1 .. u_M], over
+       samples that have every modality. Modality m is dependent if D_m > sigma. At the start no modality is.
 
-    The toolkit's code cannot mask but on two devices with one row each, restarts l at every epoch, starts L at random
-    and evaluates without it; we do not. It masks classes where its description says features; so do we.
+    Evaluation uses A and no mask, and sums the modalities that are not dropped. From progress eps on all classes are
+    hidden: the loss of a dependent modality is then the constant log C, without gradient. Both defaults are
+    BalanceBenchmark's.
+
+    Args:
+        sigma: threshold of the share D_m, in [0, 1].
+        eps: progress at which all classes are hidden, in (0, 1].
+
+    Differences:
+        - Paper: its formulas were not available. Ours follows BalanceBenchmark, with the corrections below.
+        - BalanceBenchmark is described as masking features, but its code masks class logits. Ours masks class logits.
+        - BalanceBenchmark: the mask works only on two devices with one row each, progress restarts in every epoch, A
+          starts at random values, and evaluation leaves A out. Ours does none of these.
+
+    References:
+        - Paper: Zhou et al., ICASSP 2023.
+        - Code: GeWu-Lab/BalanceBenchmark at 4c1482f.
     """
 
     category = "feature"
@@ -39,12 +56,12 @@ class AMCo(Strategy):
     def __init__(self, sigma: float = 0.5, eps: float = 0.3) -> None:
         super().__init__()
         if not (0 <= sigma <= 1 and 0 < eps <= 1):
-            raise ValueError(f"sigma={sigma}, eps={eps}: needs 0 <= sigma <= 1 and 0 < eps <= 1")
+            raise ValueError(f"sigma={sigma}, eps={eps}: choose 0 <= sigma <= 1 and 0 < eps <= 1")
         self.sigma, self.eps = sigma, eps
 
     def setup(self) -> None:
         if not self.num_classes:
-            raise ValueError("AMCo owns a linear layer over the classes: pass num_classes= to attach")
+            raise ValueError("AMCo has a linear layer over the classes: pass num_classes= to attach")
         self.linear_star = nn.Linear(self.num_classes, self.num_classes)
         nn.init.eye_(self.linear_star.weight)
         nn.init.zeros_(self.linear_star.bias)
@@ -65,19 +82,21 @@ class AMCo(Strategy):
         return logits
 
     def mask(self, ctx: Context) -> Tensor:
-        """(C,) bool: the classes that are not hidden in this step, the same on every rank."""
-        places = ctx.uniform(torch.arange(self.num_classes, device=self.dependent.device), "amco/mask")
-        return places.argsort().argsort() >= hidden_classes(ctx.progress, self.eps, self.num_classes)
+        """(C,) bool: the classes that are visible in this step; equal on all ranks."""
+        order = ctx.uniform(torch.arange(self.num_classes, device=self.dependent.device), "amco/mask")
+        return order.argsort().argsort() >= hidden_classes(ctx.progress, self.eps, self.num_classes)
 
     def seen(self, output: Output, ctx: Context) -> dict[str, Tensor]:
-        """Unimodal logits with this step's mask on those of dependent modalities."""
-        mask, own = self.mask(ctx), output.unimodal_logits
-        return {m: torch.where(self.dependent[i] & ~mask, 0.0, own[m]) for i, m in enumerate(self.modalities)}
+        """Unimodal logits (B, C) by modality, masked for the dependent ones."""
+        mask, unimodal_logits = self.mask(ctx), output.unimodal_logits
+        return {
+            m: torch.where(self.dependent[i] & ~mask, 0.0, unimodal_logits[m]) for i, m in enumerate(self.modalities)
+        }
 
     def losses(self, output: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
-        seen = self.seen(output, ctx)
-        own = {f"unimodal/{m}": self.loss(u, batch, ctx, m) for m, u in seen.items()}
-        return super().losses(replace(output, logits=self.joint(seen)), batch, ctx) | own
+        masked = self.seen(output, ctx)
+        unimodal_losses = {f"unimodal/{m}": self.loss(u, batch, ctx, m) for m, u in masked.items()}
+        return super().losses(replace(output, logits=self.joint(masked)), batch, ctx) | unimodal_losses
 
     @torch.no_grad()
     def on_gradients(self, output: Output, batch: Batch, ctx: Context) -> None:
@@ -88,22 +107,46 @@ class AMCo(Strategy):
 
 
 def ramp(progress: float, eps: float) -> float:
-    """p_t, 0 to 1: the share of classes that may be hidden at this ``progress``, 0 to 1, of the run; 1 from eps on."""
+    """Share of the classes that are hidden.
+
+    Args:
+        progress: progress of the run, in [0, 1].
+        eps: progress at which all classes are hidden.
+
+    Returns:
+        sin(pi/2 min(eps, progress) / eps), in [0, 1].
+    """
     return math.sin((math.pi / 2) * min(eps, progress) / eps)
 
 
 def hidden_classes(progress: float, eps: float, classes: int) -> int:
-    """N = floor(p_t C): how many of C classes are hidden."""
+    """Number of hidden classes.
+
+    Args:
+        progress: progress of the run, in [0, 1].
+        eps: progress at which all classes are hidden.
+        classes: number of classes C.
+
+    Returns:
+        floor(ramp(progress, eps) C).
+    """
     return math.floor(ramp(progress, eps) * classes)
 
 
 def dependences(unimodal_logits: Mapping[str, Tensor], batch: Batch, ctx: Context) -> dict[str, Tensor]:
-    """modality -> its share, 0-dim, of the softmax over all modalities' logits (B, C) side by side.
+    """Share of each modality in the prediction.
 
-    A mean over the samples of the global batch that have every modality; 0 for all if there is none.
+    Args:
+        unimodal_logits: modality -> logits (B, C).
+        batch: the batch, which says which samples have every modality.
+        ctx: communication between ranks.
+
+    Returns:
+        modality -> 0-dim mean, over the samples of the global batch with every modality, of its share in the softmax
+        over the logits of all modalities side by side; 0 for all if there is no such sample.
     """
-    rows = batch.have(unimodal_logits)
+    complete = batch.have(unimodal_logits)
     side_by_side = torch.stack(list(unimodal_logits.values()), 1).detach().double()  # (B, M, C)
     mass = side_by_side.flatten(1).softmax(1).view_as(side_by_side).sum(2)
-    sums = ctx.total(torch.cat([torch.where(rows[:, None], mass, 0.0).sum(0), rows.sum()[None]]))
+    sums = ctx.total(torch.cat([torch.where(complete[:, None], mass, 0.0).sum(0), complete.sum()[None]]))
     return dict(zip(unimodal_logits, (sums[:-1] / sums[-1].clamp_min(1)).unbind(), strict=True))

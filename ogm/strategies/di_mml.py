@@ -1,4 +1,4 @@
-"""Detached and interactive: no joint loss at all; encoders learn apart, and hint to each other what they lack."""
+"""Detached and interactive multimodal learning (DI-MML): separate losses, and a contrast in missing dimensions."""
 
 from __future__ import annotations
 
@@ -18,25 +18,42 @@ from ogm.types import Batch, Output
 
 
 class DIMML(Strategy):
-    """Fan et al., ACM MM 2024 (spec methods_loss.md, section 14).
+    """Train the encoders without any joint loss; each learns from the others only in dimensions that it lacks.
 
-    Stage 1: sum_m [CE(g_m(h_m)) + w CE(G(h_m))] with a private head g_m each and one head G for all; from epoch ``e_c``
-    on also L_DUC, which pulls each feature towards the others' in the dimensions where only the others are effective
-    (``effective_dimensions``, found once, on the training set, in evaluation mode). Stage 2: encoders and heads stand
-    still, each at its best validation epoch, and the fusion trains with CE. The prediction is a mean of all M + 1
-    logits, weighted by their certainty; in stage 1, while the fusion is untrained, of the heads': no epoch of stage 1
-    is selected.
+    Stage 1: L = sum_m [CE(g_m(h_m), y) + w CE(G(h_m), y)], with a linear head g_m per modality and one shared head G.
+    From epoch e_c on, L_DUC is added:
+    1. Once, at the start of epoch e_c, on the training set in evaluation mode: coordinate d of modality m has accuracy
+       acc_d, the share of samples whose nearest class centroid in that single coordinate is the true class. It is
+       effective if acc_d is above the mean over d. E_m is the set of effective coordinates of modality m.
+    2. For each ordered pair (learner m, target n), in the coordinates S that are in E_n but not in E_m: cross-entropy
+       of softmax_j(<h_m,i[S], h_n,j[S]> / temperature) with the true pair j = i, without gradient to h_n. The means
+       over samples are summed over pairs and divided by M - 1.
 
-    The run's epochs are divided as in the paper, 150 + 20: stage 2 is the last ``fuse`` of them (default 2/17 of the
-    run, at least one; ``fuse=0``: none), and ``e_c`` is by default 2/15 of stage 1 (20 of 150, at least 1).
-    Stage 2 has the learning rate that the run began with, until its end. Default ``temperature`` and ``certainty``
-    (T and T2) are those of the spec, for AVE the paper's are 10 and 3, for CREMA-D 50 and 1.
+    Stage 2: encoders and heads are frozen at their best validation epochs; the fusion is trained with CE.
 
-    Where we leave the released code: it overwrites both encoders whenever *either* improves; its search for effective
-    dimensions sees augmented, shuffled data; its exponentials of raw dot products overflow where T is small. For three
-    or more modalities the pairs' losses are divided by M - 1 (ours). Features of unlike width are first brought to the
-    widest one's, by linear layers that train along. Each encoder must be one that learns apart, so a fusion that lets
-    them exchange maps or tokens on their way is refused.
+    Prediction: mean of the M + 1 logits of heads and fusion, weighted per sample by softmax(max softmax(logits) /
+    certainty); in stage 1 without the fusion, so that no epoch of stage 1 is selected. Features of
+    different widths are first mapped to the largest width by linear layers that are trained too. In stage 2 the
+    learning rate is the initial one of the run.
+
+    Args:
+        w: weight of the shared head's loss, 0 or more.
+        temperature: T of the contrast, above 0. Released: 50 for CREMA-D and ModelNet40, 10 for AVE and UCF101.
+        certainty: T2 of the prediction, above 0. Released: 1 for CREMA-D and UCF101, 3 for AVE and ModelNet40.
+        e_c: first epoch with L_DUC, from 0. Default: 2/15 of stage 1, at least 1 (released: 20 of 150).
+        fuse: number of epochs of stage 2, at the end of the run. Default: 2/17 of the run, at least 1 (released: 20 of
+            170).
+
+    Differences:
+        - Released code: saves both encoders whenever either improves. Ours: each at its own best epoch.
+        - Released code: searches effective dimensions on augmented, shuffled data. Ours: without augmentation.
+        - Released code: exponentials of dot products overflow for small temperatures. Ours: log-softmax.
+        - Released code: two modalities. The division by M - 1 for more is ours.
+        - Ours: a fusion in which the encoders exchange signals is refused, since encoders must be trainable one by one.
+
+    References:
+        - Paper: Fan et al., ACM MM 2024.
+        - Code: fanyunfeng-bit/DI-MML at 83b9b7a.
     """
 
     category = "schedule"
@@ -60,11 +77,11 @@ class DIMML(Strategy):
         super().__init__()
         if not (w >= 0 and temperature > 0 and certainty > 0 and (e_c is None or e_c >= 0)):
             raise ValueError(
-                f"w={w}, temperature={temperature}, certainty={certainty}, e_c={e_c}: needs w >= 0, both temperatures "
-                "above 0, e_c >= 0"
+                f"w={w}, temperature={temperature}, certainty={certainty}, e_c={e_c}: choose w >= 0, temperature > 0, "
+                "certainty > 0 and e_c >= 0"
             )
         if fuse is not None and fuse < 0:
-            raise ValueError(f"fuse={fuse}: the epochs of stage 2 must be 0 or more")
+            raise ValueError(f"fuse={fuse}: the number of epochs of stage 2 must be 0 or more")
         self.w, self.temperature, self.certainty, self.e_c, self.fuse = w, temperature, certainty, e_c, fuse
         self.heads, self.widen = nn.ModuleDict(), nn.ModuleDict()
 
@@ -72,7 +89,7 @@ class DIMML(Strategy):
         apart(self)
         width = max(self.dims.values(), default=0)
         self.widen.update({m: nn.Linear(d, width) for m, d in self.dims.items() if d != width})
-        self.dims = dict.fromkeys(self.dims, width)  # what the heads read
+        self.dims = dict.fromkeys(self.dims, width)  # the width of the heads' inputs
         self.heads.update({m: self.head(m) for m in self.modalities})
         self.shared = self.head(self.modalities[0])
         number = len(self.modalities)
@@ -82,7 +99,7 @@ class DIMML(Strategy):
         self.register_buffer("fusing", torch.tensor(False))
 
     def _branch(self, m: str) -> nn.ModuleList:
-        """What is kept of m's best epoch."""
+        """The modules of modality m that are saved at its best epoch."""
         return nn.ModuleList([self._encoders[m], self.heads[m], *([self.widen[m]] if m in self.widen else [])])
 
     def param_groups(self) -> list[dict[str, Any]]:
@@ -94,43 +111,43 @@ class DIMML(Strategy):
 
     def on_epoch_start(self, engine: Engine) -> None:
         fuse = last_epochs(engine.epochs, 20 / 170, self.fuse)
-        apart_for = engine.epochs - fuse
-        e_c = max(1, round(apart_for * 20 / 150)) if self.e_c is None else self.e_c
-        self._fusing, self._interactive = engine.epoch >= apart_for, e_c <= engine.epoch
+        separate = engine.epochs - fuse
+        e_c = max(1, round(separate * 20 / 150)) if self.e_c is None else self.e_c
+        self._fusing, self._interactive = engine.epoch >= separate, e_c <= engine.epoch
         if engine.epoch == e_c and not self._fusing:
             self._find_effective(engine)
         self.fusing.fill_(self._fusing)
         if not self._fusing:
             engine.freeze(self.fusion)
             return
-        if engine.epoch == apart_for:
-            for m, kept in zip(self.modalities, self.best.values(), strict=True):
-                self._branch(m).load_state_dict(kept.state_dict())
+        if engine.epoch == separate:
+            for m, best in zip(self.modalities, self.best.values(), strict=True):
+                self._branch(m).load_state_dict(best.state_dict())
         engine.freeze(*self._encoders.values(), self.heads, self.widen, self.shared)
         full_rate(engine)
 
     def on_epoch_end(self, engine: Engine) -> None:
-        """Keep each branch that has never been better on the validation set."""
+        """Save each branch whose validation accuracy is the best so far."""
         if self._fusing:
             return
-        right, count = torch.zeros(2, len(self.modalities), device=self.best_accuracy.device)
+        correct, count = torch.zeros(2, len(self.modalities), device=self.best_accuracy.device)
         for output, batch in engine.predict("val"):
-            there = torch.stack([batch.have([m]) for m in self.modalities])
-            said = torch.stack([output.unimodal_logits[m].argmax(1) for m in self.modalities])
-            right, count = right + ((said == batch.label) & there).sum(1), count + there.sum(1)
-        accuracy = engine.decide(right / count.clamp_min(1))
+            present = torch.stack([batch.have([m]) for m in self.modalities])
+            predicted = torch.stack([output.unimodal_logits[m].argmax(1) for m in self.modalities])
+            correct, count = correct + ((predicted == batch.label) & present).sum(1), count + present.sum(1)
+        accuracy = engine.decide(correct / count.clamp_min(1))
         for k, m in enumerate(self.modalities):
             if accuracy[k] > self.best_accuracy[k]:
                 self.best[m].load_state_dict(self._branch(m).state_dict())
         self.best_accuracy.copy_(torch.maximum(accuracy, self.best_accuracy))
 
     def _find_effective(self, engine: Engine) -> None:
-        seen = [(self._wide(output.features), batch) for output, batch in engine.predict("train")]
-        label = torch.cat([batch.label for _, batch in seen])
+        batches = [(self._wide(output.features), batch) for output, batch in engine.predict("train")]
+        label = torch.cat([batch.label for _, batch in batches])
         for k, m in enumerate(self.modalities):
-            there = torch.cat([batch.have([m]) for _, batch in seen])
-            features = full(torch.cat([wide[m] for wide, _ in seen]))
-            accuracy = dimension_accuracy(features[there], label[there], self.num_classes)
+            present = torch.cat([batch.have([m]) for _, batch in batches])
+            features = full(torch.cat([wide[m] for wide, _ in batches]))
+            accuracy = dimension_accuracy(features[present], label[present], self.num_classes)
             self.effective[k] = engine.decide(effective_dimensions(accuracy))
 
     # ---- inside a step
@@ -144,12 +161,12 @@ class DIMML(Strategy):
     def losses(self, output: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
         if self._fusing:
             return super().losses(output, batch, ctx)
-        wide, found = self._wide(output.features), {}
+        wide, losses = self._wide(output.features), {}
         for m in self.modalities:
-            found[f"private/{m}"] = self.loss(output.unimodal_logits[m], batch, ctx, m)
-            found[f"shared/{m}"] = self.w * self.loss(self.shared(wide[m]), batch, ctx, m)
+            losses[f"private/{m}"] = self.loss(output.unimodal_logits[m], batch, ctx, m)
+            losses[f"shared/{m}"] = self.w * self.loss(self.shared(wide[m]), batch, ctx, m)
         if not self._interactive:
-            return found
+            return losses
         effective = dict(zip(self.modalities, self.effective, strict=True))
         for m in self.modalities:
             for n in self.modalities:
@@ -157,63 +174,101 @@ class DIMML(Strategy):
                     lacking = effective[n] & ~effective[m]
                     pull = interaction(wide[m], wide[n], lacking, self.temperature, batch.have([m, n]))
                     mean = ctx.mean(pull, batch.weights([m, n]))
-                    found[f"interaction/{m}<-{n}"] = mean / (len(self.modalities) - 1)
-        return found
+                    losses[f"interaction/{m}<-{n}"] = mean / (len(self.modalities) - 1)
+        return losses
 
     def forward(self, model: Any, batch: Batch, drop: Collection[str] = ()) -> Output:
         output = super().forward(model, batch, drop)
-        there = {m: batch.have([m]) & (m not in drop) for m in self.modalities}
-        logits, votes = list(output.unimodal_logits.values()), list(there.values())
+        present = {m: batch.have([m]) & (m not in drop) for m in self.modalities}
+        logits, counted = list(output.unimodal_logits.values()), list(present.values())
         if bool(self.fusing):
-            logits, votes = [*logits, output.logits], [*votes, torch.ones_like(votes[0])]
-        return replace(output, logits=by_certainty(logits, self.certainty, votes)[0])
+            logits, counted = [*logits, output.logits], [*counted, torch.ones_like(counted[0])]
+        return replace(output, logits=by_certainty(logits, self.certainty, counted)[0])
 
 
 def dimension_accuracy(features: Tensor, label: Tensor, num_classes: int) -> Tensor:
-    """(D,) for each coordinate of features (N, D): how often the nearest class centroid, in it alone, is the true one.
+    """How well each single coordinate separates the classes.
 
-    A tie in distance goes to the lower class; a class without samples has no centroid.
+    Args:
+        features: (N, D).
+        label: (N,).
+        num_classes: number of classes C.
+
+    Returns:
+        (D,) for each coordinate, the share of samples whose nearest class centroid in it is that of the true class. A
+        tie in distance goes to the lower class; a class without samples has no centroid.
     """
-    member = nn.functional.one_hot(label, num_classes).to(features.dtype)  # (N, C)
-    centroids = (member.T @ features / member.sum(0)[:, None]).nan_to_num(torch.inf)  # (C, D)
-    right = [
-        (some[:, None] - centroids).abs().argmin(1) == truth[:, None]  # (n, C, D) -> (n, D)
-        for some, truth in zip(torch.split(features, 64), torch.split(label, 64), strict=True)
+    one_hot = nn.functional.one_hot(label, num_classes).to(features.dtype)  # (N, C)
+    centroids = (one_hot.T @ features / one_hot.sum(0)[:, None]).nan_to_num(torch.inf)  # (C, D)
+    correct = [
+        (chunk[:, None] - centroids).abs().argmin(1) == chunk_label[:, None]  # (n, C, D) -> (n, D)
+        for chunk, chunk_label in zip(torch.split(features, 64), torch.split(label, 64), strict=True)
     ]
-    return torch.cat(right).to(features.dtype).mean(0)
+    return torch.cat(correct).to(features.dtype).mean(0)
 
 
 def effective_dimensions(accuracy: Tensor) -> Tensor:
-    """(D,) bool: the coordinates whose accuracy (D,) is above the mean of all."""
+    """The coordinates that separate the classes better than average.
+
+    Args:
+        accuracy: (D,) accuracies of the coordinates.
+
+    Returns:
+        (D,) bool.
+    """
     return accuracy > accuracy.mean()
 
 
 def interaction(learner: Tensor, target: Tensor, dims: Tensor, temperature: float, valid: Tensor | None) -> Tensor:
-    """(B,) L_DUC of one pair: features (B, D), of which only ``dims`` (D,) bool count; the target gets no gradient.
+    """L_DUC of one pair of modalities.
 
-    Raw dot products; the other samples of the global batch, of the same class too, are the negatives. No ``dims``: 0.
+    Args:
+        learner: (B, D) features that receive the gradient.
+        target: (B, D) features of the other modality; they receive none.
+        dims: (D,) bool, the coordinates that count.
+        temperature: divides the dot products.
+        valid: (B,) bool, the samples that have both modalities; None: all.
+
+    Returns:
+        (B,) cross-entropies of softmax_j(<learner_i, target_j> / temperature) at j = i. The other samples of the global
+        batch, also of the same class, are negatives. 0 if no coordinate counts.
     """
-    some = dims.to(learner.dtype)
-    pull = one_way(learner * some, (target * some).detach(), temperature, valid)
-    return torch.where(dims.any(), pull, 0.0)
+    mask = dims.to(learner.dtype)
+    values = one_way(learner * mask, (target * mask).detach(), temperature, valid)
+    return torch.where(dims.any(), values, 0.0)
 
 
 def by_certainty(logits: Sequence[Tensor], temperature: float, there: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """(B, C) mean of K logits (B, C), weighted by softmax(max softmax / temperature); and the weights (K, B).
+    """Mean of several predictions, weighted per sample by their certainty.
 
-    ``there`` (B,) bool each: who is there to vote. A sample for which nobody is lets all vote.
+    Args:
+        logits: K tensors (B, C).
+        temperature: divides the certainties, the largest softmax values.
+        there: K tensors (B,) bool, which predictions count for each sample. If none counts, all do.
+
+    Returns:
+        (B, C) weighted mean of the logits, and the weights (K, B).
     """
-    said, vote = torch.stack([full(z) for z in logits]), torch.stack(list(there))
-    vote = vote | ~vote.any(0)
-    certain = said.softmax(2).amax(2) / temperature
-    weight = certain.masked_fill(~vote, -torch.inf).softmax(0)
-    return (weight[..., None] * said).sum(0), weight
+    stacked, counted = torch.stack([full(z) for z in logits]), torch.stack(list(there))
+    counted = counted | ~counted.any(0)
+    certainty = stacked.softmax(2).amax(2) / temperature
+    weight = certainty.masked_fill(~counted, -torch.inf).softmax(0)
+    return (weight[..., None] * stacked).sum(0), weight
 
 
 def last_epochs(epochs: int, share: float, given: int | None) -> int:
-    """How many epochs the last stage gets: what is given, or a share of the run, at least one; never all of them."""
-    wanted = max(1, round(share * epochs)) if given is None else given
-    return min(wanted, max(epochs - 1, 0))
+    """Number of epochs of the last stage of a run.
+
+    Args:
+        epochs: epochs of the run.
+        share: share of the run that the stage gets by default.
+        given: a number of epochs to use instead.
+
+    Returns:
+        ``given``, or share epochs (rounded, at least 1); at most epochs - 1.
+    """
+    length = max(1, round(share * epochs)) if given is None else given
+    return min(length, max(epochs - 1, 0))
 
 
 def first_of_last(epochs: int, share: float, given: int | None) -> int:
@@ -222,16 +277,27 @@ def first_of_last(epochs: int, share: float, given: int | None) -> int:
 
 
 def full_rate(engine: Engine) -> None:
-    """The learning rate that the run began with, for this epoch: the last stage starts something new."""
+    """Set the learning rate of this epoch to the initial one of the run, for a stage that trains something new.
+
+    Args:
+        engine: the engine of the run.
+    """
     assert engine.optimizer is not None
     for group in engine.optimizer.param_groups:
         group["lr"] = group.get("initial_lr", group["lr"])
 
 
 def apart(strategy: Strategy) -> None:
-    """Raises ValueError for a fusion in which no encoder can be trained, or kept, by itself."""
+    """Check that each encoder can be trained and saved by itself.
+
+    Args:
+        strategy: a strategy that has been given its fusion.
+
+    Raises:
+        ValueError: if the fusion lets encoders exchange signals.
+    """
     if getattr(strategy.fusion, "input_kind", "features") != "features":
         raise ValueError(
-            f"{type(strategy).__name__} trains encoders apart from each other: {type(strategy.fusion).__name__} lets "
-            "them exchange maps or tokens; take a fusion of features, such as concat"
+            f"{type(strategy).__name__} trains the encoders separately, but {type(strategy.fusion).__name__} lets them "
+            "exchange maps or tokens: choose a fusion of features, such as concat"
         )

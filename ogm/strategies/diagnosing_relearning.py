@@ -1,4 +1,4 @@
-"""Diagnose and re-learn: pull encoders back to where they started, the more the less what they learned carries over."""
+"""Diagnosing and re-learning (D&R): move encoders back towards their initial weights where they do not generalise."""
 
 from __future__ import annotations
 
@@ -14,17 +14,32 @@ from ogm.types import Batch, Output
 
 
 class DiagnosingRelearning(Strategy):
-    """Wei et al., ECCV 2024 (spec methods_gradient.md, 3.13). Training is joint training, but for this:
+    """Joint training, with encoders that are re-initialised in part from time to time.
 
-    after epochs ``period``, 2 ``period``, ... (from 0), ``number`` times at most, features in evaluation mode are
-    clustered, for each modality, on the training and on the validation split (k-means, as many clusters as classes;
-    features scaled to [-1, 1] by the split's own extremes). g_m is the difference of the two purities, a_m =
-    tanh(lam g_m), and every parameter of encoder m becomes a_m (what it was before training) + (1 - a_m) (what it is).
-    Running statistics and the optimizer's momentum are left alone, as in the released code; so are fusion and head.
+    An encoder is moved back more strongly the more the separability of its features differs between training and
+    validation data. After epochs ``period``, 2 ``period``, ... (from 0), at most ``number`` times:
+    1. Collect the features of each modality on the training and the validation split, in evaluation mode.
+    2. Per modality and split: scale each coordinate to [-1, 1] by its extremes, cluster with k-means (as many clusters
+       as classes), and compute the purity, the share of samples that have the most frequent label of their cluster.
+    3. g_m = |purity_train - purity_val|; a_m = tanh(lam g_m).
+    4. theta_m <- a_m theta_m,init + (1 - a_m) theta_m for every parameter of encoder m.
 
-    The validation split is the one that checkpoints are selected on. k-means has ten restarts, as it had in the
-    library's version of that time. A modality that one of the splits lacks is not touched. A third-party port computes
-    the first modality's validation purity from the second one's features.
+    Fusion, head, batch-norm statistics and the optimizer's momentum are left as they are. A modality that no sample of
+    a split has is left as it is.
+
+    Args:
+        lam: strength, 0 or more.
+        period: epochs between two re-initialisations, 1 or more.
+        number: largest number of re-initialisations, 0 or more. The defaults are the released ones, for 50 epochs.
+
+    Differences:
+        - Paper, released code and ours agree on the steps above.
+        - Ours: k-means has 10 restarts, which was scikit-learn's default before version 1.4 (now 1), and seed 0.
+        - Ours: the validation split is the one that selects checkpoints.
+
+    References:
+        - Paper: Wei et al., ECCV 2024.
+        - Code: GeWu-Lab/Diagnosing_Relearning_ECCV2024 at 025085e.
     """
 
     category = "schedule"
@@ -37,17 +52,19 @@ class DiagnosingRelearning(Strategy):
     def __init__(self, lam: float = 3.0, *, period: int = 20, number: int = 3) -> None:
         super().__init__()
         if not (lam >= 0 and period >= 1 and number >= 0):
-            raise ValueError(f"lam={lam}, period={period}, number={number}: needs lam >= 0, period >= 1, number >= 0")
+            raise ValueError(
+                f"lam={lam}, period={period}, number={number}: choose lam >= 0, period >= 1 and number >= 0"
+            )
         self.lam, self.period, self.number = lam, period, number
 
     def setup(self) -> None:
         if not self.num_classes:
-            raise ValueError("DiagnosingRelearning makes one cluster per class: pass num_classes= to attach")
-        kmeans(1)  # absent, it is to be missed now, not after hours
+            raise ValueError("DiagnosingRelearning needs one cluster per class: pass num_classes= to attach")
+        kmeans(1)  # if scikit-learn is missing, fail now and not after hours of training
         for m in self.modalities:
             for i, p in enumerate(self._encoders[m].parameters()):
                 self.register_buffer(f"initial_{m}_{i}", p.detach().clone())
-        self.register_buffer("strength", torch.zeros(len(self.modalities)))  # of the last time, for the curves
+        self.register_buffer("strength", torch.zeros(len(self.modalities)))  # the last a_m, for the curves
 
     def on_gradients(self, output: Output, batch: Batch, ctx: Context) -> None:
         super().on_gradients(output, batch, ctx)
@@ -57,34 +74,53 @@ class DiagnosingRelearning(Strategy):
     def on_epoch_end(self, engine: Engine) -> None:
         if not fires(engine.epoch, self.period, self.number):
             return
-        found = {split: self.purities(split, engine) for split in ("train", "val")}
-        gaps = [abs(found["train"][m] - found["val"][m]) for m in self.modalities]
+        purities = {split: self.purities(split, engine) for split in ("train", "val")}
+        gaps = [abs(purities["train"][m] - purities["val"][m]) for m in self.modalities]
         self.strength.copy_(engine.decide(strength(torch.tensor(gaps), self.lam).to(self.strength)))
         for i, m in enumerate(self.modalities):
             for k, p in enumerate(self._encoders[m].parameters()):
                 p.copy_(relearned(p, self.get_buffer(f"initial_{m}_{k}"), self.strength[i]))
 
     def purities(self, split: str, engine: Engine) -> dict[str, float]:
-        """modality -> how pure the clusters of its features are in a split; NaN where no sample has it."""
+        """Purity of the clusters of each modality's features in a split; NaN where no sample has the modality."""
         features: dict[str, list[Tensor]] = {m: [] for m in self.modalities}
         labels: dict[str, list[Tensor]] = {m: [] for m in self.modalities}
         for output, batch in engine.predict(split):
             for m in self.modalities:
-                here = batch.have([m])
-                features[m].append(output.features[m][here].double().cpu())
-                labels[m].append(batch.label[here].cpu())
+                present = batch.have([m])
+                features[m].append(output.features[m][present].double().cpu())
+                labels[m].append(batch.label[present].cpu())
         return {
             m: purity(torch.cat(labels[m]), clusters(torch.cat(features[m]), self.num_classes)) for m in self.modalities
         }
 
 
 def fires(epoch: int, period: int, number: int) -> bool:
-    """Is it time, after ``epoch`` (from 0)?"""
+    """Whether encoders are re-initialised after an epoch.
+
+    Args:
+        epoch: number of the epoch, from 0.
+        period: epochs between two re-initialisations.
+        number: largest number of re-initialisations.
+
+    Returns:
+        True after epochs period, 2 period, ..., number period.
+    """
     return epoch > 0 and epoch % period == 0 and epoch // period <= number
 
 
 def kmeans(number: int) -> Any:
-    """scikit-learn's clustering into so many clusters."""
+    """The k-means estimator of scikit-learn, with 10 restarts and seed 0.
+
+    Args:
+        number: number of clusters.
+
+    Returns:
+        The estimator.
+
+    Raises:
+        ValueError: if scikit-learn is not installed.
+    """
     try:
         from sklearn.cluster import KMeans  # type: ignore[import-untyped]
     except ImportError as error:
@@ -95,14 +131,29 @@ def kmeans(number: int) -> Any:
 
 
 def scaled(features: Tensor) -> Tensor:
-    """(N, D) to [-1, 1] per column, by its least and largest value; a constant column to 0."""
-    least, most = features.amin(0), features.amax(0)
-    width = most - least
-    return torch.where(width > 0, 2 * (features - least) / torch.where(width > 0, width, 1) - 1, 0.0)
+    """Scale every column to [-1, 1] by its smallest and largest value.
+
+    Args:
+        features: (N, D).
+
+    Returns:
+        (N, D); a constant column becomes 0.
+    """
+    smallest, largest = features.amin(0), features.amax(0)
+    width = largest - smallest
+    return torch.where(width > 0, 2 * (features - smallest) / torch.where(width > 0, width, 1) - 1, 0.0)
 
 
 def clusters(features: Tensor, classes: int) -> Tensor:
-    """(N,) cluster of each feature (N, D): one cluster per class, fewer where there are fewer different features."""
+    """Cluster features with k-means.
+
+    Args:
+        features: (N, D).
+        classes: number of clusters; fewer where there are fewer distinct features.
+
+    Returns:
+        (N,) number of the cluster of each feature.
+    """
     if not len(features):
         return torch.zeros(0, dtype=torch.long)
     x = scaled(features)
@@ -111,7 +162,15 @@ def clusters(features: Tensor, classes: int) -> Tensor:
 
 
 def purity(label: Tensor, cluster: Tensor) -> float:
-    """The share of samples whose label (N,) is the most frequent one of their cluster (N,); NaN without samples."""
+    """Share of the samples whose label is the most frequent one in their cluster.
+
+    Args:
+        label: (N,).
+        cluster: (N,) number of the cluster.
+
+    Returns:
+        The share, in [0, 1]; NaN without samples.
+    """
     if not len(label):
         return float("nan")
     classes = int(label.max()) + 1
@@ -120,10 +179,27 @@ def purity(label: Tensor, cluster: Tensor) -> float:
 
 
 def strength(gap: Tensor, lam: float) -> Tensor:
-    """a = tanh(lam gap), for purity gaps of any shape; 0 where the gap is not known (NaN)."""
+    """Strength of the re-initialisation.
+
+    Args:
+        gap: differences of the purities, any shape; NaN where one is not known.
+        lam: factor.
+
+    Returns:
+        tanh(lam gap); 0 where the gap is NaN.
+    """
     return torch.tanh(lam * gap.nan_to_num(0.0))
 
 
 def relearned(now: Tensor, initial: Tensor, strength: Tensor) -> Tensor:
-    """strength initial + (1 - strength) now."""
+    """Mixture of a parameter's initial and present value.
+
+    Args:
+        now: present value.
+        initial: initial value, of the same shape.
+        strength: 0-dim weight of the initial value.
+
+    Returns:
+        strength initial + (1 - strength) now.
+    """
     return strength * initial + (1 - strength) * now

@@ -1,4 +1,4 @@
-"""Joint and unimodal losses, all with weight one: every encoder gets a signal of its own."""
+"""Equal-weight multi-loss: the joint loss plus one loss per modality, all with weight one."""
 
 from __future__ import annotations
 
@@ -17,11 +17,22 @@ Rule = Literal["pairwise_mean", "min_ratio"]
 
 
 class EqualWeightMultiloss(Strategy):
-    """The "uniform baseline" of the MMPareto repository (spec methods_loss.md, section 1): L = CE(z) + sum_m CE(g_m).
+    """Give every encoder a direct supervised signal by adding unimodal losses to the joint loss.
 
-    g_m comes from a linear head of its own per modality (``heads="dedicated"``) or is the fusion's unimodal logits
-    (``"shared"``). A sum, not a mean: learning rates do not compare with joint training's. What the heads say is also
-    what is reported as each modality's own accuracy.
+    L = CE(z, y) + sum_m CE(g_m, y), where z (B, C) are the fused logits and g_m (B, C) the logits of modality m. L is a
+    sum, not a mean: it is about M + 1 times the joint loss, so its learning rate is not comparable with that of joint
+    training. The prediction is argmax z; the unimodal accuracies are those of g_m.
+
+    Args:
+        heads: ``"dedicated"``: each modality has a linear head of its own on its feature. ``"shared"``: g_m are the
+            unimodal logits of the fusion, so that their losses also train the fusion's head.
+
+    Differences:
+        - None known.
+
+    References:
+        - Paper: Wei and Hu, ICML 2024 (its "uniform baseline").
+        - Code: GeWu-Lab/MMPareto_ICML2024 at a339db3.
     """
 
     category: ClassVar[Category] = "loss"
@@ -46,10 +57,10 @@ class EqualWeightMultiloss(Strategy):
     def ratios(self, output: Output, batch: Batch, ctx: Context, rule: Rule = "pairwise_mean") -> dict[str, Tensor]:
         if self.sharing:
             return super().ratios(output, batch, ctx, rule)
-        rho = discrepancy_ratios(true_class_scores(output.unimodal_logits, batch, ctx), rule)  # the heads', no shares
+        rho = discrepancy_ratios(true_class_scores(output.unimodal_logits, batch, ctx), rule)  # of the heads
         ctx.log(**{f"discrepancy_ratio/{m}": r for m, r in rho.items()})
         return rho
 
     def losses(self, output: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
-        own = {f"unimodal/{m}": self.loss(z, batch, ctx, m) for m, z in output.unimodal_logits.items()}
-        return super().losses(output, batch, ctx) | own
+        unimodal_losses = {f"unimodal/{m}": self.loss(z, batch, ctx, m) for m, z in output.unimodal_logits.items()}
+        return super().losses(output, batch, ctx) | unimodal_losses

@@ -1,4 +1,4 @@
-"""Gradient-guided distillation: imitate unimodal teachers, and let the weak encoders learn alone first."""
+"""Gradient-guided distillation (G2D): imitate unimodal teachers, and train the weak encoders alone first."""
 
 from __future__ import annotations
 
@@ -17,18 +17,36 @@ from ogm.types import Batch, Need, Output
 
 
 class G2D(Strategy):
-    """Rakib and Bagavathi, ICCV 2025 (spec methods_loss.md, section 15).
+    """Distil unimodal teachers into a joint model, and give weak encoders a phase in which only they are trained.
 
-    L = w_ce CE(z) + sum_m [alpha MSE(h_m, t_m) + beta T^2 KL(softmax(l_m / T) || softmax(z / T))]: t_m and l_m are
-    feature and logits of ``unimodal`` teachers (as in UMT), and it is the *fused* logits that imitate each of them.
-    Sequential modality prioritisation: modalities are ordered by their teachers' mean true-class probability; phase j
-    lasts ``tau[j]`` epochs and trains, of the encoders, only the j-th weakest (the fusion always trains); then all do.
-    ``tau`` is by default half of the run, shared by the M - 1 phases (the paper: 150 of 300 epochs).
+    1. Train one ``unimodal`` model per modality (the teachers), as in ``UMT``: t_m (B, D_m) are their features, l_m (B,
+       C) their logits.
+    2. L = w_ce CE(z, y) + sum_m [alpha MSE(h_m, t_m) + beta T^2 KL(softmax(l_m / T) || softmax(z / T))]. h_m are the
+       features of the joint model; its fused logits z imitate each of the teachers.
+    3. Sequential modality prioritisation: order the modalities by the mean true-class probability of their teachers on
+       the training set, weakest first. In phase j = 1 .. M - 1, of tau[j - 1] epochs, only the encoder of the j-th
+       weakest modality is trained, together with the fusion. Afterwards everything is trained.
 
-    Where we leave the released code: it ranks the teachers anew in every batch, so that the frozen encoder may change
-    from one to the next, and raises an error at a tie; we rank once, on the training set, a tie going by the order of
-    the modalities. It zeroes the gradients of four-dimensional tensors alone, so that norms, running statistics, weight
-    decay and momentum go on; here a frozen encoder stands still. Its phase includes epoch ``tau``; ours does not.
+    The prediction is argmax z.
+
+    Args:
+        alpha: weight of the feature distillation, 0 or more.
+        beta: weight of the logit distillation, 0 or more.
+        w_ce: weight of the cross-entropy, 0 or more.
+        temperature: T, above 0.
+        tau: epochs of each of the M - 1 phases. Default: half of the run in all, shared equally (paper, in a third
+            party's reading: 150 of 300 epochs). The other defaults are those of the released code.
+
+    Differences:
+        - Released code: ranks the teachers in every batch, so the frozen encoder can change between batches, and raises
+          an error on a tie. Ours: ranks once, on the training set; a tie keeps the order of the modalities.
+        - Released code: sets the gradients of 4-d tensors to 0, so that norm layers and running statistics change, and
+          weight decay and momentum go on. Ours: a frozen encoder does not change at all.
+        - Released code: a phase includes epoch tau. Ours: it does not.
+
+    References:
+        - Paper: Rakib and Bagavathi, ICCV 2025.
+        - Code: rAIson-Lab/G2D at 95969d8.
     """
 
     category = "schedule"
@@ -49,11 +67,11 @@ class G2D(Strategy):
         super().__init__()
         if not (alpha >= 0 and beta >= 0 and w_ce >= 0 and temperature > 0):
             raise ValueError(
-                f"alpha={alpha}, beta={beta}, w_ce={w_ce}, temperature={temperature}: weights are 0 or more, "
-                "the temperature is above 0"
+                f"alpha={alpha}, beta={beta}, w_ce={w_ce}, temperature={temperature}: the weights must be 0 or "
+                "more, the temperature above 0"
             )
         if tau is not None and any(t < 0 for t in tau):
-            raise ValueError(f"tau={list(tau)}: epochs of each phase, 0 or more")
+            raise ValueError(f"tau={list(tau)}: the number of epochs of each phase must be 0 or more")
         self.alpha, self.beta, self.w_ce, self.temperature, self.tau = alpha, beta, w_ce, temperature, tau
         self._training: list[str] = []
 
@@ -67,49 +85,67 @@ class G2D(Strategy):
         same_width(self)
         phases = len(self.modalities) - 1
         if self.tau is not None and len(self.tau) != phases:
-            raise ValueError(f"tau={list(self.tau)}: {phases} phases, one for each modality but the strongest")
+            raise ValueError(
+                f"tau={list(self.tau)}: give the epochs of each modality but the strongest, {phases} in all"
+            )
         self.register_buffer("order", torch.full((len(self.modalities),), -1))  # weakest first; -1: not known yet
 
     def on_epoch_start(self, engine: Engine) -> None:
         if int(self.order[0]) < 0:
             weakest_first = weak_to_strong(self._teachers_scores(engine))
-            found = torch.tensor([self.modalities.index(m) for m in weakest_first], device=self.order.device)
-            self.order.copy_(engine.decide(found))
+            order = torch.tensor([self.modalities.index(m) for m in weakest_first], device=self.order.device)
+            self.order.copy_(engine.decide(order))
         phases = len(self.modalities) - 1
         tau = [engine.epochs // (2 * phases)] * phases if self.tau is None else self.tau
         self._training = training([self.modalities[k] for k in self.order.tolist()], engine.epoch, tau)
         engine.freeze(*(e for m, e in self._encoders.items() if m not in self._training))
 
     def _teachers_scores(self, engine: Engine) -> dict[str, Tensor]:
-        """modality -> sum of its teacher's true-class probabilities over the training set, not augmented."""
+        """Sums of the teachers' true-class probabilities over the training set, not augmented, by modality (0-dim)."""
         sums: dict[str, Tensor] = {}
         for batch in engine.loaders["train"].all():
-            logits = {m: said.logits for m, said in teach(self._trained, self.modalities, batch).items()}
-            for m, s in true_class_scores(logits, batch, engine).items():
-                sums[m] = sums.get(m, 0) + s
+            logits = {m: teacher.logits for m, teacher in teach(self._trained, self.modalities, batch).items()}
+            for m, score in true_class_scores(logits, batch, engine).items():
+                sums[m] = sums.get(m, 0) + score
         return sums
 
     def losses(self, output: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
-        found = {name: self.w_ce * loss for name, loss in super().losses(output, batch, ctx).items()}
+        losses = {name: self.w_ce * loss for name, loss in super().losses(output, batch, ctx).items()}
         t = self.temperature
-        for m, said in teach(self._trained, self.modalities, batch).items():
-            there = batch.weights([m])
-            found[f"teacher_feature/{m}"] = self.alpha * ctx.mean(
-                feature_gap(output.features[m], said.features[m]), there
+        for m, teacher in teach(self._trained, self.modalities, batch).items():
+            weights = batch.weights([m])
+            losses[f"teacher_feature/{m}"] = self.alpha * ctx.mean(
+                feature_gap(output.features[m], teacher.features[m]), weights
             )
-            agreement = kl(full(said.logits) / t, full(output.logits) / t)
-            found[f"teacher_logits/{m}"] = self.beta * t**2 * ctx.mean(agreement, there)
+            divergence = kl(full(teacher.logits) / t, full(output.logits) / t)
+            losses[f"teacher_logits/{m}"] = self.beta * t**2 * ctx.mean(divergence, weights)
         ctx.log(**{f"trains/{m}": float(m in self._training) for m in self.modalities})
-        return found
+        return losses
 
 
 def weak_to_strong(scores: Mapping[str, Tensor]) -> list[str]:
-    """Modalities in ascending order of their score; a tie keeps their own order."""
+    """Order modalities by their scores.
+
+    Args:
+        scores: modality -> 0-dim score.
+
+    Returns:
+        The modalities, lowest score first; equal scores keep their order.
+    """
     return sorted(scores, key=lambda m: float(scores[m]))
 
 
 def training(order: Sequence[str], epoch: int, tau: Sequence[int]) -> list[str]:
-    """Whose encoders train in ``epoch`` (from 0): each of ``order`` alone for its ``tau`` epochs in turn; then all."""
+    """The modalities whose encoders are trained in an epoch.
+
+    Args:
+        order: the modalities, weakest first.
+        epoch: number of the epoch, from 0.
+        tau: epochs of each phase, one for each modality but the last.
+
+    Returns:
+        The one modality of the phase that the epoch is in; all modalities after the last phase.
+    """
     end = 0
     for modality, epochs in zip(order, tau, strict=False):
         end += epochs

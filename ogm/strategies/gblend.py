@@ -1,4 +1,4 @@
-"""Gradient blending: weigh the unimodal and the joint losses by how well training on each generalises."""
+"""Gradient blending (G-Blend): weigh the unimodal and the joint losses by how well each generalises."""
 
 from __future__ import annotations
 
@@ -22,7 +22,12 @@ JOINT = "joint"
 
 
 class Losses(NamedTuple):
-    """Mean losses over whole splits, in evaluation mode, before and after training on one loss alone."""
+    """Mean losses over whole splits, in evaluation mode, before and after training on one loss alone.
+
+    Attributes:
+        train0: training loss before. val0: validation loss before. train1: training loss after. val1: validation loss
+        after.
+    """
 
     train0: float
     val0: float
@@ -31,21 +36,36 @@ class Losses(NamedTuple):
 
 
 class GBlend(Strategy):
-    """Wang, Tran and Feiszli, CVPR 2020 (spec methods_gradient.md, 3.11).
+    """Weigh each loss by its generalisation relative to its overfitting, estimated by training on it alone.
 
-    L = sum_k w_k CE_k over k = every modality (a linear head of its own on its encoder) and the joint prediction, which
-    alone predicts. The weights come of estimates. For each k alone, network and heads are trained for ``super_epoch``
-    epochs on CE_k (its encoder and head, or all encoders and the fusion), with the run's optimizer and schedule and
-    fresh momentum, and are put back. G_k is the drop of the validation loss meanwhile, O_k the growth of the gap
-    between validation and training loss; w_k is proportional to max(G_k, 0) / (O_k^2 + 1e-8), and they add up to 1; if
-    nothing generalises all are alike. ``mode="online"`` estimates before every ``super_epoch`` epochs, from where the
-    run stands; ``"offline"`` once, before the first, over as many epochs as the run has.
+    L = sum_k w_k CE_k over k in {1..M, joint}, sum_k w_k = 1. Each modality has a linear head on its feature; the joint
+    loss is that of the fused logits z. The prediction is argmax z.
 
-    Either way each epoch costs M unimodal ones and a joint one besides: with two modalities, a run takes three to four
-    times as long as joint training. A long ``super_epoch`` saves evaluations only. Where a fusion lets encoders
-    exchange signals, a unimodal estimate is of the encoder by itself. The validation split here is the one that
-    checkpoints are selected on; the test split is not looked at. The estimator was never released; BalanceBenchmark's
-    takes |G_k|, so that a loss whose validation gets worse is rewarded, and compares sums over splits of unlike length.
+    The weights are estimated by training on each loss k alone for n epochs (its encoder and head, or all encoders and
+    the fusion), with the optimizer and schedule of the run and fresh momentum, and restoring all weights afterwards:
+    1. G_k = the decrease of the validation loss.
+    2. O_k = the increase of (validation loss - training loss).
+    3. w_k = max(G_k, 0) / (O_k^2 + 1e-8), normalised to sum 1; all equal if no G_k is positive.
+
+    In both modes each epoch costs M unimodal epochs and one joint epoch more. With two modalities a run takes three to
+    four times as long as joint training.
+
+    Args:
+        mode: ``"online"``: estimate before every ``super_epoch`` epochs, from the current weights, n = ``super_epoch``.
+            ``"offline"``: estimate once, before training, with n = the epochs of the run.
+        super_epoch: number of epochs between two estimates, 1 or more. A larger one only saves evaluations.
+
+    Differences:
+        - The authors never released their estimator. Ours is the published formula.
+        - BalanceBenchmark: uses |G_k|, so a loss whose validation gets worse is rewarded; compares sums over splits of
+          different sizes; and measures "before" after the first epoch. Ours does none of these.
+        - Ours: the validation split is the one that selects checkpoints; the test split is not used. Where a fusion
+          lets encoders exchange signals, a unimodal estimate trains the encoder by itself.
+
+    References:
+        - Paper: Wang, Tran and Feiszli, CVPR 2020.
+        - Code: facebookresearch/VMZ at 4cc542d (loss weighting with given weights); GeWu-Lab/BalanceBenchmark at
+          4c1482f.
     """
 
     category = "loss"
@@ -60,12 +80,14 @@ class GBlend(Strategy):
     def __init__(self, mode: Literal["online", "offline"] = "online", *, super_epoch: int = 10) -> None:
         super().__init__()
         if super_epoch < 1:
-            raise ValueError(f"super_epoch={super_epoch}: needs 1 epoch or more")
+            raise ValueError(f"super_epoch={super_epoch}: the number of epochs must be 1 or more")
         self.mode, self.super_epoch = mode, super_epoch
 
     def setup(self) -> None:
         if JOINT in self.modalities:
-            raise ValueError(f"a modality is called {JOINT!r}, which is GBlend's name for all of them: rename it")
+            raise ValueError(
+                f"a modality is called {JOINT!r}, which GBlend uses for the joint loss: rename the modality"
+            )
         self.heads = nn.ModuleDict({m: self.head(m) for m in self.modalities})
         self.blended = (*self.modalities, JOINT)
         self.register_buffer("weights", torch.full((len(self.blended),), 1 / len(self.blended)))
@@ -76,78 +98,112 @@ class GBlend(Strategy):
 
     def losses(self, output: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
         joint = torch.stack(list(super().losses(output, batch, ctx).values())).sum()
-        found = {m: self.loss(z, batch, ctx, m) for m, z in output.unimodal_logits.items()} | {JOINT: joint}
+        losses = {m: self.loss(z, batch, ctx, m) for m, z in output.unimodal_logits.items()} | {JOINT: joint}
         weights = dict(zip(self.blended, self.weights.clone().unbind(), strict=True))
         ratios = dict(zip(self.blended, self.ratio.clone().unbind(), strict=True))
-        ctx.log(**{f"weight/{k}": w for k, w in weights.items()}, **{f"overfitting/{k}": r for k, r in ratios.items()})
-        return blend(found, weights)
+        ctx.log(
+            **{f"weight/{k}": weight for k, weight in weights.items()},
+            **{f"overfitting/{k}": ratio for k, ratio in ratios.items()},
+        )
+        return blend(losses, weights)
 
     # ---- estimates
     def on_epoch_start(self, engine: Engine) -> None:
         if not engine.epochs:
-            raise ValueError("GBlend looks ahead by super-epochs of the run: the engine must be told epochs=")
+            raise ValueError("GBlend plans by the length of the run: pass epochs= to the engine")
         length = self.super_epoch if self.mode == "online" else engine.epochs
         if engine.epoch % length:
             return
-        found = self.estimates(min(length, engine.epochs - engine.epoch), engine)
-        gains = {k: gain(x) for k, x in found.items()}
+        losses = self.estimates(min(length, engine.epochs - engine.epoch), engine)
+        gains = {k: gain(values) for k, values in losses.items()}
         weights = blending_weights(gains)
         self.weights.copy_(engine.decide(torch.tensor([weights[k] for k in self.blended]).to(self.weights)))
-        ratios = [abs(o) / max(abs(g), 1e-12) for g, o in gains.values()]
+        ratios = [abs(overfitted) / max(abs(gained), 1e-12) for gained, overfitted in gains.values()]
         self.ratio.copy_(engine.decide(torch.tensor(ratios).to(self.ratio)))
 
     def estimates(self, epochs: int, engine: Engine) -> dict[str, Losses]:
-        """What so many epochs on each loss alone lead to. The run is left as it was, to the bit: as by a checkpoint."""
+        """Losses before and after ``epochs`` epochs on each loss alone. The run's state is restored bit for bit."""
         assert engine.optimizer is not None
-        here, found = copy.deepcopy(engine.state_dict()), {}
+        state, losses = copy.deepcopy(engine.state_dict()), {}
         for name in self.blended:
             engine.strategy = self.alone(name)
             engine.optimizer.state.clear()
             before = mean_loss("train", engine), mean_loss("val", engine)
             for _ in range(epochs):
                 engine.train_epoch()
-            found[name] = Losses(*before, mean_loss("train", engine), mean_loss("val", engine))
+            losses[name] = Losses(*before, mean_loss("train", engine), mean_loss("val", engine))
             engine.strategy = self
-            engine.load_state_dict(copy.deepcopy(here))  # an optimizer keeps the very tensors it is given
-        return found
+            engine.load_state_dict(copy.deepcopy(state))  # an optimizer keeps the very tensors it is given
+        return losses
 
     def alone(self, name: str) -> Strategy:
-        """The strategy that trains one of the losses, on the run's own network and heads."""
-        one: Strategy = Vanilla() if name == JOINT else Unimodal(name)
-        one.attach(self._encoders, dims=self.dims, num_classes=self.num_classes, fusion=self._fusion[0])
-        if isinstance(one, Unimodal):
+        """A strategy that trains on one loss alone, with the network and heads of the run."""
+        strategy: Strategy = Vanilla() if name == JOINT else Unimodal(name)
+        strategy.attach(self._encoders, dims=self.dims, num_classes=self.num_classes, fusion=self._fusion[0])
+        if isinstance(strategy, Unimodal):
             head = self.heads[name]
             assert isinstance(head, nn.Linear)
-            one.classifier = head
-        one.criterion = self.criterion
-        return one
+            strategy.classifier = head
+        strategy.criterion = self.criterion
+        return strategy
 
 
 def mean_loss(split: str, engine: Engine) -> float:
-    """Mean loss of what is predicted about a whole split, over the samples that the loss is of; evaluation mode."""
+    """Mean loss of the engine's current strategy over a split, in evaluation mode.
+
+    Args:
+        split: name of the split.
+        engine: the engine; its strategy makes the predictions.
+
+    Returns:
+        The mean over the samples that have what the strategy needs; 0 if there is none.
+    """
     total, count = 0.0, 0.0
     needed = [engine.strategy.modality] if isinstance(engine.strategy, Unimodal) else []
     for output, batch in engine.predict(split):
-        here = batch.have(needed)
+        present = batch.have(needed)
         losses = engine.strategy.criterion(full(output.logits), batch.label).double()
-        total += float(torch.where(here, losses, 0.0).sum())
-        count += float(here.sum())
+        total += float(torch.where(present, losses, 0.0).sum())
+        count += float(present.sum())
     return total / max(count, 1.0)
 
 
 def gain(losses: Losses) -> tuple[float, float]:
-    """G, by how much the validation loss fell, and O, by how much the gap of validation over training loss grew."""
+    """Generalisation and overfitting of one loss.
+
+    Args:
+        losses: losses before and after training on it.
+
+    Returns:
+        G = val0 - val1, and O = (val1 - train1) - (val0 - train0).
+    """
     x = losses
     return x.val0 - x.val1, (x.val1 - x.train1) - (x.val0 - x.train0)
 
 
 def blending_weights(gains: Mapping[str, tuple[float, float]], eps: float = 1e-8) -> dict[str, float]:
-    """Loss -> w, proportional to max(G, 0) / (O^2 + eps), adding up to 1; all alike if no G is above 0."""
+    """Weights of the losses.
+
+    Args:
+        gains: name of the loss -> (G, O).
+        eps: added to O^2.
+
+    Returns:
+        name of the loss -> w, proportional to max(G, 0) / (O^2 + eps), with sum 1; all equal if no G is positive.
+    """
     raw = {k: max(g, 0.0) / (o**2 + eps) for k, (g, o) in gains.items()}
     total = sum(raw.values())
     return {k: x / total if total > 0 else 1 / len(raw) for k, x in raw.items()}
 
 
 def blend(losses: Mapping[str, Tensor], weights: Mapping[str, Tensor | float]) -> dict[str, Tensor]:
-    """Each loss times its weight: what training minimises is their sum."""
+    """Multiply each loss by its weight.
+
+    Args:
+        losses: name -> 0-dim loss.
+        weights: name -> weight.
+
+    Returns:
+        name -> 0-dim weighted loss; training minimises their sum.
+    """
     return {k: weights[k] * loss for k, loss in losses.items()}

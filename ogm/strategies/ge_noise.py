@@ -1,4 +1,4 @@
-"""A control: OGM-GE's noise without its modulation. What is gained by noise alone is not gained by balance."""
+"""GE noise only: the Gaussian noise of OGM-GE without its gradient modulation, as a control."""
 
 from __future__ import annotations
 
@@ -11,7 +11,27 @@ from ogm.types import Batch, Output
 
 
 class GENoise(Strategy):
-    """OGM-GE (CVPR 2022) with k = 1 throughout; the "GE only" row of the paper's table 7."""
+    """Add the noise of OGM-GE to the encoders' gradients and modulate nothing.
+
+    What this control gains is due to noise alone.
+
+    g <- g + eps for every gradient tensor g in scope of every encoder, eps ~ N(0, sigma^2) elementwise, sigma the
+    standard deviation of the elements of g. This is OGM-GE with k_m = 1 for all modalities.
+
+    Args:
+        scope: which parameters get noise: ``"weights"`` (two or more dimensions), ``"conv4d"`` (exactly four, as in the
+            released code) or ``"all"``.
+        start: first epoch with noise, counted from 0.
+        end: last epoch with noise (inclusive); None: until the end of the run.
+
+    Differences:
+        - Released code: 4-d tensors only. Ours: all tensors with two or more dimensions; on the paper's ResNet-18 these
+          are the same.
+
+    References:
+        - Paper: Peng et al., CVPR 2022 (arXiv 2203.15332), "GE only" in table 7.
+        - Code: GeWu-Lab/OGM-GE_CVPR2022 at 343dc1d.
+    """
 
     category = "control"
     paper = "Peng et al., CVPR 2022, table 7"

@@ -1,4 +1,4 @@
-"""Conditional learning speed: a branch that learns too fast from the others hears nothing new of them for a while."""
+"""Conditional learning speed (greedy): a branch that relies on the others too fast trains without them for a while."""
 
 from __future__ import annotations
 
@@ -19,9 +19,13 @@ from ogm.types import Batch, Output
 
 
 class MMTM(nn.Module):
-    """One unit for features (B, D_m): e = relu(S [h_1; ...; h_M] + s), and h_m times sigmoid(G_m e + g_m).
+    """One multimodal transfer unit for feature vectors.
 
-    The joint vector is floor(2 sum D_m / 4) wide.
+    e = relu(S [h_1; ...; h_M] + s), and each feature h_m is multiplied by sigmoid(G_m e + g_m). e has floor(2 sum D_m /
+    4) coordinates.
+
+    Args:
+        dims: modality -> feature width D_m.
     """
 
     def __init__(self, dims: Mapping[str, int]) -> None:
@@ -36,22 +40,40 @@ class MMTM(nn.Module):
 
 
 class Greedy(Strategy):
-    """Wu et al., ICML 2022 (spec methods_gradient.md, 3.8): L = sum_m CE(u_m), prediction mean_m u_m.
+    """Balance how fast each modality's branch learns by itself and from the other modalities.
 
-    u_m is a head of this method's on branch m, whose channels are gated by what all modalities emit, in MMTM units:
-    those of the fusions ``mmtm`` and ``mmtm_concat``; with any other fusion, one unit of this method's on the encoders'
-    features (``auto_mmtm``). The fusion's own head stands by, untrained.
+    Each branch m is encoder m, whose channels are gated by a joint vector of all modalities in MMTM units, and a linear
+    head with logits u_m (B, C). L = sum_m CE(u_m, y); the prediction is argmax mean_m u_m. The fusion's own head is not
+    trained.
 
-    A branch's speed is the sum over regular steps of ||grad||^2 / ||theta||^2: ``main`` of its encoder and head,
-    ``bypass`` of its gate layers and the squeeze layers. With r_m = log10(bypass_m / main_m), d_m = r_m - mean of the
-    others' r: after a regular step, from epoch ``warmup`` on, if the largest d exceeds ``epsilon``, that branch's gates
-    are held at their running means in the next ``window`` steps, so that it learns from its own input; then a regular
-    step follows. Evaluation is always regular. Gates' running means, of all samples, and speeds grow in regular steps.
+    After every regular step:
+    1. mu = ||grad||^2 / ||theta||^2 for two parameter sets of each branch: main (encoder and head) and bypass (its gate
+       layers and all squeeze layers). Both are summed over all regular steps of the run.
+    2. r_m = log10(bypass_m / main_m); d_m = r_m - mean_{k != m} r_k.
+    3. From epoch ``warmup`` on, if the largest d_m exceeds ``epsilon``, the next ``window`` steps are re-balancing
+       steps: the gates of that branch are replaced by their running means, so that it learns from its own input. A
+       regular step follows.
 
-    Where we leave the released code: it feeds the second branch's running mean from the first branch's gate, goes on
-    with it in evaluation, evaluates in whatever mode training left, and forgets all of this in a checkpoint. For more
-    than two modalities it has no rule; ours is above. A held gate layer stands still, but the optimizer's momentum for
-    it fades: whose turn it is stays on the device. The paper's conditional utilisation rate is not measured.
+    The running means of the gates and the sums are updated in regular steps only. Evaluation uses the real gates.
+
+    Args:
+        epsilon: threshold of d_m, 0 or more.
+        window: number of re-balancing steps after a trigger, 1 or more.
+        warmup: first epoch with re-balancing, from 0. The defaults are the released ones (epoch 2 counted from 1).
+        auto_mmtm: with a fusion that has no MMTM units, put one on the encoders' features. Otherwise such a fusion is
+            refused.
+
+    Differences:
+        - Released code: updates the second branch's running mean with the first branch's gate, and both also during
+          evaluation; evaluates in whatever mode training left; loses this state in a checkpoint. Ours: none of these.
+        - Released code: two modalities only. For more, the rule above is ours.
+        - Ours: a replaced gate layer does not move, but the optimizer's momentum for it decays, because which branch is
+          re-balanced is known on the device only.
+        - The paper's conditional utilisation rate is not computed.
+
+    References:
+        - Paper: Wu et al., ICML 2022.
+        - Code: nyukat/greedy_multimodal_learning at a190e03.
     """
 
     category = "schedule"
@@ -67,7 +89,7 @@ class Greedy(Strategy):
         super().__init__()
         if not (epsilon >= 0 and window >= 1 and warmup >= 0):
             raise ValueError(
-                f"epsilon={epsilon}, window={window}, warmup={warmup}: needs epsilon >= 0, window >= 1, warmup >= 0"
+                f"epsilon={epsilon}, window={window}, warmup={warmup}: choose epsilon >= 0, window >= 1, warmup >= 0"
             )
         self.epsilon, self.window, self.warmup, self.auto_mmtm = epsilon, window, warmup, auto_mmtm
 
@@ -78,7 +100,7 @@ class Greedy(Strategy):
         ]
         if not self._units and not self.auto_mmtm:
             raise ValueError(
-                "Greedy holds the gates between branches, and this fusion has none: use mmtm, or auto_mmtm=true"
+                "Greedy replaces the gates between branches, and this fusion has none: use mmtm, or auto_mmtm=true"
             )
         self.unit = None if self._units else MMTM(self.dims)
         self._units = self._units or [self.unit]
@@ -88,7 +110,7 @@ class Greedy(Strategy):
         self.register_buffer("regular_steps", torch.tensor(0))
         self.register_buffer("main", torch.zeros(len(self.modalities)))
         self.register_buffer("bypass", torch.zeros(len(self.modalities)))
-        self.register_buffer("held", torch.tensor(-1))  # number of the modality whose gates are held; -1: regular
+        self.register_buffer("held", torch.tensor(-1))  # number of the re-balanced modality; -1: regular step
         self.register_buffer("held_steps", torch.tensor(0))
 
     def gates(self) -> list[tuple[str, int, nn.Module]]:
@@ -100,15 +122,20 @@ class Greedy(Strategy):
     # ---- forward
     def read(self, output: Output) -> Output:
         gated = output.features if self.unit is None else self.unit(output.features)
-        own = {m: head(gated[m]) for m, head in self.heads.items()}
-        return replace(output, logits=torch.stack(list(own.values())).mean(0), unimodal_logits=own, aux_logits={})
+        unimodal_logits = {m: head(gated[m]) for m, head in self.heads.items()}
+        return replace(
+            output,
+            logits=torch.stack(list(unimodal_logits.values())).mean(0),
+            unimodal_logits=unimodal_logits,
+            aux_logits={},
+        )
 
     def forward(self, model: Any, batch: Batch, drop: Collection[str] = ()) -> Output:
         output = model.fuse(model.encode(batch.inputs, batch.present, drop), batch.present, drop)
         kept = {m: torch.zeros_like(f) if m in drop else f for m, f in output.features.items()}
-        said = self.read(replace(output, features=kept))
-        logits = branch_mean(said.unimodal_logits, votes(self.modalities, batch, drop))
-        return replace(said, logits=logits, features=output.features)
+        branches = self.read(replace(output, features=kept))
+        logits = branch_mean(branches.unimodal_logits, votes(self.modalities, batch, drop))
+        return replace(branches, logits=logits, features=output.features)
 
     def losses(self, output: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
         return {f"unimodal/{m}": self.loss(z, batch, ctx, m) for m, z in output.unimodal_logits.items()}
@@ -123,7 +150,7 @@ class Greedy(Strategy):
                 hook.remove()
 
     def hear(self, name: str, number: int, module: nn.Module, args: Any, gate: Tensor) -> Tensor:
-        """A gate (B, D) as the branch gets it in training: the running mean, while it is held."""
+        """Forward hook of a gate: record its output (B, D); in re-balancing steps replace it by its running mean."""
         self._seen[name].append(gate.detach())
         return torch.where(self.held == number, self.get_buffer(f"gate_mean_{name}").to(gate.dtype), gate)
 
@@ -141,62 +168,107 @@ class Greedy(Strategy):
         for _, i, gate in self.gates():
             for p in gate.parameters():
                 self.modulate(p, torch.where(self.held == i, 0.0, 1.0), "update")
-        decided = lead if ctx.epoch >= self.warmup else torch.full_like(lead, -torch.inf)
-        held, held_steps = turn(self.held, self.held_steps, decided, self.epsilon, self.window)
+        allowed = lead if ctx.epoch >= self.warmup else torch.full_like(lead, -torch.inf)
+        held, held_steps = turn(self.held, self.held_steps, allowed, self.epsilon, self.window)
         self.held.copy_(held), self.held_steps.copy_(held_steps)
 
     def remember_gates(self, regular: Tensor, ctx: Context) -> None:
-        rows = {name: torch.cat(parts).double() for name, parts in self._seen.items()}
-        widths, samples = [x.shape[1] for x in rows.values()], len(next(iter(rows.values())))
+        """Update the running means of the gates if this step (0-dim bool) is regular."""
+        rows = {name: torch.cat(outputs).double() for name, outputs in self._seen.items()}
+        widths, samples = [outputs.shape[1] for outputs in rows.values()], len(next(iter(rows.values())))
         count = torch.full((1,), samples, device=regular.device)
-        *sums, count = torch.split(ctx.total(torch.cat([*(x.sum(0) for x in rows.values()), count])), [*widths, 1])
-        for name, found in zip(rows, sums, strict=True):
+        *sums, count = torch.split(
+            ctx.total(torch.cat([*(outputs.sum(0) for outputs in rows.values()), count])), [*widths, 1]
+        )
+        for name, gate_sum in zip(rows, sums, strict=True):
             mean = self.get_buffer(f"gate_mean_{name}")
-            mean.copy_(torch.where(regular, running_mean(mean, self.regular_steps, found / count), mean))
+            mean.copy_(torch.where(regular, running_mean(mean, self.regular_steps, gate_sum / count), mean))
         self.regular_steps += regular
 
     def main_of(self, modality: str) -> list[nn.Parameter]:
+        """The parameters of a branch: encoder and head."""
         return [*self.parameters_of(modality), *self.heads[modality].parameters()]
 
     def bypass_of(self, modality: str) -> list[nn.Parameter]:
+        """The parameters through which a branch learns from the others: its gate layers and the squeeze layers."""
         return [p for unit in self._units for part in (unit.gates[modality], unit.squeeze) for p in part.parameters()]
 
 
 def branch_mean(logits: Mapping[str, Tensor], there: Tensor) -> Tensor:
-    """(B, C): the mean of the branches' logits (B, C), over those that are ``there`` (M, B)."""
-    said = torch.stack(list(logits.values()))
-    weight = there[..., None].to(said.dtype)
-    return (weight * said).sum(0) / weight.sum(0)
+    """Mean of the branches' logits over the modalities that each sample has.
+
+    Args:
+        logits: modality -> (B, C).
+        there: (M, B) bool, which modalities each sample has; at least one per sample.
+
+    Returns:
+        (B, C) mean logits.
+    """
+    stacked = torch.stack(list(logits.values()))
+    weight = there[..., None].to(stacked.dtype)
+    return (weight * stacked).sum(0) / weight.sum(0)
 
 
 def running_mean(mean: Tensor, steps: Tensor | int, batch_mean: Tensor) -> Tensor:
-    """The mean of ``steps`` batch means, with one more taken in."""
+    """Cumulative mean with one more batch.
+
+    Args:
+        mean: (D,) mean of the first ``steps`` batch means.
+        steps: their number.
+        batch_mean: (D,) the new batch mean.
+
+    Returns:
+        (D,) mean of all steps + 1 batch means.
+    """
     return (mean * steps + batch_mean) / (steps + 1)
 
 
 def speed(parameters: Iterable[nn.Parameter]) -> Tensor:
-    """0-dim mu = ||grad||^2 / ||theta||^2 of parameters taken together; one without a gradient has a gradient of 0."""
-    some = list(parameters)
-    moved = [p.grad.square().sum() for p in some if p.grad is not None]
-    size = torch.stack([p.detach().square().sum() for p in some]).sum()
-    return torch.stack(moved).sum() / size.clamp_min(1e-12) if moved else torch.zeros_like(size)
+    """Learning speed of a parameter set.
+
+    Args:
+        parameters: the parameters; one without a gradient counts with a gradient of 0.
+
+    Returns:
+        0-dim ||grad||^2 / ||theta||^2, with the squared norms summed over the set.
+    """
+    listed = list(parameters)
+    squares = [p.grad.square().sum() for p in listed if p.grad is not None]
+    size = torch.stack([p.detach().square().sum() for p in listed]).sum()
+    return torch.stack(squares).sum() / size.clamp_min(1e-12) if squares else torch.zeros_like(size)
 
 
 def leads(main: Tensor, bypass: Tensor) -> Tensor:
-    """(M,) d_m from accumulated speeds (M,): log10(bypass / main) over the others' mean; -inf where one is still 0."""
+    """How much faster each branch learns from the others than by itself, relative to the other branches.
+
+    Args:
+        main: (M,) accumulated speeds of the branches themselves.
+        bypass: (M,) accumulated speeds of their gates and squeeze layers.
+
+    Returns:
+        (M,) d_m = log10(bypass_m / main_m) minus the mean of the others' ratios; -inf for all if a speed is still 0.
+    """
     ratio = torch.log10(bypass.clamp_min(1e-30) / main.clamp_min(1e-30))
     others = (ratio.sum() - ratio) / (len(ratio) - 1)
     return torch.where((main > 0).all() & (bypass > 0).all(), ratio - others, -torch.inf)
 
 
 def turn(held: Tensor, steps: Tensor, lead: Tensor, epsilon: float, window: int) -> tuple[Tensor, Tensor]:
-    """Whose gates the next step holds (-1: nobody's), and for how many steps they have been, after a step.
+    """Decide which branch is re-balanced in the next step.
 
-    ``held`` and ``steps`` are 0-dim, of the step just done. After a regular one the modality with the largest ``lead``
-    (M,) is held, if that exceeds ``epsilon``; who is held is let go after ``window`` steps.
+    Args:
+        held: 0-dim number of the branch that was re-balanced in this step; -1: regular step.
+        steps: 0-dim number of re-balancing steps before this one, since the trigger.
+        lead: (M,) d_m.
+        epsilon: threshold of d_m.
+        window: number of re-balancing steps after a trigger.
+
+    Returns:
+        The new ``held`` and ``steps``. After a regular step the branch with the largest lead is re-balanced if that
+        exceeds epsilon; after ``window`` re-balancing steps a regular step follows.
     """
-    most, which = lead.max(0)
+    largest, fastest = lead.max(0)
     steps = torch.where(held < 0, 0, steps + 1)
-    kept = torch.where(steps >= window, -1, held)
-    held = torch.where(held < 0, torch.where(most > epsilon, which, -1), kept)
+    continued = torch.where(steps >= window, -1, held)
+    held = torch.where(held < 0, torch.where(largest > epsilon, fastest, -1), continued)
     return held, steps

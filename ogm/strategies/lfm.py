@@ -1,4 +1,4 @@
-"""Learning to rebalance by the modality gap: align what modalities say first, fit the labels later."""
+"""Learning to rebalance by the modality gap (LFM): align the modalities early, fit the labels later."""
 
 from __future__ import annotations
 
@@ -18,28 +18,47 @@ from ogm.strategy import Strategy
 from ogm.types import Batch, Draws, Output
 
 Align = Literal["mixture_to_branches", "true_js", "infonce"]
-LEAST, MOST = 0.05, 0.95  # bounds of both weights
-WIDTH, TEMPERATURE = 128, 0.07  # of the contrast
+LEAST, MOST = 0.05, 0.95  # limits of w_cls and of 1 - w_cls
+WIDTH, TEMPERATURE = 128, 0.07  # of the contrastive alignment
 FITTED = (0.204623704, 3.35472727e-3, 1.22989557e-4, -2.92947416e-6, 2.23835486e-8, -5.39717505e-11)
 
 
 class LFM(Strategy):
-    """Yang et al., NeurIPS 2024 (spec methods_loss.md, section 8): L = 2 [w_cls CE(z) + (1 - w_cls) A].
+    """Add a loss that aligns the modalities, with a weight that is large early in training and small later.
 
-    A is the mean over pairs of modalities, and the samples that have both, of a divergence of their unimodal
-    predictions. The paper aligns by contrast; the released code by this divergence, a Jensen-Shannon one with the
-    arguments of its KL terms swapped (``mixture_to_branches``); ``true_js`` has them right, and ``infonce`` is a
-    contrast: of features, each through a linear layer to 128 that only training uses. z is the configured fusion's
-    (official: the mean of one linear head per modality).
+    L = 2 [w_cls CE(z, y) + (1 - w_cls) A]. A is the mean over unordered pairs of modalities of a distance between them,
+    over the samples that have both. z (B, C) are the fused logits; the prediction is argmax z. The learned schedules
+    and ``"infonce"`` need the whole batch at once.
 
-    ``schedule`` gives w_cls: ``fitted``, the released main script's polynomial, made for 200 epochs and stretched to
-    the run's; ``heuristic``, exp(-1 / (epoch + 1)); ``learned``, once per epoch a step down the gradient, with respect
-    to the weight, that the CE of held-out samples has after one step of training. These ``held_out`` samples are set
-    aside from the training set and never trained on (official: 16; BalanceBenchmark takes them from the split it
-    reports). This, and a contrast, take the whole batch at once.
-    ``learned_surrogate`` descends what the released code computes instead: the mean over the first parameter tensor of
-    Hessian(L) grad CE, which is not that derivative and can have the wrong sign; for comparison only. At the official
-    ``lr_weight``, halved every 20 epochs, either hardly moves the weight from its start, 0.05.
+    Args:
+        schedule: how w_cls is set, always in [0.05, 0.95] except for ``"heuristic"``. ``"fitted"``: the polynomial of
+            the released main script, made for 200 epochs and stretched to the run. ``"heuristic"``: exp(-1 / (epoch +
+            1)). ``"learned"``: starts at 0.05; before each epoch the weight takes one gradient step that lowers the CE
+            of held-out samples after one training step. ``"learned_surrogate"``: the same with the released code's
+            gradient; for comparison only.
+        align: the distance of two modalities, of P and Q, the softmaxes of their unimodal logits, and X = (P + Q) / 2.
+            ``"mixture_to_branches"``: (KL(X || P) + KL(X || Q)) / 2. ``"true_js"``: (KL(P || X) + KL(Q || X)) / 2.
+            ``"infonce"``: symmetric InfoNCE of the features, each through a linear layer to 128 dimensions, temperature
+            0.07.
+        lr_weight: step size of the learned weight, 0 or more; halved every 20 epochs. At the default, the released
+            1e-4, the weight hardly moves from its start.
+        held_out: number of training samples set aside for the learned weight, 1 or more. They are never trained on.
+
+    Differences:
+        - Paper: contrastive alignment. Released code: ``"mixture_to_branches"``, a Jensen-Shannon divergence whose KL
+          terms have their arguments swapped. Ours: as released; the other two are options.
+        - Paper: which of the two terms its weight multiplies could not be verified. All sources let the alignment
+          weight decrease.
+        - Released code: z is the mean of one linear head per modality. Ours: the logits of the configured fusion.
+        - Released code: the gradient of the learned weight is the mean, over the first parameter tensor only, of
+          Hessian(L) times grad CE, which can have the wrong sign (``"learned_surrogate"``). Ours: the derivative with
+          respect to the weight.
+        - Held-out samples: 16 in the released code, of a validation loader (for most datasets the test set) in
+          BalanceBenchmark. Ours: 64 of the training set.
+
+    References:
+        - Paper: Yang et al., NeurIPS 2024.
+        - Code: GeWu-Lab/BalanceBenchmark at 4c1482f.
     """
 
     category = "loss"
@@ -56,7 +75,7 @@ class LFM(Strategy):
     ) -> None:
         super().__init__()
         if not (lr_weight >= 0 and held_out >= 1):
-            raise ValueError(f"lr_weight={lr_weight}, held_out={held_out}: needs lr_weight >= 0, held_out >= 1")
+            raise ValueError(f"lr_weight={lr_weight}, held_out={held_out}: choose lr_weight >= 0 and held_out >= 1")
         self.schedule, self.align, self.lr_weight, self.held_out = schedule, align, lr_weight, held_out
         self.reads = ("features",) if align == "infonce" else ("unimodal_logits",)
         self.learns = schedule in ("learned", "learned_surrogate")
@@ -67,23 +86,25 @@ class LFM(Strategy):
     def setup(self) -> None:
         if self.learns:
             if self.num_samples <= self.held_out:
-                raise ValueError(f"held_out={self.held_out}: the training set given to attach has {self.num_samples}")
+                raise ValueError(
+                    f"held_out={self.held_out} leaves nothing to train on: the training set has {self.num_samples}"
+                )
             self.register_buffer("w_cls", torch.tensor(LEAST))
         if self.align == "infonce":
             if self.dims.keys() != set(self.modalities):
-                raise ValueError("LFM contrasts features: pass dims= to attach")
+                raise ValueError("LFM projects features for align=infonce: pass dims= to attach")
             self.projections.update({m: nn.Linear(self.dims[m], WIDTH) for m in self.modalities})
 
     # ---- the loss
     def losses(self, output: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
         w_cls = self.w_cls if self.learns else scheduled(self.schedule, ctx.epoch, ctx.epochs)
         ctx.log(w_cls=w_cls)
-        said = super().losses(output, batch, ctx)
-        aligned = 2 * (1 - w_cls) * self.gap(output, batch, ctx)
-        return {name: 2 * w_cls * loss for name, loss in said.items()} | {"align": aligned}
+        supervised = super().losses(output, batch, ctx)
+        alignment = 2 * (1 - w_cls) * self.gap(output, batch, ctx)
+        return {name: 2 * w_cls * loss for name, loss in supervised.items()} | {"align": alignment}
 
     def gap(self, output: Output, batch: Batch, ctx: Context) -> Tensor:
-        """A: how far apart the modalities are, on average over pairs."""
+        """0-dim A: the distance of two modalities, on average over pairs."""
         for what in self.reads:
             check_complete(self, what, getattr(output, what))
         pairs = itertools.combinations(self.modalities, 2)
@@ -91,7 +112,7 @@ class LFM(Strategy):
         return torch.stack(gaps).mean()
 
     def apart(self, m: str, n: str, output: Output, batch: Batch) -> Tensor:
-        """(B,) how far apart two modalities are in each sample."""
+        """(B,) distance of two modalities in each sample."""
         if self.align == "infonce":
             a, b = (self.projections[k](output.features[k]) for k in (m, n))
             return info_nce(a, b, TEMPERATURE, batch.have((m, n)) if batch.present else None)
@@ -102,11 +123,12 @@ class LFM(Strategy):
         return self.whole(self.order(num_samples, ctx)[self.held_out :].sort().values) if self.learns else None
 
     def order(self, num_samples: int, ctx: Context) -> Tensor:
-        """Training samples in an order drawn once for the run; the first ``held_out`` are set aside."""
+        """(N,) training samples in an order drawn once for the run; the first ``held_out`` are set aside."""
         generator = torch.Generator().manual_seed(fold_in(ctx.seed, "lfm/held_out"))
         return torch.randperm(num_samples, generator=generator)
 
     def whole(self, index: Tensor) -> Draws:
+        """These samples (N,), with all their modalities."""
         return Draws(index, torch.ones(len(index), len(self.modalities), dtype=torch.bool))
 
     def on_epoch_start(self, engine: Engine) -> None:
@@ -115,61 +137,78 @@ class LFM(Strategy):
         loader = engine.loaders["train"]
         first = next(iter(loader.epoch(engine.epoch, self.draws(loader.num_samples, engine))))
         size = first.global_size or len(first)
-        aside = self.order(loader.num_samples, engine)[: self.held_out]
-        # Repeated so often that they fill whole batches: each counts the same, and none is left over.
-        held = loader.epoch(engine.epoch, self.whole(aside.repeat(size // math.gcd(size, self.held_out))))
+        held_index = self.order(loader.num_samples, engine)[: self.held_out]
+        # Repeated until they fill whole batches: each sample counts the same, and none is left out.
+        held_batches = loader.epoch(engine.epoch, self.whole(held_index.repeat(size // math.gcd(size, self.held_out))))
         torch.manual_seed(fold_in(engine.seed, "lfm/probe", engine.epoch))
         engine.model.train()
         statistics = [b for module in engine.model.modules() for b in module.buffers(recurse=False)]
-        before = [b.clone() for b in statistics]
-        slope = (self.slope if self.schedule == "learned" else self.surrogate)(first, held, engine)
-        for b, old in zip(statistics, before, strict=True):
-            b.copy_(old)
+        saved = [b.clone() for b in statistics]
+        slope = (self.slope if self.schedule == "learned" else self.surrogate)(first, held_batches, engine)
+        for b, value in zip(statistics, saved, strict=True):
+            b.copy_(value)
         rate = self.lr_weight * 0.5 ** (engine.epoch // 20)
         self.w_cls.copy_(stepped(self.w_cls, slope, rate))
 
     def slope(self, first: Batch, held: Iterable[Batch], engine: Engine) -> Tensor:
-        """d CE(held-out samples, after one step on the batch ``first``) / d (1 - w_cls)."""
+        """0-dim derivative of the held-out CE, after one step on the batch ``first``, with respect to 1 - w_cls."""
         assert engine.optimizer is not None
         trained = [(p, g["lr"]) for g in engine.optimizer.param_groups for p in g["params"] if p.requires_grad]
         theta, rates = [p for p, _ in trained], [rate for _, rate in trained]
-        here = self.probe([first], theta, engine)
-        before = [p.detach().clone() for p in theta]
-        assign(theta, lookahead(before, here["cls"], here["align"], self.w_cls, rates))
-        there = self.probe(held, theta, engine)
-        assign(theta, before)
-        return hypergradient(there["cls"], here["cls"], here["align"], rates)
+        gradients = self.probe([first], theta, engine)
+        saved = [p.detach().clone() for p in theta]
+        assign(theta, lookahead(saved, gradients["cls"], gradients["align"], self.w_cls, rates))
+        held_gradients = self.probe(held, theta, engine)
+        assign(theta, saved)
+        return hypergradient(held_gradients["cls"], gradients["cls"], gradients["align"], rates)
 
     def surrogate(self, first: Batch, held: Iterable[Batch], engine: Engine) -> Tensor:
-        """What the released code has in its place."""
+        """0-dim: what the released code computes in place of ``slope``."""
         theta = [p for p in engine.parameters if p.requires_grad]
         direction = self.probe(held, theta, engine)["cls"]
         (part,) = engine.split(first)
-        both = self.parts(part, engine)
-        total = self.w_cls * both["cls"] + (1 - self.w_cls) * both["align"]
+        losses = self.parts(part, engine)
+        total = self.w_cls * losses["cls"] + (1 - self.w_cls) * losses["align"]
         return average([curvature(engine.scale(total), theta, direction)])[0].mean()
 
     def probe(self, batches: Iterable[Batch], theta: Sequence[nn.Parameter], engine: Engine) -> dict[str, list[Tensor]]:
         """Gradients of CE ("cls") and of A ("align"), one per parameter: means over all batches and ranks."""
-        found = [engine.gradients(self.parts(part, engine), theta) for batch in batches for part in engine.split(batch)]
+        gradients = [
+            engine.gradients(self.parts(part, engine), theta) for batch in batches for part in engine.split(batch)
+        ]
         return {
-            name: [torch.stack(grads).mean(0) for grads in zip(*(f[name] for f in found), strict=True)]
+            name: [
+                torch.stack(grads).mean(0) for grads in zip(*(gradient[name] for gradient in gradients), strict=True)
+            ]
             for name in ("cls", "align")
         }
 
     def parts(self, batch: Batch, engine: Engine) -> dict[str, Tensor]:
+        """The two unweighted terms of the loss, CE ("cls") and A ("align"), 0-dim each."""
         with engine.autocast():
             output = self.forward(engine.model, batch)
-            said = super().losses(output, batch, engine)
-            return {"cls": torch.stack(list(said.values())).sum(), "align": self.gap(output, batch, engine)}
+            supervised = super().losses(output, batch, engine)
+            return {"cls": torch.stack(list(supervised.values())).sum(), "align": self.gap(output, batch, engine)}
 
 
 def scheduled(schedule: str, epoch: int, epochs: int) -> float:
-    """w_cls of ``fitted`` or ``heuristic`` at an epoch, from 0, of a run of so many."""
+    """Weight of the classification loss.
+
+    Args:
+        schedule: ``"fitted"`` or ``"heuristic"``.
+        epoch: number of the epoch, from 0.
+        epochs: number of epochs of the run.
+
+    Returns:
+        w_cls.
+
+    Raises:
+        ValueError: if the fitted schedule is used and the number of epochs is not known (0).
+    """
     if schedule == "heuristic":
         return math.exp(-1 / (epoch + 1))
     if epochs == 0:
-        raise ValueError("LFM's fitted schedule follows the progress of the run: pass epochs=, how many there will be")
+        raise ValueError("LFM's fitted schedule depends on the length of the run: pass epochs=, its number of epochs")
     e = 199 * epoch / max(epochs - 1, 1)
     return min(max(sum(c * e**k for k, c in enumerate(FITTED)), LEAST), MOST)
 
@@ -177,7 +216,16 @@ def scheduled(schedule: str, epoch: int, epochs: int) -> float:
 def divergence(
     one: Tensor, other: Tensor, align: Literal["mixture_to_branches", "true_js"] = "mixture_to_branches"
 ) -> Tensor:
-    """(B,) how far apart the predictions of two (B, C) logits tensors are; finite for logits up to a thousand."""
+    """Divergence of two predictions; finite for logits up to a thousand.
+
+    Args:
+        one: (B, C) logits.
+        other: (B, C) logits.
+        align: ``"mixture_to_branches"`` or ``"true_js"``, see ``LFM``.
+
+    Returns:
+        (B,) divergences.
+    """
     p, q = (z.float().log_softmax(1) if z.itemsize < 4 else z.log_softmax(1) for z in (one, other))
     mixture = torch.logaddexp(p, q) - math.log(2)
     if align == "true_js":
@@ -188,25 +236,64 @@ def divergence(
 def lookahead(
     theta: Sequence[Tensor], cls: Sequence[Tensor], align: Sequence[Tensor], w_cls: Tensor, rates: Sequence[float]
 ) -> list[Tensor]:
-    """Parameters after one plain gradient step on w_cls CE + (1 - w_cls) A."""
+    """Parameters after one plain gradient step on w_cls CE + (1 - w_cls) A.
+
+    Args:
+        theta: the parameters.
+        cls: gradients of CE, one per parameter.
+        align: gradients of A, one per parameter.
+        w_cls: 0-dim weight.
+        rates: learning rates, one per parameter.
+
+    Returns:
+        The new values, one per parameter.
+    """
     return [p - rate * (w_cls * c + (1 - w_cls) * a) for p, c, a, rate in zip(theta, cls, align, rates, strict=True)]
 
 
 def hypergradient(
     held: Sequence[Tensor], cls: Sequence[Tensor], align: Sequence[Tensor], rates: Sequence[float]
 ) -> Tensor:
-    """0-dim: derivative, with respect to 1 - w_cls, of the CE whose gradient at the lookahead is ``held``."""
+    """Derivative of the held-out CE after one training step with respect to the alignment weight 1 - w_cls.
+
+    Args:
+        held: gradients of the held-out CE after the step, one per parameter.
+        cls: gradients of CE before the step.
+        align: gradients of A before the step.
+        rates: learning rates, one per parameter.
+
+    Returns:
+        0-dim -sum rate <held, align - cls>.
+    """
     terms = [-rate * (h * (a - c)).sum() for h, c, a, rate in zip(held, cls, align, rates, strict=True)]
     return torch.stack(terms).sum()
 
 
 def stepped(w_cls: Tensor, slope: Tensor, rate: float) -> Tensor:
-    """w_cls after 1 - w_cls went down its ``slope``, within bounds."""
+    """One gradient step of the weight.
+
+    Args:
+        w_cls: 0-dim weight of the classification loss.
+        slope: 0-dim derivative with respect to 1 - w_cls.
+        rate: step size.
+
+    Returns:
+        0-dim w_cls + rate slope, in [0.05, 0.95].
+    """
     return (w_cls + rate * slope).clamp(LEAST, MOST)
 
 
 def curvature(total: Tensor, theta: Sequence[Tensor], direction: Sequence[Tensor]) -> Tensor:
-    """The first parameter tensor's part of Hessian(total) direction."""
+    """Hessian-vector product, for the first parameter only.
+
+    Args:
+        total: 0-dim loss with a graph.
+        theta: the parameters.
+        direction: the vector, one tensor per parameter.
+
+    Returns:
+        The part of Hessian(total) direction that belongs to theta[0], in its shape.
+    """
     grads = torch.autograd.grad(total, theta, create_graph=True, allow_unused=True)
     along = [(g * v).sum() for g, v in zip(grads, direction, strict=True) if g is not None]
     return torch.autograd.grad(torch.stack(along).sum(), theta[0])[0]
@@ -214,5 +301,11 @@ def curvature(total: Tensor, theta: Sequence[Tensor], direction: Sequence[Tensor
 
 @torch.no_grad()
 def assign(theta: Sequence[Tensor], values: Sequence[Tensor]) -> None:
+    """Copy values into parameters, in place.
+
+    Args:
+        theta: the parameters.
+        values: one tensor per parameter.
+    """
     for p, value in zip(theta, values, strict=True):
         p.copy_(value)

@@ -1,4 +1,4 @@
-"""Alternating unimodal adaptation: modalities train in turns, under one head that is kept from forgetting."""
+"""Multimodal learning with alternating unimodal adaptation (MLA): modalities train in turn under a shared head."""
 
 from __future__ import annotations
 
@@ -19,20 +19,36 @@ Normalize = Literal["fro", "none"]
 
 
 class MLA(Strategy):
-    """Zhang et al., CVPR 2024 (spec methods_gradient.md, 3.15).
+    """Train the modalities one after the other, with a shared head that is protected from forgetting the others.
 
-    In each batch every modality, in configured order, takes an optimizer step of its own on CE(h(E_m(x_m))); h is one
-    linear head that all share. Its weight's gradient is first multiplied by a matrix P that has almost lost the
-    directions of what the head has seen: before each step but the run's first, P takes in the mean feature of the
-    modality before. The prediction is the sum of the modalities' logits, each sample's weighed by softmax(-entropy)
-    over those that it has. The fusion stands by, untrained. Features of unequal width pass a linear layer to the
-    largest one first. The scheduler's epochs are epochs; the optimizer takes one step per modality.
+    In each batch, for m = 1 .. M in configured order:
+    1. u_m = head(h_m), with one linear head that all modalities share; L_m = CE(u_m, y). Only encoder m and the head
+       get a gradient.
+    2. Except in the first optimizer step of the run: r = mean feature of the modality trained before; q = P r; P <- P -
+       q q^T / (a + r^T q) with a = 0.1^(1 + share of the epoch done); P <- P / ||P||_F if ``normalize="fro"``. The
+       head's weight gradient G (C, D) becomes G P^T. P starts as the identity.
+    3. Optimizer step.
 
-    Where the released code is otherwise: since its "Fix bugs" commit it looks for the head under a name that does not
-    occur, so that P is never applied; before, it took in the modality's own feature, and kept its graph; its weights
-    are normalised over the batch, so that a prediction depends on its neighbours; zeroed gradients let momentum move
-    the encoders whose turn it is not. With ``normalize="fro"``, as released, ||P|| = 1 slows the head about
-    sqrt(width)-fold; ``"none"`` leaves P as recursive least squares have it.
+    Prediction: sum_m w_m u_m with w = softmax over modalities of -entropy(softmax(u_m)), per sample and over the
+    modalities it has. The fusion module is not used. Features of different widths are first mapped to the largest width
+    by linear layers. The optimizer takes M steps per batch.
+
+    Args:
+        normalize: ``"fro"`` divides P by its Frobenius norm, as released, which slows the head down by about the square
+            root of the feature width. ``"none"`` leaves P as in recursive least squares.
+
+    Differences:
+        - Released code: since its "Fix bugs" commit it looks for the head under a name that does not occur, so the
+          projection is never applied. Ours: it is applied.
+        - Released code before that commit: r is the mean feature of the current modality, with its graph. Ours: of the
+          previous one, without graph, as we read the paper.
+        - Released code: the prediction weights are normalised over the batch, so a prediction depends on the other
+          samples. Ours: over the modalities, per sample.
+        - Released code: gradients are set to zero, so momentum moves encoders that are not being trained. Ours: None.
+
+    References:
+        - Paper: Zhang et al., CVPR 2024.
+        - Code: Cecile-hi/Multimodal-Learning-with-Alternating-Unimodal-Adaptation at ab6c184.
     """
 
     category = "schedule"
@@ -57,35 +73,35 @@ class MLA(Strategy):
 
     def forward(self, model: Any, batch: Batch, drop: Collection[str] = ()) -> Output:
         features = {m: model.encoders[m](batch.inputs[m]) for m in self.modalities}
-        own = {m: self.shared_head(self.adapters[m](f)) for m, f in features.items()}
-        return Output(fused(own, votes(self.modalities, batch, drop)), own, features)
+        unimodal_logits = {m: self.shared_head(self.adapters[m](f)) for m, f in features.items()}
+        return Output(fused(unimodal_logits, votes(self.modalities, batch, drop)), unimodal_logits, features)
 
     def step(self, batch: Batch, engine: Engine) -> Output:
-        turns: dict[str, Tensor] = {}
+        unimodal_logits: dict[str, Tensor] = {}
         for m in self.modalities:
-            said, seen = [], torch.zeros(len(self.last_mean) + 1, device=engine.device, dtype=torch.float64)
+            part_logits, sums = [], torch.zeros(len(self.last_mean) + 1, device=engine.device, dtype=torch.float64)
             for part in engine.split(batch):
                 with engine.autocast():
                     feature = self.adapters[m](engine.model.encoders[m](part.inputs[m]))
-                    own = self.shared_head(feature)
-                    losses = {f"unimodal/{m}": self.loss(own, part, engine, m)}
+                    logits = self.shared_head(feature)
+                    losses = {f"unimodal/{m}": self.loss(logits, part, engine, m)}
                 self.differentiate(losses, engine)
                 engine.record(losses)
-                seen += feature_sum(feature, part.have([m]))
-                said.append(own.detach())
+                sums += feature_sum(feature, part.have([m]))
+                part_logits.append(logits.detach())
             engine.finish_gradients()
             if engine.step > 0:
                 self.protect(engine)
             engine.update()
-            self.last_mean.copy_(mean_feature(engine.total(seen)))
-            turns[m] = torch.cat(said)
-        rho = discrepancy_ratios(true_class_scores(turns, batch, engine))
+            self.last_mean.copy_(mean_feature(engine.total(sums)))
+            unimodal_logits[m] = torch.cat(part_logits)
+        rho = discrepancy_ratios(true_class_scores(unimodal_logits, batch, engine))
         engine.log(**{f"discrepancy_ratio/{m}": r for m, r in rho.items()})
-        return Output(fused(turns, votes(self.modalities, batch)), turns)
+        return Output(fused(unimodal_logits, votes(self.modalities, batch)), unimodal_logits)
 
     @torch.no_grad()
     def protect(self, ctx: Context) -> None:
-        """Take what the head saw last out of its weight's gradient."""
+        """Project the head's weight gradient away from the features of the modality trained before."""
         ridge = 0.1 ** (1 + ctx.fraction)
         self.projection.copy_(without(self.projection, self.last_mean, ridge, self.normalize))
         grad = self.shared_head.weight.grad
@@ -94,13 +110,28 @@ class MLA(Strategy):
 
 
 def adapters(dims: Mapping[str, int]) -> tuple[nn.ModuleDict, int]:
-    """What brings every modality's feature to the largest width, and that width: nothing, where it has it already."""
+    """Linear layers that bring all features to the largest width.
+
+    Args:
+        dims: modality -> feature width D_m.
+
+    Returns:
+        modality -> layer (identity where the width is the largest already), and the largest width.
+    """
     width = max(dims.values())
     return nn.ModuleDict({m: nn.Identity() if d == width else xavier(d, width) for m, d in dims.items()}), width
 
 
 def xavier(inputs: int, outputs: int) -> nn.Linear:
-    """A linear layer, initialised as ``Strategy.head`` is."""
+    """A linear layer, initialised as ``Strategy.head``: Xavier normal weight, zero bias.
+
+    Args:
+        inputs: number of inputs.
+        outputs: number of outputs.
+
+    Returns:
+        The layer.
+    """
     layer = nn.Linear(inputs, outputs)
     nn.init.xavier_normal_(layer.weight)
     nn.init.zeros_(layer.bias)
@@ -108,46 +139,111 @@ def xavier(inputs: int, outputs: int) -> nn.Linear:
 
 
 def feature_sum(features: Tensor, there: Tensor) -> Tensor:
-    """(D + 1,) float64: the sum of features (B, D) of the samples that are ``there`` (B,), and their number."""
+    """Sum of the features of the samples that have a modality, and their number.
+
+    Args:
+        features: (B, D).
+        there: (B,) bool, which samples have it.
+
+    Returns:
+        (D + 1,) float64: the sum, then the number of samples.
+    """
     rows = torch.cat([features.detach().double(), features.new_ones(len(features), 1, dtype=torch.float64)], 1)
     return torch.where(there[:, None], rows, 0.0).sum(0)
 
 
 def mean_feature(sums: Tensor) -> Tensor:
-    """(D,) from ``feature_sum``s added up over ranks; 0 if no sample was there."""
+    """Mean feature.
+
+    Args:
+        sums: (D + 1,) result of ``feature_sum``, added up over batches and ranks.
+
+    Returns:
+        (D,) mean; 0 without samples.
+    """
     return sums[:-1] / sums[-1].clamp_min(1)
 
 
 def without(projection: Tensor, mean: Tensor, ridge: float, normalize: Normalize) -> Tensor:
-    """(D, D) P after taking in a mean feature r (D,): P - P r (P r)^T / (ridge + r^T P r); ``fro``: over its norm."""
+    """Update the projection matrix with a mean feature.
+
+    Args:
+        projection: (D, D) P.
+        mean: (D,) r.
+        ridge: a, added to r^T P r.
+        normalize: ``"fro"`` divides the result by its Frobenius norm.
+
+    Returns:
+        (D, D) P - (P r)(P r)^T / (a + r^T P r).
+    """
     q = projection @ mean
-    found = projection - torch.outer(q, q) / (ridge + mean @ q)
-    return found / torch.linalg.matrix_norm(found).clamp_min(1e-12) if normalize == "fro" else found
+    updated = projection - torch.outer(q, q) / (ridge + mean @ q)
+    return updated / torch.linalg.matrix_norm(updated).clamp_min(1e-12) if normalize == "fro" else updated
 
 
 def projected(grad: Tensor, projection: Tensor) -> Tensor:
-    """(C, D) gradient of a head's weight, times P^T."""
+    """Project the gradient of a linear layer's weight.
+
+    Args:
+        grad: (C, D).
+        projection: (D, D) P.
+
+    Returns:
+        (C, D) grad P^T.
+    """
     return grad @ projection.T
 
 
 def votes(modalities: Collection[str], batch: Batch, drop: Collection[str] = ()) -> Tensor:
-    """(M, B) bool: which modalities of a sample may speak; where none is left, all do."""
-    there = torch.stack([batch.have([m]) & (m not in drop) for m in modalities])
-    return there | ~there.any(0)
+    """Which modalities count in the prediction of each sample.
+
+    Args:
+        modalities: names of all modalities.
+        batch: says which samples have which modality.
+        drop: modalities that are left out for all samples.
+
+    Returns:
+        (M, B) bool; all modalities for a sample that would have none.
+    """
+    present = torch.stack([batch.have([m]) & (m not in drop) for m in modalities])
+    return present | ~present.any(0)
 
 
 def entropy(logits: Tensor) -> Tensor:
-    """(B,) entropy, over classes, of what logits (B, C) predict; natural logarithm."""
+    """Entropy of predictions.
+
+    Args:
+        logits: (B, C).
+
+    Returns:
+        (B,) entropy of softmax(logits) over the classes, natural logarithm.
+    """
     log_p = full(logits).log_softmax(1)
     return -(log_p.exp() * log_p).sum(1)
 
 
 def trust(logits: Mapping[str, Tensor], there: Tensor) -> Tensor:
-    """(M, B) weights that add up to 1 over the modalities that are ``there`` (M, B): softmax of minus the entropy."""
-    doubt = torch.stack([entropy(z) for z in logits.values()])
-    return (-doubt).masked_fill(~there, -torch.inf).softmax(0)
+    """Weights of the modalities in the prediction.
+
+    Args:
+        logits: modality -> (B, C).
+        there: (M, B) bool, which modalities count for each sample.
+
+    Returns:
+        (M, B) softmax over modalities of minus the entropy; 0 for a modality that does not count.
+    """
+    entropies = torch.stack([entropy(z) for z in logits.values()])
+    return (-entropies).masked_fill(~there, -torch.inf).softmax(0)
 
 
 def fused(logits: Mapping[str, Tensor], there: Tensor) -> Tensor:
-    """(B, C): the trusted sum of the modalities' logits."""
+    """Sum of the modalities' logits, weighted by ``trust``.
+
+    Args:
+        logits: modality -> (B, C).
+        there: (M, B) bool, which modalities count for each sample.
+
+    Returns:
+        (B, C) weighted sum.
+    """
     return (trust(logits, there)[..., None] * torch.stack(list(logits.values()))).sum(0)

@@ -1,4 +1,4 @@
-"""Multi-loss balanced training: a loss per modality, and a pace for each that meets the others halfway."""
+"""Multi-loss balanced (MLB): unimodal losses, and gradient coefficients that slow the strong and speed the weak."""
 
 from __future__ import annotations
 
@@ -18,16 +18,30 @@ from ogm.types import Batch, Output
 
 
 class MLB(EqualWeightMultiloss):
-    """Kontras et al., BMVC 2024 (arXiv 2405.07930); spec methods_gradient.md, 3.18.
+    """Add unimodal losses, and scale each modality's gradients up where it is behind and down where it is ahead.
 
-    The joint loss and one per modality, of a linear head of its own, all with weight one. Scores are the heads' mean
-    true-class probabilities; rho_m, those of the others over its own, is above 1 for a modality that is behind. Its
-    gradients are multiplied by 1 + (beta - 1) tanh(alpha (rho_m - 1)) if it is behind, by 1 + tanh(alpha (rho_m - 1))
-    if it is ahead: continuous, between 0 and beta, and 1 where modalities are balanced. "Its gradients" are those of
-    all parameters of its encoder, of its own head, and of its part of the fused head: the columns of a concat head (not
-    its bias), the whole layer of a sum. Fusions that do not split keep theirs.
+    1. L = CE(z, y) + sum_m CE(g_m, y), with g_m (B, C) the logits of a linear head on the feature of modality m.
+    2. After the backward pass: s_m = mean over the batch of softmax(g_m)[y]; rho_m = mean_{k != m} s_k / s_m, above 1
+       for a modality that is behind.
+    3. k_m = 1 + (beta - 1) tanh(alpha (rho_m - 1)) where rho_m > 1, else 1 + tanh(alpha (rho_m - 1)). k_m is
+       continuous, lies in (0, beta), and is 1 at balance.
+    4. Multiply by k_m all gradients of encoder m, of head m and of its part of the fusion's last layer: its columns of
+       a concat head (not the bias), or its own layer of a sum. Fusions that do not split into modalities keep their
+       gradients.
 
-    The published code cannot be run as it is (a base class by a name that is gone); its formulas are these.
+    The prediction is argmax z.
+
+    Args:
+        alpha: steepness, 0 or more. Published: 0.8 for CREMA-D and AVE, 1.0 for UCF101.
+        beta: largest coefficient, 1 or more.
+
+    Differences:
+        - Released code: the snapshot that was read cannot build the method, because a base class is named that no
+          longer exists. Ours follows its formulas.
+
+    References:
+        - Paper: Kontras et al., BMVC 2024 (arXiv 2405.07930).
+        - Code: kkontras/MLB at 357b5ce.
     """
 
     category = "gradient"
@@ -36,7 +50,7 @@ class MLB(EqualWeightMultiloss):
     def __init__(self, alpha: float = 0.8, beta: float = 2.0) -> None:
         super().__init__()
         if not (alpha >= 0 and 1 <= beta < math.inf):
-            raise ValueError(f"alpha={alpha}, beta={beta}: needs alpha >= 0 and beta >= 1")
+            raise ValueError(f"alpha={alpha}, beta={beta}: choose alpha >= 0 and beta >= 1 (finite)")
         self.alpha, self.beta = alpha, beta
 
     @torch.no_grad()
@@ -44,7 +58,7 @@ class MLB(EqualWeightMultiloss):
         super().on_gradients(output, batch, ctx)
         rho = lag_ratios(true_class_scores(output.unimodal_logits, batch, ctx), math.inf)
         k = usable(paces(rho, self.alpha, self.beta), ctx)
-        ctx.log(**{f"coefficient/{m}": x for m, x in k.items()})
+        ctx.log(**{f"coefficient/{m}": coefficient for m, coefficient in k.items()})
         for _, m, p in self.in_scope("all"):
             self.modulate(p, k[m], "grad")
         for m, head in self.heads.items():
@@ -56,15 +70,31 @@ class MLB(EqualWeightMultiloss):
 
 
 def paces(rho: Mapping[str, Tensor], alpha: float, beta: float) -> dict[str, Tensor]:
-    """k_m from rho_m, how far a modality is behind: see the class. NaN stays NaN."""
+    """Coefficients of the gradients.
+
+    Args:
+        rho: modality -> 0-dim ratio; above 1 for a modality that is behind.
+        alpha: steepness.
+        beta: largest coefficient.
+
+    Returns:
+        modality -> 0-dim k_m = 1 + (beta - 1) tanh(alpha (rho_m - 1)) where rho_m > 1, else 1 + tanh(alpha (rho_m -
+        1)). NaN stays NaN.
+    """
     return {m: 1 + torch.where(r <= 1, 1.0, beta - 1) * torch.tanh(alpha * (r - 1)) for m, r in rho.items()}
 
 
 def shares(fusion: Any, dims: Mapping[str, int]) -> Iterator[tuple[str, nn.Parameter, slice]]:
-    """(modality, parameter, columns) of all that belongs to one modality alone in the final layer of a fusion.
+    """The parts of a fusion's last layer that belong to one modality alone.
 
-    Of one linear layer over all features (concat) the columns of its weight; of one layer per modality (sum, late) all
-    of it. Nothing where the fusion does not split, or is not known.
+    Args:
+        fusion: the fusion module; None if it is not known.
+        dims: modality -> feature width D_m, in the order of the fusion.
+
+    Returns:
+        Iterator of (modality, parameter, slice of its last dimension): the columns of the weight for one linear layer
+        over all features (concat), whole parameters for one layer per modality (sum, late). Empty if the fusion does
+        not split.
     """
     head = final_layer(fusion)
     if isinstance(head, nn.ModuleDict):
@@ -78,7 +108,14 @@ def shares(fusion: Any, dims: Mapping[str, int]) -> Iterator[tuple[str, nn.Param
 
 
 def final_layer(fusion: Any) -> Any:
-    """The module that says the logits; None if the fusion is not known."""
+    """The module that computes the fused logits.
+
+    Args:
+        fusion: the fusion module; None if it is not known.
+
+    Returns:
+        Its last layer, or None.
+    """
     head: Any = getattr(fusion, "head", None)
     while hasattr(head, "head"):  # a fusion inside a fusion, as MMTM has
         head = head.head

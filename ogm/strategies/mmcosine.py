@@ -1,4 +1,4 @@
-"""MMCosine: every modality is scored by the cosine between its feature and each class, so no norm can dominate."""
+"""MMCosine: each modality is scored by the cosine between its feature and the class weights."""
 
 from __future__ import annotations
 
@@ -18,13 +18,26 @@ from ogm.types import Batch, Output
 
 
 class MMCosine(Strategy):
-    """Xu et al., ICASSP 2023 (spec methods_loss.md, section 3): u_m = s cos(h_m, W_m), z = sum_m u_m, L = CE(z).
+    """Remove the imbalance of feature and weight norms by scoring every modality with scaled cosines.
 
-    W_m are the concat head's columns of modality m; its bias is not used. Each modality's block is normalised by
-    itself, never the whole vector, and gradients flow through both norms. A feature or a weight row of zeros has
-    cosine 0 and no gradient (dividing by a norm held at 1e-12 would send one of 1e12). Weight decay changes norms, so
-    only the effective learning rate, and is left as configured. Evaluation goes by the cosines, too; the released
-    script ranks by the linear head with its bias, which no loss ever trains.
+    u_m[c] = s cos(h_m, W_m[c]); z = sum_m u_m; L = CE(z, y). W_m[c] is the row of class c in the weight of the concat
+    head, restricted to the columns of modality m. The bias of the head is not used. Each modality's feature and columns
+    are normalised by themselves, and gradients flow through both norms. The prediction is argmax z. Weight decay
+    changes norms only, that is, the effective learning rate.
+
+    Args:
+        s: scale of the cosines, above 0. Default 10, as released for CREMA-D and VoxCeleb2; BalanceBenchmark uses 15.
+            It must grow with the number of classes: a warning says when it is too small.
+
+    Differences:
+        - Released code: the CREMA-D evaluation ranks classes by the linear head with its bias, which the loss never
+          trains. BalanceBenchmark and ours: by the sum of cosines.
+        - A feature or weight row of norm 1e-12 or less has cosine 0 and no gradient. (Dividing by the norm, held at
+          1e-12, would give a gradient of about 1e12.)
+
+    References:
+        - Paper: Xu et al., ICASSP 2023.
+        - Code: GeWu-Lab/BalanceBenchmark at 4c1482f.
     """
 
     category = "loss"
@@ -49,8 +62,10 @@ class MMCosine(Strategy):
 
     def read(self, output: Output) -> Output:
         check_complete(self, "features", output.features)
-        own = cosines({m: output.features[m] for m in self.modalities}, self.fusion.head.weight, self.s)
-        return replace(output, logits=torch.stack(list(own.values())).sum(0), unimodal_logits=own)
+        unimodal_logits = cosines({m: output.features[m] for m in self.modalities}, self.fusion.head.weight, self.s)
+        return replace(
+            output, logits=torch.stack(list(unimodal_logits.values())).sum(0), unimodal_logits=unimodal_logits
+        )
 
     def forward(self, model: Any, batch: Batch, drop: Collection[str] = ()) -> Output:
         output = super().forward(model, batch, drop)
@@ -59,17 +74,44 @@ class MMCosine(Strategy):
 
 
 def cosines(features: Mapping[str, Tensor], weight: Tensor, s: float, eps: float = 1e-12) -> dict[str, Tensor]:
-    """modality -> (B, C) s times the cosine of each feature (B, D_m) and its columns of ``weight`` (C, sum of D_m)."""
+    """Scaled cosines between features and class weights.
+
+    Args:
+        features: modality -> (B, D_m), in the order of the columns.
+        weight: (C, sum of D_m) weight of a linear layer over all features.
+        s: scale.
+        eps: norms up to this count as zero.
+
+    Returns:
+        modality -> (B, C) s times the cosine of the feature and each row of the modality's columns.
+    """
     columns = torch.split(weight, [f.shape[1] for f in features.values()], dim=1)
     return {m: s * unit(f, eps) @ unit(w, eps).T for (m, f), w in zip(features.items(), columns, strict=True)}
 
 
 def unit(x: Tensor, eps: float) -> Tensor:
-    """Rows (N, D) over their norms, in float32 or better; a row of norm eps or less becomes, and stays, zero."""
+    """Normalise rows, in float32 or better.
+
+    Args:
+        x: (N, D).
+        eps: norms up to this count as zero.
+
+    Returns:
+        (N, D) rows divided by their norms; a row of norm eps or less becomes zero, without gradient.
+    """
     x = x.float() if x.itemsize < 4 else x
     return torch.where(torch.linalg.vector_norm(x, dim=1, keepdim=True) > eps, F.normalize(x, dim=1, eps=eps), 0.0)
 
 
 def least_scale(classes: int, modalities: int, reach: float = 0.01) -> float:
-    """The s below which no features make the cross-entropy as small as ``reach``."""
+    """The scale below which no features can make the cross-entropy small.
+
+    Args:
+        classes: number of classes C.
+        modalities: number of modalities M.
+        reach: the cross-entropy to be reached.
+
+    Returns:
+        log((C - 1) / (exp(reach) - 1)) (C - 1) / (C M), for class weights at the vertices of a simplex.
+    """
     return math.log((classes - 1) / math.expm1(reach)) * (classes - 1) / (classes * modalities)

@@ -1,4 +1,4 @@
-"""Pareto integration: in each encoder, one direction that serves the joint and the unimodal loss alike."""
+"""MMPareto: combine the gradients of the joint and the unimodal loss in each encoder without conflict."""
 
 from __future__ import annotations
 
@@ -14,19 +14,35 @@ from ogm.types import Batch, Output
 
 
 class MMPareto(EqualWeightMultiloss):
-    """Wei and Hu, ICML 2024 (arXiv 2405.17730): one linear head per modality, and two gradients in every encoder.
+    """Choose in each encoder a direction that serves both the joint and the unimodal loss, with an enlarged magnitude.
 
-    With g of the joint loss and u of the unimodal one, over all parameters of an encoder: where they agree (cos > 0)
-    they count alike, else as in the shortest vector between them; the result is 2a g + 2b u. Each parameter tensor gets
-    back the length of g + u if it became shorter (the paper says the whole gradient, the released code each tensor: so
-    do we), and is enlarged by ``gamma``. Fusion and heads get the plain gradient of the sum of losses.
+    1. L_joint = CE(z, y) and L_m = CE(g_m, y), with g_m (B, C) the logits of a linear head on the feature of modality
+       m.
+    2. For every encoder m, with all its parameters as one vector: g = dL_joint/dtheta_m, u = dL_m/dtheta_m.
+    3. If cos(g, u) > 0, a = 1/2. Otherwise a is the weight of the shortest vector a g + (1 - a) u, in [0.001, 0.999].
+    4. For each parameter tensor j: v_j = 2a g_j + 2(1 - a) u_j. If v_j is shorter than g_j + u_j, rescale it to that
+       length. The gradient becomes gamma v_j.
+    5. The fusion and the heads get the plain gradient of L_joint + sum_m L_m.
 
-    Two backward passes do (the released code: M + 2): encoders are apart, so one pass over the *sum* of unimodal losses
-    gives every u, and each encoder is gone through twice. Without conflict an encoder's gradient is ``gamma`` times the
-    plain sum: compare with ``equal_weight_multiloss``, and with that at 1.5 times the encoders' learning rate.
+    Without conflict an encoder's gradient is gamma times the plain sum: compare with ``equal_weight_multiloss``, also
+    at gamma times its encoders' learning rate. The prediction is argmax z.
 
-    Where the code divides by zero: a gradient of zero has cosine 0, and a tensor whose two gradients cancel (below
-    1e-6 of their sum's length) is left as it is, since stretching it would enlarge rounding errors.
+    Args:
+        gamma: factor of the encoders' gradients, above 0. Default 1.5, as released for CREMA-D.
+
+    Differences:
+        - Paper: restores the length of the whole encoder gradient. Released code and ours: that of each parameter
+          tensor.
+        - Released code: M + 2 backward passes. Ours: two, since one pass over the sum of all unimodal losses gives
+          every u.
+        - Released code: divides by zero for zero gradients. Ours: their cosine is 0, and a tensor whose two gradients
+          cancel (v_j below 1e-6 of the length of the sum) is not rescaled, which would enlarge rounding errors.
+        - BalanceBenchmark: reads both gradients after all backward passes, so every encoder gradient is 2 gamma times
+          the plain sum. Ours follows the released code.
+
+    References:
+        - Paper: Wei and Hu, ICML 2024 (arXiv 2405.17730).
+        - Code: GeWu-Lab/MMPareto_ICML2024 at a339db3; GeWu-Lab/BalanceBenchmark at 4c1482f.
     """
 
     category = "gradient"
@@ -35,7 +51,7 @@ class MMPareto(EqualWeightMultiloss):
     def __init__(self, gamma: float = 1.5) -> None:
         super().__init__()
         if not 0 < gamma < float("inf"):
-            raise ValueError(f"gamma={gamma}: the gradient's enlargement must be a number above 0")
+            raise ValueError(f"gamma={gamma}: the factor of the gradients must be a finite number above 0")
         self.gamma = gamma
         self._own: list[Tensor] = []  # gradients of the unimodal losses, between differentiate and on_gradients
 
@@ -47,67 +63,90 @@ class MMPareto(EqualWeightMultiloss):
         self._own = []
 
     def trainable(self) -> list[nn.Parameter]:
-        """What unimodal losses reach: encoders, then heads, then what a fusion does before them (MMTM)."""
+        """The parameters that unimodal losses can reach: encoders, then heads, then the fusion (MMTM units)."""
         fusion = self._fusion[0]
         rest = [p for p in (() if fusion is None else fusion.parameters()) if p.requires_grad]
         return [p for m in self.modalities for p in self.parameters_of(m)] + list(self.heads.parameters()) + rest
 
     def differentiate(self, losses: dict[str, Tensor], ctx: Context) -> None:
-        own = torch.stack([x for name, x in losses.items() if name.startswith("unimodal/")]).sum()
-        grads = ctx.gradients({"own": own}, self.trainable())["own"]
+        unimodal = torch.stack([x for name, x in losses.items() if name.startswith("unimodal/")]).sum()
+        grads = ctx.gradients({"unimodal": unimodal}, self.trainable())["unimodal"]
         self._own = [a + b for a, b in zip(self._own, grads, strict=True)] if self._own else grads
         super().differentiate({name: x for name, x in losses.items() if not name.startswith("unimodal/")}, ctx)
 
     @torch.no_grad()
     def on_gradients(self, output: Output, batch: Batch, ctx: Context) -> None:
         super().on_gradients(output, batch, ctx)
-        own, self._own = dict(zip(self.trainable(), self._own, strict=True)), []
+        unimodal, self._own = dict(zip(self.trainable(), self._own, strict=True)), []
         if all(p.grad is None for m in self.modalities for p in self.parameters_of(m)):
-            raise ValueError("MMPareto found no gradient in any encoder: are those given to attach the trained ones?")
+            raise ValueError("MMPareto found no gradient in any encoder: attach the encoders that are trained")
         for m in self.modalities:
-            mine = {p: own.pop(p) for p in self.parameters_of(m)}
-            found = [p for p in mine if p.grad is not None]
-            joint = [p.grad for p in found if p.grad is not None]
+            encoder_unimodal = {p: unimodal.pop(p) for p in self.parameters_of(m)}
+            with_gradient = [p for p in encoder_unimodal if p.grad is not None]
+            joint = [p.grad for p in with_gradient if p.grad is not None]
             if not joint:  # frozen
                 continue
-            final, cosine, weight = integrate(joint, [mine[p] for p in found], self.gamma)
-            for p, g in zip(found, final, strict=True):
+            combined, cosine, weight = integrate(joint, [encoder_unimodal[p] for p in with_gradient], self.gamma)
+            for p, g in zip(with_gradient, combined, strict=True):
                 p.grad = g
             ctx.log(**{f"cosine/{m}": cosine, f"weight_joint/{m}": weight})
         for p in self.heads.parameters():
-            p.grad = own.pop(p)
-        for p, g in own.items():
+            p.grad = unimodal.pop(p)
+        for p, g in unimodal.items():
             if p.grad is not None:
                 p.grad.add_(g)
 
 
 def integrate(joint: Sequence[Tensor], own: Sequence[Tensor], gamma: float) -> tuple[list[Tensor], Tensor, Tensor]:
-    """One encoder's final gradients from those of the joint and of the unimodal loss, tensor by tensor.
+    """Combine the joint and the unimodal gradient of one encoder, tensor by tensor.
 
-    Also their cosine and the weight a of the joint one (0-dim float64).
+    Args:
+        joint: gradients of the joint loss, one tensor per parameter.
+        own: gradients of the unimodal loss, of the same shapes.
+        gamma: factor of the result.
+
+    Returns:
+        The combined gradients; the cosine of the two gradients (0-dim float64); the weight a of the joint one (0-dim
+        float64).
     """
     sizes = [x.numel() for x in joint]
     g, u = (torch.cat([x.flatten() for x in side]) for side in (joint, own))
     cosine, a = weigh(g, u)
-    whole = lengths(g + u, sizes)
+    sum_lengths = lengths(g + u, sizes)
     mixed = u.lerp_(g, a.to(u.dtype))  # in place: these are millions of numbers, and u is a copy
-    halves = lengths(mixed, sizes)  # of a g + (1 - a) u; what is sought is twice that
-    shrunk = (2 * halves < whole) & (2 * halves > 1e-6 * whole)
-    stretch = gamma * torch.where(shrunk, whole / halves, 2.0)
-    final = torch.split(mixed, sizes)
-    for x, k in zip(final, stretch.unbind(), strict=True):
+    mixed_lengths = lengths(mixed, sizes)  # of a g + (1 - a) u, which is half of v
+    shrunk = (2 * mixed_lengths < sum_lengths) & (2 * mixed_lengths > 1e-6 * sum_lengths)
+    stretch = gamma * torch.where(shrunk, sum_lengths / mixed_lengths, 2.0)
+    combined = torch.split(mixed, sizes)
+    for x, k in zip(combined, stretch.unbind(), strict=True):
         x.mul_(k)
-    return [x.view_as(like) for x, like in zip(final, joint, strict=True)], cosine, a
+    return [x.view_as(like) for x, like in zip(combined, joint, strict=True)], cosine, a
 
 
 def lengths(x: Tensor, sizes: list[int]) -> Tensor:
-    """Of each of the tensors that lie side by side in ``x`` (N,), in float64."""
+    """Euclidean norms of tensors that are stored side by side in one vector.
+
+    Args:
+        x: (N,) the tensors, flattened and concatenated.
+        sizes: number of elements of each tensor.
+
+    Returns:
+        (number of tensors,) norms, float64.
+    """
     return torch.stack([part.norm() for part in torch.split(x, sizes)]).double()
 
 
 def weigh(g: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosine of two vectors, and how much the first counts: 1/2 where it is positive, else as in the shortest vector
-    a g + (1 - a) u between them, a kept within 0.001 and 0.999. Both 0-dim float64."""
+    """Weight of the joint gradient.
+
+    Args:
+        g: (N,) joint gradient.
+        u: (N,) unimodal gradient.
+
+    Returns:
+        The cosine of g and u, and the weight a of g: 1/2 where the cosine is positive, else that of the shortest vector
+        a g + (1 - a) u, in [0.001, 0.999]. Both 0-dim float64.
+    """
     gg, gu, uu = torch.stack([g @ g, g @ u, u @ u]).double().unbind()
     cosine = torch.where((gg > 0) & (uu > 0), gu / (gg.sqrt() * uu.sqrt()), 0.0)
     between = torch.where(gu >= gg, 0.999, torch.where(gu >= uu, 0.001, (uu - gu) / (gg + uu - 2 * gu)))

@@ -1,4 +1,4 @@
-"""Valuation with re-sampling: samples come back with only the modality that has contributed too little."""
+"""Modality valuation with re-sampling: samples are repeated with only the modality that contributed too little."""
 
 from __future__ import annotations
 
@@ -19,21 +19,39 @@ Form = Literal["linear", "tanh", "square"]
 
 
 class ModalityValuation(Strategy):
-    """Wei et al., CVPR 2024 (spec methods_loss.md, section 13).
+    """Train more on modalities that contribute too little: repeat samples with only such a modality.
 
-    A set S of modalities is worth |S| where the prediction from S alone, other features at zero, is right, else 0;
-    phi_m is modality m's Shapley value in a sample. Before each epoch from ``warmup`` on (from 0), the training set is
-    valued in evaluation mode, without augmentation, and the epoch shows every sample once, whole, and besides
+    The contribution of a modality to a sample is a Shapley value.
 
-    - ``level="sample"``: each sample 2 (1 - phi_m) more times (rounded, halves up; none from phi_m = 1 on) with
-      modality m alone, for every m;
-    - ``level="modality"``: floor(p N) samples, drawn with replacement, with only the modality whose mean phi is lowest;
-      p = alpha (2/3) (largest - smallest mean), its ``tanh``, or (``square``) alpha ((2/3) (...))^1.5.
+    Before each epoch from ``warmup`` on, on the training set, without augmentation, in evaluation mode:
+    1. v(S) = |S| if the prediction from the modalities in S alone (other features zero) is correct, else 0.
+    2. phi_m = Shapley value of modality m under v. For two modalities phi_1 = (v(1) + v(12) - v(2)) / 2.
+    3. The epoch shows every sample once with all modalities, and in addition:
+       - ``level="sample"``: each sample 2(1 - phi_m) times (halves rounded up; never if phi_m >= 1) with only modality
+         m, for every m.
+       - ``level="modality"``: floor(p N) samples, drawn with replacement, with only the modality of the lowest mean
+         phi. p = alpha (2/3)(largest - smallest mean phi), or as ``form`` says.
 
-    The loss is CE on the fused logits. A modality that a sample lacks cannot come back in it; means are over samples
-    that have every modality. The released code values only a random fifth of the set at the modality level; here each
-    sample is valued at either. Its scripts need repair to run. BalanceBenchmark's port takes 1 as the worth of a right
-    answer, for which the numbers of copies are not made, and reuses the first batch's answers for all others.
+    L = CE(z, y) on the fused logits. A sample is never repeated with a modality that it lacks; means are over samples
+    with all modalities.
+
+    Args:
+        level: ``"sample"`` or ``"modality"``.
+        warmup: first epoch with repeated samples, from 0; 0 or more. Default 5, as released for Kinetics-Sounds.
+        alpha: factor of p, 0 or more.
+        form: with d = (2/3)(largest - smallest mean phi): ``"linear"``: p = alpha d; ``"tanh"``: tanh(alpha d);
+            ``"square"``: alpha d^1.5.
+
+    Differences:
+        - Released code: at the modality level it values a random fifth of the training set. Ours: all of it.
+        - Released code: two modalities. For more, the largest and smallest mean are ours.
+        - Released code: its scripts need repair before they run. Ours follows its formulas.
+        - BalanceBenchmark: v(S) = 1 for a correct prediction, but the numbers of copies that belong to v(S) = |S|; and
+          it reuses the results of the first batch for all others. Ours does neither.
+
+    References:
+        - Paper: Wei et al., CVPR 2024.
+        - Code: GeWu-Lab/BalanceBenchmark at 4c1482f.
     """
 
     category = "data"
@@ -53,18 +71,18 @@ class ModalityValuation(Strategy):
     ) -> None:
         super().__init__()
         if warmup < 0 or not alpha >= 0:
-            raise ValueError(f"warmup={warmup}, alpha={alpha}: needs 0 or more of both")
+            raise ValueError(f"warmup={warmup}, alpha={alpha}: both must be 0 or more")
         self.level, self.warmup, self.alpha, self.form = level, warmup, alpha, form
-        self._values: Tensor | None = None  # (N, M) phi, NaN where a modality is absent; None: warming up
+        self._values: Tensor | None = None  # (N, M) phi, NaN where a modality is absent; None during the warm-up
 
     def on_epoch_start(self, engine: Engine) -> None:
-        """Afresh, from weights alone: nothing of it need be saved."""
+        """Value the training set. The values follow from the weights alone, so they are not saved."""
         self._values = None if engine.epoch < self.warmup else engine.decide(self.valued(engine)).cpu()
 
     @torch.no_grad()
     def valued(self, engine: Engine) -> Tensor:
-        """(N, M) float64: what each modality contributes in each training sample; NaN where it is absent."""
-        found = torch.full(
+        """(N, M) float64 contributions phi of the modalities to the training samples; NaN where one is absent."""
+        values = torch.full(
             (engine.loaders["train"].num_samples, len(self.modalities)),
             torch.nan,
             device=engine.device,
@@ -72,33 +90,33 @@ class ModalityValuation(Strategy):
         )
         for output, batch in engine.predict("train"):
             worth = {frozenset[str](): torch.zeros_like(batch.label, dtype=torch.float64)}
-            for some in coalitions(self.modalities):
+            for subset in coalitions(self.modalities):
                 with engine.autocast():
-                    logits = self.fusion(output.features, batch.present, drop=set(self.modalities) - some)
-                worth[some] = len(some) * (logits.argmax(1) == batch.label).double()
+                    logits = self.fusion(output.features, batch.present, drop=set(self.modalities) - subset)
+                worth[subset] = len(subset) * (logits.argmax(1) == batch.label).double()
             phi = contributions(worth, self.modalities)
-            there = torch.stack([batch.have([m]) for m in self.modalities], 1)
-            found[batch.index] = torch.where(there, torch.stack(list(phi.values()), 1), torch.nan)
-        return found
+            present = torch.stack([batch.have([m]) for m in self.modalities], 1)
+            values[batch.index] = torch.where(present, torch.stack(list(phi.values()), 1), torch.nan)
+        return values
 
     def draws(self, num_samples: int, ctx: Context) -> Draws | None:
         if self._values is None:
             return None
-        everyone, alone = torch.arange(num_samples), torch.eye(len(self.modalities), dtype=torch.bool)
-        again = self.again(self._values, ctx)
+        all_samples, alone = torch.arange(num_samples), torch.eye(len(self.modalities), dtype=torch.bool)
+        repeated = self.again(self._values, ctx)
         keep = [torch.ones(num_samples, len(self.modalities), dtype=torch.bool)]
-        keep += [alone[i].expand(len(index), -1) for i, index in enumerate(again)]
-        return Draws(torch.cat([everyone, *again]), torch.cat(keep))
+        keep += [alone[i].expand(len(index), -1) for i, index in enumerate(repeated)]
+        return Draws(torch.cat([all_samples, *repeated]), torch.cat(keep))
 
     def again(self, values: Tensor, ctx: Context) -> list[Tensor]:
-        """Per modality, the numbers of the samples that come back with it alone."""
+        """For each modality, the numbers of the samples that are repeated with it alone."""
         if self.level == "sample":
-            each = copies(values)
-            return [torch.arange(len(values)).repeat_interleave(each[:, i]) for i in range(len(self.modalities))]
-        whole = values[~values.isnan().any(1)]
-        if not len(whole):
+            number = copies(values)
+            return [torch.arange(len(values)).repeat_interleave(number[:, i]) for i in range(len(self.modalities))]
+        complete = values[~values.isnan().any(1)]
+        if not len(complete):
             return []
-        mean = whole.mean(0)
+        mean = complete.mean(0)
         lowest, count = int(mean.argmin()), int(resampled(mean, self.alpha, self.form) * len(values))
         pool = (~values[:, lowest].isnan()).nonzero()[:, 0]
         generator = torch.Generator().manual_seed(fold_in(ctx.seed, "modality_valuation", ctx.epoch))
@@ -107,17 +125,41 @@ class ModalityValuation(Strategy):
 
 
 def contributions(worth: Mapping[frozenset[str], Tensor], modalities: tuple[str, ...]) -> dict[str, Tensor]:
-    """modality -> phi (B,), from the worth (B,) of every subset, the empty one too."""
+    """Shapley values of the modalities.
+
+    Args:
+        worth: subset of modalities, also the empty one -> (B,) v(S).
+        modalities: names of all modalities.
+
+    Returns:
+        modality -> (B,) phi_m.
+    """
     return {m: shapley(worth, m, modalities) for m in modalities}
 
 
 def copies(phi: Tensor) -> Tensor:
-    """How many times a sample comes back with a modality alone: 2 (1 - phi), halves up; none from 1 on, or for NaN."""
-    return torch.floor(2 * (1 - phi.nan_to_num(1.0)) + 0.5 + 1e-9).clamp_min(0).long()  # 1e-9: thirds do not add up
+    """How often a sample is repeated with one modality alone.
+
+    Args:
+        phi: contributions of the modality, any shape; NaN where it is absent.
+
+    Returns:
+        2(1 - phi), halves rounded up, of the same shape; 0 where phi >= 1 or NaN.
+    """
+    return torch.floor(2 * (1 - phi.nan_to_num(1.0)) + 0.5 + 1e-9).clamp_min(0).long()  # 1e-9: rounding of thirds
 
 
 def resampled(mean_phi: Tensor, alpha: float = 1.0, form: Form = "linear") -> float:
-    """p, of the training set, that comes back with the modality of the lowest mean phi (M,)."""
+    """Share of the training set that is repeated at the modality level.
+
+    Args:
+        mean_phi: (M,) mean contributions.
+        alpha: factor.
+        form: ``"linear"``, ``"tanh"`` or ``"square"``, see ``ModalityValuation``.
+
+    Returns:
+        p.
+    """
     gap = (2 / 3) * float(mean_phi.max() - mean_phi.min())
     if form == "square":
         return alpha * math.pow(gap, 1.5)

@@ -1,4 +1,4 @@
-"""A learning rate per modality, set by how its validation accuracy develops."""
+"""Modality-specific learning rates (MSLR), adapted to each modality's validation accuracy."""
 
 from __future__ import annotations
 
@@ -18,17 +18,34 @@ Measure = Callable[[Tensor, Tensor], Tensor]
 
 
 class MSLR(Strategy):
-    """Yao and Mihalcea, Findings of ACL 2022; spec methods_gradient.md, 3.9.
+    """Train each modality with a learning rate of its own.
 
-    The learning rate of a modality's encoder, and of its own layer of the head where it has one (sum, late), is the
-    run's times ``init`` of it (1 where not named). ``rule="keep"`` leaves it there. ``"dynamic"`` multiplies it by the
-    last epoch's validation accuracy of its unimodal logits over the mean of the ``memory`` epochs before, once there
-    are so many; kept within 0.1 and 10. Fusion, shared layers and biases keep the run's rate. (The paper has a third
-    rule, "smooth", of which no code or formula was at hand.)
+    The learning rate of encoder m, and of its own layer of the head where it has one (sum, late), is that of the run
+    times init_m q_m. The fusion, shared layers and a shared bias keep the rate of the run.
 
-    Deviations from released code (two re-implementations): validation accuracies, not the test set's; a learning rate,
-    which scales weight decay along and means the same to every optimizer (``target="grad"`` scales the gradient, as
-    those do).
+    After each epoch (``rule="dynamic"``):
+    1. acc_m = validation accuracy of the unimodal logits u_m.
+    2. q_m for the next epoch = acc_m / mean of the accuracies of the ``memory`` epochs before, in [0.1, 10]; 1 until
+       that many epochs have passed.
+
+    Args:
+        init: modality -> factor above 0; 1 for a modality that is not named. Re-implementations use 0.9 for audio and
+            1.1 for video on CREMA-D and AVE.
+        rule: ``"dynamic"`` as above, ``"keep"``: q_m = 1 throughout.
+        memory: number of epochs in the mean, 1 or more.
+        target: ``"update"`` scales the optimizer's update, which is a learning rate for any optimizer and scales weight
+            decay too; ``"grad"`` scales the gradient.
+
+    Differences:
+        - Paper: three rules, "keep", "smooth" and "dynamic". Ours: no "smooth", for which neither code nor formula was
+          available.
+        - Code of others: accuracies of the test set. Ours: of the validation set.
+        - Code of others: scales gradients. Ours: scales learning rates, as in the paper (``target="update"``).
+        - The limits of q_m are ours.
+
+    References:
+        - Paper: Yao and Mihalcea, Findings of ACL 2022.
+        - Code of others: lihong2303/AGM_ICCV2023 at 5a65542; kkontras/MLB at 357b5ce.
     """
 
     category = "gradient"
@@ -49,14 +66,14 @@ class MSLR(Strategy):
     ) -> None:
         super().__init__()
         if any(not f > 0 for f in (init or {}).values()) or memory < 1:
-            raise ValueError(f"init={init}, memory={memory}: needs factors above 0 and a memory of 1 epoch or more")
+            raise ValueError(f"init={init}, memory={memory}: the factors must be above 0, the memory 1 epoch or more")
         self.init, self.rule, self.memory, self.target = dict(init or {}), rule, memory, target
         self._factors: dict[str, float] = {}
 
     def setup(self) -> None:
         unknown = self.init.keys() - set(self.modalities)
         if unknown:
-            raise ValueError(f"init: no modality {sorted(unknown)}; there are {list(self.modalities)}")
+            raise ValueError(f"init names unknown modalities {sorted(unknown)}: there are {list(self.modalities)}")
         self.register_buffer("past", torch.full((len(self.modalities), self.memory), torch.nan))
         self.register_buffer("quotient", torch.ones(len(self.modalities)))
 
@@ -67,38 +84,50 @@ class MSLR(Strategy):
     def on_gradients(self, output: Output, batch: Batch, ctx: Context) -> None:
         super().on_gradients(output, batch, ctx)
         ctx.log(**{f"coefficient/{m}": k for m, k in self._factors.items()})
-        everything = [(m, p) for _, m, p in self.in_scope("all")]
-        everything += [(m, p) for m, p, part in shares(self._fusion[0], self.dims) if part == slice(None)]
-        for m, p in everything:
+        scaled = [(m, p) for _, m, p in self.in_scope("all")]
+        scaled += [(m, p) for m, p, columns in shares(self._fusion[0], self.dims) if columns == slice(None)]
+        for m, p in scaled:
             if self._factors[m] != 1.0:
                 self.modulate(p, self._factors[m], self.target)
 
     def on_epoch_end(self, engine: Engine) -> None:
         if self.rule == "dynamic":
-            now = validation(engine, lambda logits, label: (logits.argmax(1) == label).double())
-            self.quotient.copy_(quotients(self.past, now))
-            self.past.copy_(torch.cat([self.past[:, 1:], now[:, None]], 1))
+            accuracy = validation(engine, lambda logits, label: (logits.argmax(1) == label).double())
+            self.quotient.copy_(quotients(self.past, accuracy))
+            self.past.copy_(torch.cat([self.past[:, 1:], accuracy[:, None]], 1))
 
 
 def quotients(past: Tensor, now: Tensor) -> Tensor:
-    """(M,) accuracy now (M,) over the mean of those of the last epochs (M, W), NaN where there were none yet.
+    """Current accuracy relative to that of the recent epochs.
 
-    1 as long as there are fewer than W, or nothing is known; within 0.1 and 10.
+    Args:
+        past: (M, W) accuracies of the last W epochs; NaN where there was none.
+        now: (M,) accuracies of this epoch.
+
+    Returns:
+        (M,) now / mean of past, in [0.1, 10]; 1 where an epoch is missing or the mean is 0.
     """
     mean = past.mean(1)
-    found = torch.where(mean < 1e-8, 1.0, (now / mean).clamp(0.1, 10))
-    return torch.where(torch.isfinite(found), found, 1.0)
+    quotient = torch.where(mean < 1e-8, 1.0, (now / mean).clamp(0.1, 10))
+    return torch.where(torch.isfinite(quotient), quotient, 1.0)
 
 
 @torch.no_grad()
 def validation(engine: Engine, measure: Measure) -> Tensor:
-    """(M,) float64: the mean of ``measure(unimodal logits (B, C), label (B,))`` (B,) over the validation samples that
-    have the modality; NaN if none has. The same on all ranks."""
-    names = engine.strategy.modalities
-    total = torch.zeros(len(names), 2, dtype=torch.float64, device=engine.device)
+    """Mean of a per-sample measure of the unimodal logits over the validation set; equal on all ranks.
+
+    Args:
+        engine: the engine of the run.
+        measure: maps unimodal logits (B, C) and labels (B,) to values (B,).
+
+    Returns:
+        (M,) float64 means over the samples that have the modality; NaN where none has it.
+    """
+    modalities = engine.strategy.modalities
+    total = torch.zeros(len(modalities), 2, dtype=torch.float64, device=engine.device)
     for output, batch in engine.predict("val"):
-        for k, m in enumerate(names):
-            here = batch.have([m])
+        for k, m in enumerate(modalities):
+            present = batch.have([m])
             values = measure(output.unimodal_logits[m], batch.label).double()
-            total[k] += torch.stack([torch.where(here, values, 0.0).sum(), here.sum().double()])
+            total[k] += torch.stack([torch.where(present, values, 0.0).sum(), present.sum().double()])
     return engine.decide(total[:, 0] / total[:, 1])

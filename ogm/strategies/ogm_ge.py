@@ -1,4 +1,4 @@
-"""OGM with generalisation enhancement: the noise that a slowed gradient has lost is given back."""
+"""OGM-GE: on-the-fly gradient modulation with generalisation enhancement (Gaussian noise on the gradients)."""
 
 from __future__ import annotations
 
@@ -13,13 +13,39 @@ from ogm.types import Batch
 
 
 class OGMGE(OGM):
-    """Peng et al., CVPR 2022 (arXiv 2203.15332), eq. 11-12: OGM, then Gaussian noise on every encoder's gradient.
+    """Slow the leading modality down as ``ogm`` does, then add noise to its gradient and to all others.
 
-    Inside the epoch window every tensor in scope, of the modalities that keep their pace too, gets noise with the
-    standard deviation of its gradient *before* scaling (``noise="raw_std"``, the released code since May 2022;
-    ``"scaled_std"`` is the code before that). ``variant`` is the coefficient's, as in OGM. Noise is a function of
-    (seed, step, parameter): equal on every rank and after a resume. With ``target="update"`` it goes through
-    the optimizer and is shortened with the update.
+    The noise replaces the gradient noise that scaling removes.
+
+    After the backward pass, inside the epoch window:
+    1. Compute the coefficients k_m as in ``OGM`` (eq. 8-10).
+    2. For every gradient tensor g in scope of every encoder, also where k_m = 1 (eq. 11-12): g <- k_m g + eps, with eps
+       ~ N(0, sigma^2) elementwise and sigma = std(g) + 1e-8, the unbiased standard deviation before scaling.
+
+    The noise is a function of (seed, step, parameter): it is equal on all ranks and reproduced after a resume. With
+    ``target="update"`` it passes through the optimizer and is scaled with the update.
+
+    Args:
+        alpha: strength of the modulation, 0 or more. The released README recommends 0.8 for CREMA-D and 0.1 for
+            VGGSound.
+        variant: formula of the coefficient, see ``OGM``.
+        noise: ``"raw_std"``: sigma of the unscaled gradient. ``"scaled_std"``: sigma multiplied by k_m.
+        multi: discrepancy ratio for three or more modalities, see ``OGM``.
+        scope: which parameters are modulated: ``"weights"`` (two or more dimensions), ``"conv4d"`` (exactly four) or
+            ``"all"``.
+        target: scale the gradient (``"grad"``) or the optimizer's update (``"update"``).
+        start: first epoch of the window, counted from 0.
+        end: last epoch of the window (inclusive); None: until the end of the run. Default 50, as released.
+
+    Differences:
+        - Paper: noise with the covariance of the SGD gradient. Released code and ours: one scalar variance per tensor.
+        - Released code before 2022-05-29: the standard deviation is taken after scaling (``"scaled_std"``). Ours, as in
+          the released code since then: before scaling.
+        - The differences of ``OGM`` apply.
+
+    References:
+        - Paper: Peng, Wei, Deng, Wang and Hu, CVPR 2022 (arXiv 2203.15332).
+        - Code: GeWu-Lab/OGM-GE_CVPR2022 at 343dc1d.
     """
 
     category = "gradient"
@@ -49,14 +75,32 @@ class OGMGE(OGM):
 
 
 def deviation(grad: Tensor) -> Tensor:
-    """sigma, 0-dim: unbiased standard deviation of a gradient tensor's entries, plus 1e-8; one entry has none."""
+    """Standard deviation of the noise for one gradient tensor.
+
+    Args:
+        grad: gradient of any shape.
+
+    Returns:
+        0-dim sigma = unbiased std over all elements + 1e-8; 1e-8 for a tensor of one element.
+    """
     return (grad.std() if grad.numel() > 1 else grad.new_zeros(())) + 1e-8
 
 
 def add_noise(
     grad: Tensor, sigma: Tensor, number: int, batch: Batch, modalities: tuple[str, ...], ctx: Context
 ) -> None:
-    """grad += sigma * N(0, 1), unless no sample of the global batch has all the modalities (then nothing is known)."""
+    """Add N(0, sigma^2) noise to a gradient, in place: grad <- grad + sigma N(0, 1).
+
+    If the batch says which modalities are present and no sample of the global batch has all of them, no noise is added.
+
+    Args:
+        grad: gradient of any shape.
+        sigma: 0-dim standard deviation.
+        number: number of the parameter among all encoder parameters; it selects the random stream.
+        batch: the batch of this step.
+        modalities: names of all modalities.
+        ctx: step number, seed and communication between ranks.
+    """
     if batch.present:
         sigma = sigma * (ctx.total(batch.have(modalities).sum()) > 0).to(sigma.dtype)
     grad.add_(sigma * ctx.noise_like(grad, number))

@@ -1,4 +1,4 @@
-"""On-the-fly prediction modulation: hide the feature of the modality that is ahead, more often the further ahead."""
+"""On-the-fly prediction modulation (OPM): drop the feature of the leading modality at random."""
 
 from __future__ import annotations
 
@@ -15,17 +15,40 @@ from ogm.types import Batch, Output
 
 
 class OPM(Strategy):
-    """Wei et al., TPAMI 2024 (spec methods_loss.md, section 9).
+    """Drop the feature of the dominant modality with a probability that grows with its dominance.
 
-    A modality with ratio rho_m > 1 is hidden from a sample with probability q_m = q_base (1 + lam tanh(rho_m - 1)),
-    and all features are divided by 1 - theta, theta being the expected share of hidden coordinates. One step in
-    1 - p_exe goes on untouched, and so do the first ``start`` epochs. A sample left with nothing does not count.
+    In each step, inside the epoch window:
+    1. s_m = sum over the global batch of softmax(u_m)[y], from the unimodal logits u_m (B, C) before anything is
+       dropped; rho_m = mean_{k != m} s_m / s_k.
+    2. q_m = q_base (1 + lam tanh(rho_m - 1)), in [0, 1], where rho_m > 1; else 0.
+    3. With probability 1 - p_exe, one draw per step, nothing is dropped.
+    4. Otherwise modality m is dropped from each sample independently with probability q_m, and with ``rescale`` the
+       features of all modalities are divided by 1 - theta, theta = sum_m D_m q_m / sum_m D_m.
+    5. L = CE of the fused logits, averaged over the samples that keep at least one modality.
 
-    The ratios are those of the fusion's own unimodal logits before anything is hidden, so they need the whole batch,
-    and ``attach`` the fusion. Where paper and released code disagree: q comes from this step's ratios (the code; the
-    paper's algorithm takes the last step's), and no gradient flows through q and theta (in the code theta's leaks into
-    the encoders, whatever the loss). If every sample of a batch loses all it has (with two modalities only where some
-    are missing) the loss is 0 and only momentum moves: to skip the step would be to wait for the device.
+    Nothing is dropped at evaluation. If no sample of a batch keeps a modality, the loss is 0 and only momentum moves
+    the weights; to skip the step the program would have to wait for the device. All defaults are those of the released
+    script for Kinetics-Sounds.
+
+    Args:
+        q_base: drop probability at balance, in [0, 1].
+        lam: how much the probability grows with dominance, 0 or more.
+        p_exe: probability of dropping anything in a step, in [0, 1].
+        rescale: divide the features by 1 - theta.
+        start: first epoch in which features are dropped, from 0. Default 6, as released.
+        end: last such epoch (inclusive); None: until the end of the run.
+
+    Differences:
+        - Paper (as third parties read it): q_m of the previous step. Released code and ours: of this step.
+        - Released code: q_m and theta keep their graphs, which leaks a gradient into the encoders that does not depend
+          on the loss. Ours: both are constants.
+        - Released code: a stray bracket prevents the classifier file from running. Ours follows its formulas.
+        - BalanceBenchmark: divides the scores in place, so the second ratio is computed from a changed score. Ours does
+          not.
+
+    References:
+        - Paper: Wei et al., TPAMI 2024.
+        - Code: GeWu-Lab/BML_TPAMI2024 at 4b3aa4f; GeWu-Lab/BalanceBenchmark at 4c1482f.
     """
 
     category = "feature"
@@ -46,18 +69,18 @@ class OPM(Strategy):
         super().__init__(start=start, end=end)
         if not (0 <= q_base <= 1 and lam >= 0 and 0 <= p_exe <= 1):
             raise ValueError(
-                f"q_base={q_base}, lam={lam}, p_exe={p_exe}: q_base and p_exe are probabilities, lam is 0 or more"
+                f"q_base={q_base}, lam={lam}, p_exe={p_exe}: choose q_base and p_exe in [0, 1] and lam >= 0"
             )
         self.q_base, self.lam, self.p_exe, self.rescale = q_base, lam, p_exe, rescale
-        self._rho: dict[str, Tensor] = {}  # of this step, before anything was hidden
+        self._rho: dict[str, Tensor] = {}  # ratios of this step, before anything is dropped
 
     def on_features(self, features: dict[str, Tensor], batch: Batch, ctx: Context) -> tuple[dict[str, Tensor], Batch]:
-        said = self.fusion.unimodal_logits(features, detach=True)
-        self._rho = discrepancy_ratios(true_class_scores(said, batch, ctx))
+        unimodal_logits = self.fusion.unimodal_logits(features, detach=True)
+        self._rho = discrepancy_ratios(true_class_scores(unimodal_logits, batch, ctx))
         if not self.active(ctx) or ctx.chance("opm/execute") >= self.p_exe:
             return features, batch
         q = rates(self._rho, self.q_base, self.lam)
-        ctx.log(**{f"drop_rate/{m}": x for m, x in q.items()})
+        ctx.log(**{f"drop_rate/{m}": rate for m, rate in q.items()})
         keep = {m: (ctx.uniform(batch.index, f"opm/{m}") >= q[m]) & batch.have([m]) for m in features}
         theta = hidden_share(q, {m: f.shape[1] for m, f in features.items()}) if self.rescale else 0.0
         visible = torch.stack(list(keep.values())).any(0)
@@ -70,7 +93,17 @@ class OPM(Strategy):
 
 
 def rates(rho: Mapping[str, Tensor], q_base: float, lam: float) -> dict[str, Tensor]:
-    """q_m in [0, 1], 0-dim: how probable it is that modality m is hidden; 0 unless it is ahead (a NaN ratio is not)."""
+    """Drop probabilities of the modalities.
+
+    Args:
+        rho: modality -> 0-dim ratio; above 1 for a modality that leads.
+        q_base: probability at balance.
+        lam: how much it grows with dominance.
+
+    Returns:
+        modality -> 0-dim q_m = q_base (1 + lam tanh(rho_m - 1)), in [0, 1], where rho_m > 1; else 0, also where rho_m
+        is NaN. Detached.
+    """
     return {
         m: torch.where(r > 1, (q_base * (1 + lam * torch.tanh(r - 1))).clamp(0, 1), 0.0).detach()
         for m, r in rho.items()
@@ -78,12 +111,29 @@ def rates(rho: Mapping[str, Tensor], q_base: float, lam: float) -> dict[str, Ten
 
 
 def hidden_share(q: Mapping[str, Tensor], widths: Mapping[str, int]) -> Tensor:
-    """theta, 0-dim: the expected share of feature coordinates that are hidden."""
+    """Expected share of feature coordinates that are dropped.
+
+    Args:
+        q: modality -> 0-dim drop probability.
+        widths: modality -> feature width D_m.
+
+    Returns:
+        0-dim theta = sum_m D_m q_m / sum_m D_m.
+    """
     return torch.stack([widths[m] * x for m, x in q.items()]).sum() / sum(widths.values())
 
 
 def masked(
     features: Mapping[str, Tensor], keep: Mapping[str, Tensor], theta: Tensor | float = 0.0
 ) -> dict[str, Tensor]:
-    """Features (B, D_m) times keep (B,), over 1 - theta: the modalities that nobody hides are enlarged too."""
+    """Drop features, and rescale what remains.
+
+    Args:
+        features: modality -> (B, D_m).
+        keep: modality -> (B,) bool, which samples keep it.
+        theta: expected share of dropped coordinates.
+
+    Returns:
+        modality -> (B, D_m) feature keep / (1 - theta). Modalities that are never dropped are rescaled too.
+    """
     return {m: f * (keep[m][:, None] / (1 - theta)).to(f.dtype) for m, f in features.items()}

@@ -1,4 +1,4 @@
-"""Boosting with alternating modalities: each learns in its turn what the others get wrong, then all are reconciled."""
+"""ReconBoost: boosting with alternating modalities, each trained to correct the ensemble of the others."""
 
 from __future__ import annotations
 
@@ -18,19 +18,35 @@ from ogm.types import Batch, Output
 
 
 class ReconBoost(Strategy):
-    """Hua et al., ICML 2024 (spec methods_gradient.md, 3.14).
+    """Train one modality at a time so that it corrects the ensemble of the others, then train all of them together.
 
-    u_m = h(E_m(x_m)), h being two layers that all modalities share; the prediction is b sum_m u_m, b learned. A stage
-    is a turn of one modality c (the next one in each stage, ``boost_epochs`` long) and a rectification
-    (``rectify_epochs``). In its turn, E_c and h train on (1/C)(weight1 - weight2 q) CE(u_c): q is the true-class
-    probability of b sum_{k != c} u_k, without gradient, so that what the others know counts less; in the first turn of
-    the run q = 1, as nobody else has learned. Rectification trains everything on CE(b sum_m u_m). Each phase starts
-    with fresh momentum; learning rate and schedule are the run's. The fusion stands by, untrained. A modality that a
-    sample lacks is left out of its sums. Features of unequal width pass a linear layer to the largest one first.
+    u_m = head(h_m), with a two-layer head that all modalities share. The prediction is argmax b sum_m u_m, with a
+    learned scalar b (initially 1). Training consists of stages t = 0, 1, ..., each with two phases:
+    1. Boosting, ``boost_epochs`` long, of modality c = t mod M: q = softmax(b sum_{k != c} u_k)[y], without gradient.
+       Encoder c and the head are trained on the mean of (1/C)(weight1 - weight2 q) CE(u_c, y). In stage 0 q = 1, since
+       no other modality has been trained.
+    2. Rectification, ``rectify_epochs`` long: all encoders, the head and b are trained on CE(b sum_m u_m, y).
 
-    The released code's memory term has no gradient (both of its sides are detached) and is left out. Its commands
-    start from encoders trained alone; here they start untrained. In a turn it runs the other encoders in training mode;
-    here they stand still, batch-norm statistics too.
+    Each phase starts with fresh momentum; learning rate and schedule are those of the run. The fusion module is not
+    used. A modality that a sample lacks is left out of the sums. Features of different widths are first mapped to the
+    largest width by linear layers.
+
+    Args:
+        weight1: weight of the loss where the others are wrong. Released: 5 for CREMA-D, 4 for AVE and ModelNet40.
+        weight2: how much less a sample counts where the others are right; 0 or more, below weight1. Released: 1.
+        boost_epochs: epochs of a boosting phase, 1 or more.
+        rectify_epochs: epochs of a rectification phase, 0 or more.
+
+    Differences:
+        - Paper's abstract: a memory consolidation term. Released code: the term has no gradient, because both of its
+          sides are detached. Ours: left out.
+        - Released code: its commands start from encoders that were trained alone. Ours: from scratch.
+        - Released code: in a boosting phase the other encoders run in training mode. Ours: they are frozen, including
+          their batch-norm statistics.
+
+    References:
+        - Paper: Hua et al., ICML 2024.
+        - Code: huacong/ReconBoost at 14ab57a.
     """
 
     category = "schedule"
@@ -43,17 +59,17 @@ class ReconBoost(Strategy):
     ) -> None:
         super().__init__()
         if not weight1 > weight2 >= 0:
-            raise ValueError(f"weight1={weight1}, weight2={weight2}: needs weight1 > weight2 >= 0")
+            raise ValueError(f"weight1={weight1}, weight2={weight2}: choose weight1 > weight2 >= 0")
         if boost_epochs < 1 or rectify_epochs < 0:
             raise ValueError(
-                f"boost_epochs={boost_epochs}, rectify_epochs={rectify_epochs}: needs 1 or more, and 0 or more"
+                f"boost_epochs={boost_epochs}, rectify_epochs={rectify_epochs}: choose 1 or more, and 0 or more"
             )
         self.weight1, self.weight2 = weight1, weight2
         self.boost_epochs, self.rectify_epochs = boost_epochs, rectify_epochs
 
     def setup(self) -> None:
         if self.dims.keys() != set(self.modalities) or not self.num_classes:
-            raise ValueError("ReconBoost owns a head for all modalities: pass dims= and num_classes= to attach")
+            raise ValueError("ReconBoost has one head for all modalities: pass dims= and num_classes= to attach")
         self.adapters, width = adapters(self.dims)
         hidden = max(1, width // 2)
         self.shared_head = nn.Sequential(xavier(width, hidden), nn.ReLU(), xavier(hidden, self.num_classes))
@@ -68,15 +84,17 @@ class ReconBoost(Strategy):
 
     def forward(self, model: Any, batch: Batch, drop: Collection[str] = ()) -> Output:
         features = {m: model.encoders[m](batch.inputs[m]) for m in self.modalities}
-        own = {m: self.shared_head(self.adapters[m](f)) for m, f in features.items()}
-        return Output(ensemble(own, votes(self.modalities, batch, drop), self.boost_rate), own, features)
+        unimodal_logits = {m: self.shared_head(self.adapters[m](f)) for m, f in features.items()}
+        return Output(
+            ensemble(unimodal_logits, votes(self.modalities, batch, drop), self.boost_rate), unimodal_logits, features
+        )
 
     def step(self, batch: Batch, engine: Engine) -> Output:
         stage, learner, _ = phase(engine.epoch, self.modalities, self.boost_epochs, self.rectify_epochs)
         outputs = []
         for part in engine.split(batch):
             with engine.autocast():
-                output = self.forward(engine.model, part)  # of frozen encoders no graph is kept
+                output = self.forward(engine.model, part)  # without a graph for frozen encoders
                 if learner is None:
                     losses = {"ensemble": self.loss(output.logits, part, engine)}
                 else:
@@ -92,37 +110,72 @@ class ReconBoost(Strategy):
         return output
 
     def boost(self, output: Output, batch: Batch, learner: str, stage: int, ctx: Context) -> Tensor:
-        """The learner's loss: it counts for more where the others are wrong."""
-        own = output.unimodal_logits
-        rest = {m: u.detach() for m, u in own.items() if m != learner}
-        there = torch.stack([batch.have([m]) for m in rest])
-        right = true_probability(ensemble(rest, there, self.boost_rate.detach()), batch.label)
+        """0-dim loss of the modality that is boosted; samples on which the others are wrong count more."""
+        unimodal_logits = output.unimodal_logits
+        others = {m: u.detach() for m, u in unimodal_logits.items() if m != learner}
+        present = torch.stack([batch.have([m]) for m in others])
+        probability = true_probability(ensemble(others, present, self.boost_rate.detach()), batch.label)
         if stage == 0:
-            right = torch.ones_like(right)
-        weight = boosting_weights(right, self.weight1, self.weight2, self.num_classes)
-        return ctx.mean(weight * self.criterion(own[learner], batch.label), batch.weights([learner]))
+            probability = torch.ones_like(probability)
+        weight = boosting_weights(probability, self.weight1, self.weight2, self.num_classes)
+        return ctx.mean(weight * self.criterion(unimodal_logits[learner], batch.label), batch.weights([learner]))
 
 
 def phase(epoch: int, modalities: Sequence[str], boost: int, rectify: int) -> tuple[int, str | None, bool]:
-    """Stage, whose turn it is (None: rectification of all), and whether the phase begins, in an epoch from 0."""
+    """What is trained in an epoch.
+
+    Args:
+        epoch: number of the epoch, from 0.
+        modalities: names of all modalities, in order.
+        boost: epochs of a boosting phase.
+        rectify: epochs of a rectification phase.
+
+    Returns:
+        The number of the stage; the modality that is boosted (None: rectification); whether a phase begins.
+    """
     stage, within = divmod(epoch, boost + rectify)
     return stage, modalities[stage % len(modalities)] if within < boost else None, within in (0, boost)
 
 
 def ensemble(logits: Mapping[str, Tensor], there: Tensor, boost_rate: Tensor | float) -> Tensor:
-    """(B, C): boost_rate times the sum of logits (B, C) over the modalities that are ``there`` (M, B)."""
-    said = torch.stack(list(logits.values()))
-    return boost_rate * (there[..., None].to(said.dtype) * said).sum(0)
+    """Scaled sum of the modalities' logits.
+
+    Args:
+        logits: modality -> (B, C).
+        there: (M, B) bool, which modalities each sample has.
+        boost_rate: b.
+
+    Returns:
+        (B, C) b times the sum over the modalities that a sample has.
+    """
+    stacked = torch.stack(list(logits.values()))
+    return boost_rate * (there[..., None].to(stacked.dtype) * stacked).sum(0)
 
 
 def true_probability(logits: Tensor, label: Tensor) -> Tensor:
-    """(B,) softmax(logits)[label] of (B, C)."""
+    """Probability of the true class.
+
+    Args:
+        logits: (B, C).
+        label: (B,).
+
+    Returns:
+        (B,) softmax(logits)[label].
+    """
     return full(logits).softmax(1).gather(1, label[:, None])[:, 0]
 
 
 def boosting_weights(right: Tensor, weight1: float, weight2: float, classes: int) -> Tensor:
-    """(B,) what a sample counts, by the others' true-class probability (B,). Above 0, as weight1 > weight2.
+    """Weights of the samples in the loss of a boosting phase.
 
-    1/C is the released code's: it takes the mean of a product with one-hot labels over classes too.
+    Args:
+        right: (B,) true-class probability of the other modalities.
+        weight1: weight of a sample on which they are wrong.
+        weight2: how much less a sample counts on which they are right.
+        classes: number of classes C.
+
+    Returns:
+        (B,) (weight1 - weight2 right) / C. The factor 1/C is that of the released code, which averages a product with
+        one-hot labels over the classes.
     """
     return (weight1 - weight2 * right) / classes

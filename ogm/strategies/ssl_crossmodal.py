@@ -1,4 +1,4 @@
-"""All encoders learn together, without labels, which inputs belong to the same sample. A stage of ``ssl_pretrain``."""
+"""Cross-modal self-supervised pre-training (InfoNCE or AVID): a stage of ``ssl_pretrain``."""
 
 from __future__ import annotations
 
@@ -20,15 +20,33 @@ from ogm.views import Kind, kind_of, view
 
 
 class SSLCrossmodal(Strategy):
-    """Cross-modal contrast (spec methods_loss.md, section 17), one view of each modality.
+    """Train all encoders together without labels: they learn which inputs belong to the same sample.
 
-    ``av_infonce``: symmetric InfoNCE, with the other samples of the batch, in the other modality, as negatives; the
-    mean over unordered pairs of modalities. ``avid``: cross-modal instance discrimination with a memory bank (Morgado
-    et al., CVPR 2021): of each sample and modality a running embedding (momentum 0.5) is kept, and an embedding is to
-    find its own sample's of another modality among ``negatives`` uniformly drawn others; the mean over ordered pairs.
+    One random view of each input is mapped by its encoder and a projector to an embedding (B, 128) of unit norm.
 
-    As in ``ssl_unimodal`` labels train nothing but linear heads on detached features, and epochs and optimizer are the
-    run's. ``kinds`` of inputs whose shape misleads. What it leaves behind is the model, for its encoders.
+    - ``"av_infonce"``: symmetric InfoNCE per unordered pair of modalities, with the other samples of the global batch
+      in the other modality as negatives; mean over pairs.
+    - ``"avid"``: cross-modal instance discrimination with a memory bank, one unit vector per sample and modality. With
+      scores s = cosine / temperature between an embedding and the bank of the other modality, K negatives drawn
+      uniformly from other samples, and a constant Z estimated from the first batch: loss = -log(e^s / (e^s + K Z)) for
+      the positive - sum over negatives of log(K Z / (e^s + K Z)); mean over ordered pairs. Afterwards the bank becomes
+      the normalised mean of old entry and new embedding (momentum 0.5).
+
+    As in ``ssl_unimodal``, linear heads on detached features report how well they separate the classes. Optimizer,
+    learning rate and number of epochs are those of the run.
+
+    Args:
+        objective: ``"av_infonce"`` or ``"avid"``.
+        temperature: temperature of the scores, above 0.
+        negatives: K for ``"avid"``, 1 or more; at most the number of training samples - 1.
+        kinds: modality -> kind of its input, where the shape misleads (see ``views.kind_of``).
+
+    Differences:
+        - Released AVID code: Adam with a learning rate of 2e-4. Ours: the optimizer of the run.
+        - The means over pairs for three or more modalities are ours.
+
+    References:
+        - Paper: Morgado et al., CVPR 2021 (AVID).
     """
 
     category = "stage"
@@ -50,7 +68,9 @@ class SSLCrossmodal(Strategy):
     ) -> None:
         super().__init__()
         if not (temperature > 0 and negatives >= 1):
-            raise ValueError(f"temperature={temperature}, negatives={negatives}: needs one above 0 and one or more")
+            raise ValueError(
+                f"temperature={temperature}, negatives={negatives}: choose temperature > 0 and negatives >= 1"
+            )
         self.objective: Literal["av_infonce", "avid"] = objective
         self.temperature, self.negatives, self.kinds = temperature, negatives, dict(kinds or {})
         self.heads, self.projectors = nn.ModuleDict(), nn.ModuleDict()
@@ -60,7 +80,9 @@ class SSLCrossmodal(Strategy):
         self.projectors.update({m: Projector(self.dims[m]) for m in self.modalities})
         if self.objective == "avid":
             if self.num_samples < 2:
-                raise ValueError("avid keeps a bank of all training samples, two or more: pass num_samples= to attach")
+                raise ValueError(
+                    "avid has a memory bank of all training samples, two or more: pass num_samples= to attach"
+                )
             number = len(self.modalities)
             self.register_buffer("bank", F.normalize(torch.randn(number, self.num_samples, WIDTH), dim=2))
             self.register_buffer("normalizer", torch.zeros(number, number))  # 0: not estimated yet
@@ -68,13 +90,17 @@ class SSLCrossmodal(Strategy):
     def param_groups(self) -> list[dict[str, Any]]:
         return [
             {"params": list(self.projectors.parameters())},
-            {"params": list(self.heads.parameters()), "clip": False},  # their labels must not shorten the others
+            {"params": list(self.heads.parameters()), "clip": False},  # not clipped with the others
         ]
 
     def forward(self, model: Any, batch: Batch, drop: Collection[str] = ()) -> Output:
         features = {m: encoder(batch.inputs[m]) for m, encoder in model.encoders.items()}
-        own = {m: self.heads[m](features[m]) for m in self.modalities if m not in drop}
-        return Output(ensemble(own, {m: batch.have([m]) for m in own}, "prob_mean"), own, features)
+        unimodal_logits = {m: self.heads[m](features[m]) for m in self.modalities if m not in drop}
+        return Output(
+            ensemble(unimodal_logits, {m: batch.have([m]) for m in unimodal_logits}, "prob_mean"),
+            unimodal_logits,
+            features,
+        )
 
     def step(self, batch: Batch, engine: Engine) -> Output:
         (part,) = engine.split(batch)
@@ -82,18 +108,18 @@ class SSLCrossmodal(Strategy):
             m: view(x, self.kinds.get(m, kind_of(x)), part.index, f"view/{m}", engine) for m, x in part.inputs.items()
         }
         with engine.autocast():
-            # each by itself: where a fusion lets encoders exchange signals, the other side would be no riddle
+            # Each encoder by itself: if a fusion let them exchange signals, the pairs would be trivial to recognise.
             features = {m: encoder(inputs[m]) for m, encoder in engine.model.encoders.items()}
-            there = {m: part.have([m]) if m in part.present else None for m in self.modalities}
-            embedded = {m: self.projectors[m](features[m], there[m]) for m in self.modalities}
+            present = {m: part.have([m]) if m in part.present else None for m in self.modalities}
+            embedded = {m: self.projectors[m](features[m], present[m]) for m in self.modalities}
             losses = self._contrast(embedded, part, engine)
-            own = {m: head(features[m].detach()) for m, head in self.heads.items()}
-            losses |= {f"monitor/{m}": self.loss(z, part, engine, m) for m, z in own.items()}
+            unimodal_logits = {m: head(features[m].detach()) for m, head in self.heads.items()}
+            losses |= {f"monitor/{m}": self.loss(z, part, engine, m) for m, z in unimodal_logits.items()}
         self.differentiate(losses, engine)
         engine.record(losses)
         engine.finish_gradients()
         engine.update()
-        return Output(own[self.modalities[0]], own, features).detach()
+        return Output(unimodal_logits[self.modalities[0]], unimodal_logits, features).detach()
 
     def _contrast(self, embedded: Mapping[str, Tensor], batch: Batch, engine: Engine) -> dict[str, Tensor]:
         if self.objective == "avid":
@@ -107,24 +133,23 @@ class SSLCrossmodal(Strategy):
         return losses
 
     def _discriminate(self, unit: Mapping[str, Tensor], batch: Batch, engine: Engine) -> dict[str, Tensor]:
-        """AVID: score against the bank, then renew it."""
+        """Losses of AVID for each ordered pair; afterwards the memory bank is updated."""
         k = min(self.negatives, self.num_samples - 1)
         each = batch.index[:, None] * k + torch.arange(k, device=batch.index.device)
         other = (engine.uniform(each, "avid/negatives") * (self.num_samples - 1)).long()
-        other = other + (other >= batch.index[:, None])  # anybody but the sample itself
+        other = other + (other >= batch.index[:, None])  # any sample but this one
         losses, pairs = {}, list(itertools.permutations(range(len(self.modalities)), 2))
         for i, j in pairs:
             m, n = self.modalities[i], self.modalities[j]
             positive = (unit[m] * self.bank[j, batch.index]).sum(1) / self.temperature
             negative = (unit[m][:, None] * self.bank[j][other]).sum(2) / self.temperature
             both = batch.have([m, n])
-            guess = engine.total(torch.where(both, negative.exp().mean(1), 0).sum()) / engine.total(
+            estimate = engine.total(torch.where(both, negative.exp().mean(1), 0).sum()) / engine.total(
                 both.sum()
             ).clamp_min(1)
-            self.normalizer[i, j] = torch.where(self.normalizer[i, j] > 0, self.normalizer[i, j], guess)
-            z = torch.where(
-                self.normalizer[i, j] > 0, self.normalizer[i, j], 1.0
-            )  # 1: nobody there to estimate it from
+            self.normalizer[i, j] = torch.where(self.normalizer[i, j] > 0, self.normalizer[i, j], estimate)
+            # 1 as long as no sample had both modalities, so that there was nothing to estimate Z from
+            z = torch.where(self.normalizer[i, j] > 0, self.normalizer[i, j], 1.0)
             values = discrimination(positive, negative, z)
             losses[f"avid/{m}->{n}"] = engine.mean(values, batch.weights([m, n])) / len(pairs)
         self._renew(unit, batch)
@@ -134,15 +159,21 @@ class SSLCrossmodal(Strategy):
     def _renew(self, unit: Mapping[str, Tensor], batch: Batch) -> None:
         index, _ = gather(batch.index)
         for k, m in enumerate(self.modalities):
-            fresh, there = gather(unit[m].detach())[0], gather(batch.have([m]))[0]
-            before = self.bank[k, index]
-            self.bank[k, index] = torch.where(there[:, None], F.normalize((before + fresh) / 2), before)
+            embedded, present = gather(unit[m].detach())[0], gather(batch.have([m]))[0]
+            old = self.bank[k, index]
+            self.bank[k, index] = torch.where(present[:, None], F.normalize((old + embedded) / 2), old)
 
 
 def discrimination(positive: Tensor, negative: Tensor, normalizer: Tensor) -> Tensor:
-    """(B,) noise-contrastive loss of scores (B,) and (B, K) (cosines over the temperature), with Z = ``normalizer``.
+    """Noise-contrastive loss of AVID.
 
-    -log(e^s / (e^s + K Z)) for the positive, minus the sum over negatives of log(K Z / (e^s + K Z)).
+    Args:
+        positive: (B,) scores (cosine / temperature) of the positives.
+        negative: (B, K) scores of the negatives.
+        normalizer: 0-dim Z.
+
+    Returns:
+        (B,) -log(e^s / (e^s + K Z)) for the positive, minus the sum over negatives of log(K Z / (e^s + K Z)).
     """
     noise = (negative.shape[1] * normalizer).log()
     return F.softplus(noise - positive) + F.softplus(negative - noise).sum(1)

@@ -1,4 +1,4 @@
-"""Encoders learn without labels first; joint training starts from there."""
+"""Self-supervised pre-training, then joint fine-tuning."""
 
 from __future__ import annotations
 
@@ -14,12 +14,25 @@ from ogm.types import Batch, Need, Output
 
 
 class SSLPretrain(Strategy):
-    """Self-supervised pre-training, then joint fine-tuning as in ``vanilla`` (spec methods_loss.md, section 17).
+    """Start joint training from encoders that were trained without labels.
 
-    ``simclr`` and ``vicreg`` start from one ``ssl_unimodal`` run per modality, ``av_infonce`` and ``avid`` from one
-    ``ssl_crossmodal`` run; projectors are thrown away, batch-norm statistics kept. These runs have as many epochs as
-    this one, its optimizer and its learning rate (the spec: 100 of AdamW, which is meant for recipes of 100). For the
-    first ``warmup`` epochs the encoders' updates are ``slow`` times as long.
+    1. Pre-train the encoders: one ``ssl_unimodal`` run per modality (``"simclr"``, ``"vicreg"``) or one
+       ``ssl_crossmodal`` run for all (``"av_infonce"``, ``"avid"``). Projectors are thrown away, batch-norm statistics
+       kept.
+    2. Train as in ``vanilla``. In the first ``warmup`` epochs the updates of the encoders are multiplied by ``slow``.
+
+    Args:
+        objective: ``"simclr"``, ``"vicreg"``, ``"av_infonce"`` or ``"avid"``.
+        slow: factor of the encoders' updates during the warm-up, 0 or more.
+        warmup: number of warm-up epochs, 0 or more.
+
+    Differences:
+        - Released code: optimizers and schedules of its own (SimCLR: LARS; AVID: Adam). Ours: pre-training has the
+          number of epochs, the optimizer and the learning rate of the run.
+        - The warm-up is ours.
+
+    References:
+        - Paper: Chen et al., ICML 2020 (SimCLR); Bardes et al., ICLR 2022 (VICReg); Morgado et al., CVPR 2021 (AVID).
     """
 
     category = "stage"
@@ -36,7 +49,7 @@ class SSLPretrain(Strategy):
     ) -> None:
         super().__init__()
         if not (slow >= 0 and warmup >= 0):
-            raise ValueError(f"slow={slow}, warmup={warmup}: a factor and a number of epochs, 0 or more")
+            raise ValueError(f"slow={slow}, warmup={warmup}: both must be 0 or more")
         self.objective: Literal["simclr", "vicreg", "av_infonce", "avid"] = objective
         self.slow, self.warmup = slow, warmup
 
@@ -46,10 +59,10 @@ class SSLPretrain(Strategy):
         return {"encoders": Need("ssl_crossmodal", {"objective": self.objective})}
 
     def setup(self) -> None:
-        together = self._trained.get("encoders")
+        joint_run = self._trained.get("encoders")
         start_from(
             self._encoders,
-            {m: self._trained[m].encoder if together is None else together.encoders[m] for m in self.modalities},  # type: ignore[index]
+            {m: self._trained[m].encoder if joint_run is None else joint_run.encoders[m] for m in self.modalities},  # type: ignore[index]
         )
 
     @torch.no_grad()

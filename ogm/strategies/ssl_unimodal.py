@@ -1,4 +1,4 @@
-"""One encoder learns alone, without labels, from two views of each sample. A stage of ``ssl_pretrain``."""
+"""Self-supervised pre-training of one encoder (SimCLR or VICReg): a stage of ``ssl_pretrain``."""
 
 from __future__ import annotations
 
@@ -15,20 +15,33 @@ from ogm.strategy import Passes, Strategy
 from ogm.types import Batch, Output
 from ogm.views import Kind, kind_of, view
 
-WIDTH = 128  # of the embeddings that are compared
+WIDTH = 128  # of the projected embeddings
 
 
 class SSLUnimodal(Strategy):
-    """SimCLR, Chen et al., ICML 2020, or VICReg, Bardes et al., ICLR 2022 (spec methods_loss.md, section 17).
+    """Train one encoder without labels, on two random views of each sample.
 
-    Two views of each sample (``ogm/views.py``) go through the encoder and a projector; ``simclr``: NT-Xent with
-    ``temperature``; ``vicreg``: 25 invariance + 25 variance + covariance, which needs no negatives. Only training
-    samples are seen, and the encoder sees no label: they train a linear head on its detached features, so that the
-    run's curves and its record can say how much of the classes is in there. ``kinds`` names inputs whose shape
-    misleads (see ``views.kind_of``).
+    1. Two views of each input (``ogm/views.py``) are mapped by the encoder and a projector (Linear, batch norm, ReLU,
+       Linear) to embeddings (B, 128).
+    2. ``"simclr"``: NT-Xent loss of the unit-norm embeddings (eq. 1 of SimCLR), mean over all 2B anchors; all other
+       views of the global batch are negatives. ``"vicreg"``: 25 invariance + 25 variance + 1 covariance; no negatives.
 
-    The learning rate, optimizer, batch size and epochs are the run's own, as for every run that others build on (the
-    spec: 100 epochs of AdamW, batches of 128 and more).
+    Only training samples are used. A linear head on the detached feature is trained with labels, to report how well the
+    feature separates the classes; it has no influence on the encoder. The projector is thrown away after the run.
+
+    Args:
+        modality: the modality whose encoder is trained. Required.
+        objective: ``"simclr"`` or ``"vicreg"``.
+        temperature: temperature of NT-Xent, above 0. Default 0.1, as in the released SimCLR code.
+        kinds: modality -> kind of its input, where the shape misleads (see ``views.kind_of``).
+
+    Differences:
+        - Released SimCLR code: adds the means over the two directions. Ours: the mean over all anchors, half of that.
+        - Released SimCLR code: the LARS optimizer. Ours: optimizer, learning rate, batch size and number of epochs of
+          the run.
+
+    References:
+        - Paper: Chen et al., ICML 2020 (SimCLR); Bardes et al., ICLR 2022 (VICReg).
     """
 
     category = "stage"
@@ -48,7 +61,7 @@ class SSLUnimodal(Strategy):
     ) -> None:
         super().__init__()
         if not temperature > 0:
-            raise ValueError(f"temperature={temperature}: must be above 0")
+            raise ValueError(f"temperature={temperature}: the temperature must be above 0")
         self.modality, self.temperature, self.kinds = modality, temperature, dict(kinds or {})
         self.objective: Literal["simclr", "vicreg"] = objective
 
@@ -57,14 +70,14 @@ class SSLUnimodal(Strategy):
 
     def setup(self) -> None:
         if self.modality not in self.modalities:
-            raise ValueError(f"modality={self.modality!r}: there are {', '.join(self.modalities)}")
+            raise ValueError(f"modality={self.modality!r} is unknown: there are {', '.join(self.modalities)}")
         self.classifier = self.head(self.modality)
         self.projector = Projector(self.dims[self.modality])
 
     def param_groups(self) -> list[dict[str, Any]]:
         return [
             {"params": list(self.projector.parameters())},
-            {"params": list(self.classifier.parameters()), "clip": False},  # its labels must not shorten the others
+            {"params": list(self.classifier.parameters()), "clip": False},  # not clipped with the others
         ]
 
     def forward(self, model: Any, batch: Batch, drop: Collection[str] = ()) -> Output:
@@ -98,7 +111,11 @@ class SSLUnimodal(Strategy):
 
 
 class Projector(nn.Module):
-    """Linear, batch norm over all ranks, ReLU, Linear: features (B, D) -> (B, 128). Thrown away after the run."""
+    """Linear, batch norm over all ranks, ReLU, Linear: features (B, D) to embeddings (B, 128).
+
+    Args:
+        dim: feature width D.
+    """
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -114,23 +131,46 @@ class Projector(nn.Module):
 
 
 def everyone(x: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The rows (N, D) of all ranks, and (N,) 1 for those that count."""
+    """Gather rows from all ranks.
+
+    Args:
+        x: (B, D) rows of this rank.
+        valid: (B,) bool, which rows count; None: all.
+
+    Returns:
+        (N, D) rows of all ranks, and (N,) 1 for those that count, else 0.
+    """
     rows, _ = gather(x)
     return rows, torch.ones_like(rows[:, 0]) if valid is None else gather(valid.to(x.dtype))[0]
 
 
 def moments(rows: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance (D,) of the rows (N, D) that count."""
+    """Mean and variance of the rows that count.
+
+    Args:
+        rows: (N, D).
+        weight: (N,) 1 for rows that count, else 0.
+
+    Returns:
+        (D,) mean and (D,) biased variance.
+    """
     share = (weight / weight.sum().clamp_min(1))[:, None]
     mean = (share * rows).sum(0)
     return mean, (share * (rows - mean).square()).sum(0)
 
 
 def vicreg(x: Tensor, y: Tensor, valid: Tensor | None = None) -> dict[str, Tensor]:
-    """The three terms, 0-dim and not weighted yet, of embeddings of two views (B, D), over the samples of all ranks.
+    """The three terms of VICReg, without their weights, over the samples of all ranks.
 
-    Invariance: mean squared difference. Variance: mean over both views and coordinates of max(0, 1 - std), of the
-    unbiased variance plus 1e-4. Covariance: squares of its off-diagonal entries over D, both views added.
+    Args:
+        x: (B, D) embeddings of the first view.
+        y: (B, D) embeddings of the second view.
+        valid: (B,) bool, the samples that count; None: all.
+
+    Returns:
+        0-dim terms: ``"invariance"``: mean squared difference. ``"variance"``: mean over both views and all coordinates
+        of max(0, 1 - sqrt(var + 1e-4)), with unbiased variance. ``"covariance"``: sum of the squared off-diagonal
+        covariances over D, added over both views.
     """
     (x, weight), (y, _) = everyone(full(x), valid), everyone(full(y), valid)
     count = weight.sum()

@@ -1,4 +1,4 @@
-"""A control: one constant learning-rate factor per modality. What it also reaches is not owed to adaptivity."""
+"""Static learning rates: one constant learning-rate factor per modality, as a control for adaptive methods."""
 
 from __future__ import annotations
 
@@ -12,11 +12,22 @@ from ogm.types import Batch, Output
 
 
 class StaticLR(Strategy):
-    """This suite's control for OGM-GE (spec synthav.md, section 3): "audio-encoder lr x 0.1".
+    """Train each encoder with a constant learning-rate factor.
 
-    ``factors`` maps a modality to its factor; a modality that is not named keeps 1. The factor shortens the optimizer's
-    update of *every* parameter of that encoder, which is a smaller learning rate whatever the optimizer (with SGD the
-    weight decay is scaled along, as with a smaller learning rate).
+    An adaptive method that does no better than this control does not owe its gain to being adaptive.
+
+    Each optimizer update of encoder m is multiplied by factors[m]: theta = theta_before + factors[m] (theta_after -
+    theta_before), for all parameters of the encoder. This equals a smaller learning rate for any optimizer; weight
+    decay is scaled too, as with a smaller learning rate.
+
+    Args:
+        factors: modality -> factor, 0 or more. A modality that is not named has factor 1. Required.
+
+    Differences:
+        - None: the definition is this suite's own, as a control for OGM-GE (for example ``{"audio": 0.1}``).
+
+    References:
+        - This suite.
     """
 
     category = "control"
@@ -27,13 +38,13 @@ class StaticLR(Strategy):
     def __init__(self, factors: Mapping[str, float]) -> None:
         super().__init__()
         if not factors or any(not f >= 0 for f in factors.values()):
-            raise ValueError(f"factors={dict(factors)}: give each modality to be slowed a factor of 0 or more")
+            raise ValueError(f"factors={dict(factors)}: give at least one modality a factor of 0 or more")
         self.factors = dict(factors)
 
     def setup(self) -> None:
         unknown = self.factors.keys() - set(self.modalities)
         if unknown:
-            raise ValueError(f"factors: no modality {sorted(unknown)}; there are {list(self.modalities)}")
+            raise ValueError(f"factors names unknown modalities {sorted(unknown)}: there are {list(self.modalities)}")
 
     @torch.no_grad()
     def on_gradients(self, output: Output, batch: Batch, ctx: Context) -> None:

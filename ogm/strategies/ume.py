@@ -1,4 +1,4 @@
-"""Unimodal ensemble: models trained alone, their probabilities averaged. The simplest thing that must be beaten."""
+"""Unimodal ensemble (UME): models trained separately, whose predictions are averaged."""
 
 from __future__ import annotations
 
@@ -15,11 +15,24 @@ from ogm.types import Batch, Need, Output
 
 
 class UME(Strategy):
-    """Du et al., ICML 2023 (spec methods_loss.md, section 5): one ``unimodal`` run per modality, no joint training.
+    """Average the predictions of unimodal models, without any joint training: the simplest baseline to beat.
 
-    ``rule="prob_mean"`` averages probabilities, ``"logit_mean"`` logits, over the modalities a sample has, all alike or
-    by ``weights`` (modality -> 0 or more). The models are taken as they stand at the end of their runs. The spec's
-    weights chosen on validation are left out: an ensemble has no training in which to choose them.
+    1. Train one ``unimodal`` model per modality; l_m (B, C) are its logits.
+    2. Predict with p = sum_m w_m softmax(l_m), or with the weighted mean of the logits. For each sample the weights are
+       renormalised over the modalities it has.
+
+    Args:
+        rule: ``"prob_mean"`` averages probabilities, ``"logit_mean"`` averages logits.
+        weights: modality -> weight, 0 or more. Default: all modalities count equally (w_m = 1/M).
+
+    Differences:
+        - No official code was found. Ours: averaging probabilities, as third parties describe the method.
+        - Choosing the weights on a validation set is not offered: this strategy has no training in which to choose
+          them.
+        - The models are taken as they are after the last epoch of their runs.
+
+    References:
+        - Paper: Du et al., ICML 2023.
     """
 
     category = "baseline"
@@ -33,25 +46,25 @@ class UME(Strategy):
     ) -> None:
         super().__init__()
         if weights is not None and not (all(w >= 0 for w in weights.values()) and sum(weights.values()) > 0):
-            raise ValueError(f"weights={dict(weights)}: each must be 0 or more, and not all 0")
+            raise ValueError(f"weights={dict(weights)}: the weights must be 0 or more, and not all 0")
         self.rule: Literal["prob_mean", "logit_mean"] = rule
         self.weights = None if weights is None else dict(weights)
 
     def setup(self) -> None:
         if self.weights is not None and self.weights.keys() != set(self.modalities):
-            raise ValueError(f"weights={self.weights}: one for each of {', '.join(self.modalities)}")
+            raise ValueError(f"weights={self.weights}: give exactly one weight to each of {', '.join(self.modalities)}")
 
     def needs(self, modalities: Sequence[str]) -> dict[str, Need]:
         return {m: Need("unimodal", {"modality": m}) for m in modalities}
 
     def forward(self, model: Any, batch: Batch, drop: Collection[str] = ()) -> Output:
-        parts = {m: self._trained[m](batch.inputs[m]) for m in self.modalities if m not in drop}
-        own = {m: part.logits for m, part in parts.items()}
-        fused = ensemble(own, {m: batch.have([m]) for m in own}, self.rule, self.weights)
-        return Output(fused, own, {m: part.features[m] for m, part in parts.items()})
+        outputs = {m: self._trained[m](batch.inputs[m]) for m in self.modalities if m not in drop}
+        unimodal_logits = {m: output.logits for m, output in outputs.items()}
+        fused = ensemble(unimodal_logits, {m: batch.have([m]) for m in unimodal_logits}, self.rule, self.weights)
+        return Output(fused, unimodal_logits, {m: output.features[m] for m, output in outputs.items()})
 
     def step(self, batch: Batch, engine: Engine) -> Output:
-        raise ValueError("UME puts together what earlier runs have trained: evaluate it, there is nothing to train")
+        raise ValueError("UME averages models trained by earlier runs: evaluate it, there is nothing to train")
 
 
 def ensemble(
@@ -60,16 +73,23 @@ def ensemble(
     rule: Literal["prob_mean", "logit_mean"],
     weights: Mapping[str, float] | None = None,
 ) -> Tensor:
-    """(B, C) log of the mean probabilities, or the mean logits, of the modalities present in each sample.
+    """Average the predictions of several models over the modalities that each sample has.
 
-    ``weights`` of the modalities, of which those present count; none: all alike. A sample that has none with a weight
-    lets all speak: what they say of nothing.
+    Args:
+        unimodal_logits: modality -> logits (B, C).
+        present: modality -> (B,) bool, which samples have it.
+        rule: ``"prob_mean"`` averages probabilities, ``"logit_mean"`` averages logits.
+        weights: modality -> weight, 0 or more; renormalised over the modalities of a sample. Default: equal weights.
+
+    Returns:
+        (B, C) log of the mean probabilities, or the mean logits. A sample without any modality of positive weight gets
+        the plain mean over all modalities.
     """
-    said = full(torch.stack(list(unimodal_logits.values())))  # (M, B, C)
-    each = torch.tensor([1.0 if weights is None else weights[m] for m in unimodal_logits])
-    vote = torch.stack([present[m] for m in unimodal_logits]) * each.to(said)[:, None]  # (M, B)
-    vote = torch.where(vote.sum(0) > 0, vote, 1.0)
-    share = (vote / vote.sum(0))[..., None]
+    logits = full(torch.stack(list(unimodal_logits.values())))  # (M, B, C)
+    weight = torch.tensor([1.0 if weights is None else weights[m] for m in unimodal_logits])
+    counted = torch.stack([present[m] for m in unimodal_logits]) * weight.to(logits)[:, None]  # (M, B)
+    counted = torch.where(counted.sum(0) > 0, counted, 1.0)
+    share = (counted / counted.sum(0))[..., None]
     if rule == "logit_mean":
-        return (share * said).sum(0)
-    return (said.log_softmax(2) + share.log()).logsumexp(0)
+        return (share * logits).sum(0)
+    return (logits.log_softmax(2) + share.log()).logsumexp(0)

@@ -1,4 +1,4 @@
-"""Learned weights for the joint and the unimodal losses."""
+"""Uncertainty weighting: the weights of the joint and the unimodal losses are learned."""
 
 from __future__ import annotations
 
@@ -15,15 +15,31 @@ Kind = Literal["classification", "regression_half", "unit"]
 
 
 class UncertaintyWeighting(EqualWeightMultiloss):
-    """Kendall, Gal and Cipolla, CVPR 2018 (spec methods_loss.md, section 2), on joint training and a head per modality.
+    """Learn the weights of the joint loss and of one loss per modality from their homoscedastic uncertainties.
 
-    L = sum_k [exp(-s_k) CE_k + s_k / 2], k being the joint loss and each modality's; the s_k = log sigma_k^2 are
-    trained along, without weight decay or clipping. This is the paper's term for classification; LibMTL uses the one
-    for regression, exp(-s) CE / 2 + s / 2, for classification too (``regression_half``), the author's notebook
-    exp(-s) CE + s (``unit``). They differ at their minimum by a constant: weights of 1/(2 CE), 1/(2 CE) and 1/CE.
+    L = sum_k [exp(-s_k) CE_k + s_k / 2], k in {joint, 1..M}, s_k = log sigma_k^2. The joint loss is that of the fused
+    logits; each unimodal loss is that of a linear head on the modality's feature. The scalars s_k are trained by the
+    run's optimizer, without weight decay and outside gradient clipping. For fixed losses the minimum is at s_k = log(2
+    CE_k).
 
-    The easiest modality gets the largest weight, the opposite of balancing: that is the method. The loss may be below
-    zero. s is kept within ``bound``, or the weight of a training loss near 0 would grow without end.
+    The easiest modality gets the largest weight, which is the opposite of balancing. The loss can be negative.
+
+    Args:
+        kind: the term of one loss: ``"classification"`` (exp(-s) CE + s / 2, the paper's for classification),
+            ``"regression_half"`` (exp(-s) CE / 2 + s / 2) or ``"unit"`` (exp(-s) CE + s). At the minimum the weights
+            are 1/(2 CE), 1/(2 CE) and 1/CE.
+        s_init: initial value of every s_k, between -bound and bound.
+        bound: s_k is kept in [-bound, bound], above 0. Without it the weight of a loss close to 0 would grow without
+            limit.
+
+    Differences:
+        - Paper: ``"classification"`` for classification losses (read in secondary sources, not in the paper's text).
+          LibMTL uses ``"regression_half"`` for them too, with s_init = -0.5; the author's notebook uses ``"unit"``.
+          Ours: the paper's form.
+        - The bound on s_k is ours.
+
+    References:
+        - Paper: Kendall, Gal and Cipolla, CVPR 2018.
     """
 
     category = "loss"
@@ -32,7 +48,9 @@ class UncertaintyWeighting(EqualWeightMultiloss):
     def __init__(self, kind: Kind = "classification", *, s_init: float = 0.0, bound: float = 5.0) -> None:
         super().__init__()
         if not (bound > 0 and abs(s_init) <= bound):
-            raise ValueError(f"s_init={s_init}, bound={bound}: needs bound > 0 and s_init within it")
+            raise ValueError(
+                f"s_init={s_init}, bound={bound}: bound must be above 0, and s_init between -bound and bound"
+            )
         self.kind, self.s_init, self.bound = kind, s_init, bound
 
     def setup(self) -> None:
@@ -44,15 +62,15 @@ class UncertaintyWeighting(EqualWeightMultiloss):
         )
 
     def param_groups(self) -> list[dict[str, Any]]:
-        learned = list(self.log_variance.parameters())
-        return [{"params": list(self.heads.parameters())}, {"params": learned, "weight_decay": 0.0, "clip": False}]
+        scalars = list(self.log_variance.parameters())
+        return [{"params": list(self.heads.parameters())}, {"params": scalars, "weight_decay": 0.0, "clip": False}]
 
     def losses(self, output: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
-        with torch.no_grad():  # after the last update, whoever made it
-            outside = torch.stack([s.abs() > self.bound for s in self.log_variance.values()]).sum()
+        with torch.no_grad():  # the last update may have moved s out of its bounds
+            clamped = torch.stack([s.abs() > self.bound for s in self.log_variance.values()]).sum()
             for s in self.log_variance.values():
                 s.clamp_(-self.bound, self.bound)
-        ctx.log(bounded=outside, **{f"weight/{n}": torch.exp(-s) for n, s in self.log_variance.items()})
+        ctx.log(bounded=clamped, **{f"weight/{n}": torch.exp(-s) for n, s in self.log_variance.items()})
         return {
             name: weighted(loss, self.log_variance[self.names[name]], self.kind) if name in self.names else loss
             for name, loss in super().losses(output, batch, ctx).items()
@@ -60,7 +78,17 @@ class UncertaintyWeighting(EqualWeightMultiloss):
 
 
 def weighted(loss: Tensor, s: Tensor, kind: Kind = "classification") -> Tensor:
-    """A loss under its uncertainty s = log sigma^2."""
-    share = 0.5 if kind == "regression_half" else 1.0
-    price = 1.0 if kind == "unit" else 0.5
-    return share * torch.exp(-s) * loss + price * s
+    """One term of the loss.
+
+    Args:
+        loss: 0-dim loss.
+        s: 0-dim s = log sigma^2.
+        kind: the form of the term, see ``UncertaintyWeighting``.
+
+    Returns:
+        0-dim: ``"classification"``: exp(-s) loss + s / 2; ``"regression_half"``: (exp(-s) loss + s) / 2; ``"unit"``:
+        exp(-s) loss + s.
+    """
+    loss_factor = 0.5 if kind == "regression_half" else 1.0
+    s_factor = 1.0 if kind == "unit" else 0.5
+    return loss_factor * torch.exp(-s) * loss + s_factor * s

@@ -1,4 +1,4 @@
-"""One modality alone: its encoder and a head, nothing else. The teacher of others, and the yardstick of imbalance."""
+"""Unimodal training: one encoder with a linear head, and nothing else."""
 
 from __future__ import annotations
 
@@ -13,7 +13,13 @@ from ogm.types import Batch, Output
 
 
 class Branch(nn.Module):
-    """An encoder and its head: the input of one modality (B, ...) to its feature (B, D) and logits (B, C)."""
+    """One encoder and its linear head: the trained model of a unimodal run.
+
+    Args:
+        modality: name of the modality.
+        encoder: maps the input (B, ...) to a feature (B, D).
+        head: maps the feature (B, D) to logits (B, C).
+    """
 
     def __init__(self, modality: str, encoder: nn.Module, head: nn.Module) -> None:
         super().__init__()
@@ -26,7 +32,23 @@ class Branch(nn.Module):
 
 
 class Unimodal(Strategy):
-    """CE on one encoder and a linear head (spec methods_gradient.md, 3.2); the other encoders are not even run."""
+    """Train one modality alone.
+
+    These runs are the teachers of other methods and the reference for measuring imbalance.
+
+    L = CE(W h_m + b, y), where h_m = E_m(x_m) is the feature of modality m. The other encoders are not run, and the
+    fusion module is not used. Optimizer, number of epochs and augmentation are those of joint training.
+
+    Args:
+        modality: name of the modality to train. Required.
+
+    Differences:
+        - Released code: AGM's variant for early fusion feeds zeros for the other modalities through the joint model.
+          Ours: a model of the one encoder and its own head.
+
+    References:
+        - This suite's definition; AGM's variant: lihong2303/AGM_ICCV2023 at 5a65542.
+    """
 
     category = "baseline"
     paper = "this suite"
@@ -41,7 +63,7 @@ class Unimodal(Strategy):
 
     def setup(self) -> None:
         if self.modality not in self.modalities:
-            raise ValueError(f"modality={self.modality!r}: there are {', '.join(self.modalities)}")
+            raise ValueError(f"modality={self.modality!r} is unknown: there are {', '.join(self.modalities)}")
         self.classifier = self.head(self.modality)
 
     def forward(self, model: Any, batch: Batch, drop: Collection[str] = ()) -> Output:

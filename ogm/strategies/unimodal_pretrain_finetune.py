@@ -1,4 +1,4 @@
-"""Train each encoder alone first, then all of them together, from there."""
+"""Unimodal pre-training, then joint fine-tuning: a control for methods with unimodal teachers."""
 
 from __future__ import annotations
 
@@ -12,10 +12,20 @@ from ogm.types import Need
 
 
 class UnimodalPretrainFinetune(Strategy):
-    """This suite's control for methods with teachers: joint training that starts from ``unimodal`` runs' encoders.
+    """Joint training that starts from encoders trained alone.
 
-    Each as it was after its best validation epoch; the fusion starts afresh, and everything trains as in ``vanilla``,
-    with the run's learning rate and epochs. What a teacher's loss adds to this is not owed to the longer training.
+    A method with teachers must beat this control to show that its distillation loss helps, and not just the longer
+    training.
+
+    1. Train one ``unimodal`` model per modality. Keep each encoder at its best validation epoch.
+    2. Start joint training from these encoders and a newly initialised fusion. All parameters are trained as in
+       ``vanilla``, with the learning rate and number of epochs of the run.
+
+    Differences:
+        - None: the definition is this suite's own.
+
+    References:
+        - This suite.
     """
 
     category = "stage"
@@ -33,11 +43,21 @@ class UnimodalPretrainFinetune(Strategy):
 
 
 def start_from(encoders: Mapping[str, nn.Module], trained: Mapping[str, object]) -> None:
-    """Give encoders the weights and statistics of those trained before them. ValueError if they are built otherwise."""
+    """Copy the weights and buffers of encoders trained earlier.
+
+    Args:
+        encoders: modality -> the encoder to be initialised.
+        trained: modality -> the encoder trained earlier, of the same architecture.
+
+    Raises:
+        ValueError: if the two encoders of a modality have different architectures.
+    """
     for m, encoder in encoders.items():
-        before = trained[m]
-        assert isinstance(before, nn.Module)
+        pretrained = trained[m]
+        assert isinstance(pretrained, nn.Module)
         try:
-            encoder.load_state_dict(before.state_dict())
+            encoder.load_state_dict(pretrained.state_dict())
         except RuntimeError:  # torch's own message has a line for each of its parts
-            raise ValueError(f"{m}: the encoder is not built like the one that was trained before it") from None
+            raise ValueError(
+                f"{m}: the encoder does not have the architecture of the one that was trained earlier"
+            ) from None

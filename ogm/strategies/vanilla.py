@@ -1,10 +1,22 @@
-"""Joint training: one loss on the fused prediction. What every method is compared with."""
+"""Vanilla joint training: one cross-entropy on the fused prediction. Every other method is compared with it."""
 
 from ogm.strategy import Strategy
 
 
 class Vanilla(Strategy):
-    """L = CE(logits, label), and nothing else (spec methods_gradient.md, 3.1)."""
+    """Joint training of all encoders and of the fusion, without any balancing.
+
+    L = CE(z, y), where z (B, C) are the fused logits and y (B,) the labels. The prediction is argmax z.
+
+    Differences:
+        - Released code: the training scripts of many methods select the checkpoint on the test set. Ours: this suite
+          selects on a validation split.
+        - BalanceBenchmark calls this method ``baseline``.
+
+    References:
+        - Paper: the joint-training baseline of Peng et al., CVPR 2022 (arXiv 2203.15332).
+        - Code: GeWu-Lab/OGM-GE_CVPR2022 at 343dc1d; GeWu-Lab/BalanceBenchmark at 4c1482f.
+    """
 
     category = "baseline"
     paper = "this suite"

@@ -1,4 +1,4 @@
-"""Weak-modality boost: enlarge the gradient of the modality that lags, and leave the strong one alone."""
+"""Weak-modality boost: enlarge the gradient of the weak modality, and leave the strong one unchanged."""
 
 from __future__ import annotations
 
@@ -18,13 +18,44 @@ from ogm.types import Batch, Output
 
 
 class WeakBoost(Strategy):
-    """This suite's own combination (spec methods_gradient.md, 3.5); no claim that it beats OGM-GE is made.
+    """Enlarge the gradient of the weak modality instead of slowing the strong one down.
 
-    A mini-batch gradient is the true one plus noise, so k > 1 amplifies both: the enhancement is the data's own noise,
-    and none is added. The bare coefficient 1 + tanh(alpha rho) stands in the PMR repository as ``Acc``; the bounds, the
-    smooth form, the rule for three or more modalities and the target are ours. ``parity``: a boosted gradient's norm
-    does not exceed this many times the largest norm among the others. ``target="auto"``: the update for Adam and
-    AdamW, else the gradient.
+    This is this suite's own combination; we do not claim that it beats OGM-GE.
+
+    After the backward pass, inside the epoch window:
+    1. s_m = sum over the global batch of softmax(u_m)[y], from the unimodal logits u_m (B, C).
+    2. rho_m = mean_{k != m} s_k / s_m, at most rho_max. Modality m is weak if rho_m > 1 + dead_band.
+    3. For a weak modality k_m = 1 + tanh(alpha rho_m) (``"step"``) or 1 + tanh(alpha (rho_m - 1)) (``"smooth"``), at
+       most k_max; otherwise k_m = 1.
+    4. With ``parity`` = c: k_m <- min(k_m, max(1, c G / ||g_m||)), G being the largest gradient norm among the encoders
+       that are not weak.
+    5. g <- k_m g for every parameter in scope of encoder m.
+
+    A mini-batch gradient is the true gradient plus noise. k_m > 1 enlarges both, so no artificial noise is added.
+
+    Args:
+        alpha: strength of the boost, 0 or more.
+        form: ``"step"`` jumps at rho_m = 1 + dead_band; ``"smooth"`` is continuous at balance.
+        rho_max: upper limit of rho_m, above 1.
+        k_max: upper limit of k_m, between 1 and 2.
+        dead_band: how far rho_m must exceed 1 before anything is boosted, 0 or more.
+        parity: limit of a boosted gradient's norm in units of the strong encoders' largest norm, above 0; None: no
+            limit.
+        scope: which parameters are boosted: ``"weights"`` (two or more dimensions), ``"conv4d"`` (exactly four) or
+            ``"all"``.
+        target: scale the gradient (``"grad"``) or the optimizer's update (``"update"``); ``"auto"``: the update for
+            Adam and AdamW, which undo a constant scale of the gradient, and the gradient for all others.
+        start: first epoch of the window, counted from 0.
+        end: last epoch of the window (inclusive); None: until the end of the run.
+
+    Differences:
+        - The coefficient 1 + tanh(alpha rho) exists as the ``Acc`` ablation in PMR's repository and as a commented line
+          in that of the journal version of OGM. The limits, the smooth form, the rule for three or more modalities and
+          ``target`` are ours.
+
+    References:
+        - This suite.
+        - Code of the coefficient: fanyunfeng-bit/Modal-Imbalance-PMR at 3615e48; GeWu-Lab/BML_TPAMI2024 at 4b3aa4f.
     """
 
     category = "gradient"
@@ -49,8 +80,8 @@ class WeakBoost(Strategy):
         super().__init__(start=start, end=end)
         if not (alpha >= 0 and rho_max > 1 and 1 <= k_max <= 2 and dead_band >= 0 and (parity is None or parity > 0)):
             raise ValueError(
-                f"alpha={alpha}, rho_max={rho_max}, k_max={k_max}, dead_band={dead_band}, parity={parity}: needs "
-                "alpha >= 0, rho_max > 1, 1 <= k_max <= 2, dead_band >= 0, parity > 0"
+                f"alpha={alpha}, rho_max={rho_max}, k_max={k_max}, dead_band={dead_band}, parity={parity}: choose "
+                "alpha >= 0, rho_max > 1, 1 <= k_max <= 2, dead_band >= 0 and parity > 0"
             )
         self.alpha, self.form, self.rho_max, self.k_max = alpha, form, rho_max, k_max
         self.dead_band, self.parity, self.scope, self.target = dead_band, parity, scope, target
@@ -64,18 +95,26 @@ class WeakBoost(Strategy):
             return
         rho = lag_ratios(true_class_scores(responses(output, batch, ctx, self._fusion[0]), batch, ctx), self.rho_max)
         k = usable(boosts(rho, self.alpha, self.form, self.k_max, self.dead_band), ctx)
-        found = [(m, p) for _, m, p in self.in_scope(self.scope)]
+        in_scope = [(m, p) for _, m, p in self.in_scope(self.scope)]
         if self.parity is not None:
-            k = bounded(k, {m: norm(p.grad for n, p in found if n == m) for m in self.modalities}, self.parity)
-        ctx.log(**{f"coefficient/{m}": x for m, x in k.items()})
+            k = bounded(k, {m: norm(p.grad for n, p in in_scope if n == m) for m in self.modalities}, self.parity)
+        ctx.log(**{f"coefficient/{m}": coefficient for m, coefficient in k.items()})
         adaptive = isinstance(ctx.optimizer, torch.optim.Adam)  # AdamW is one, too
         target: Target = self.target if self.target != "auto" else "update" if adaptive else "grad"
-        for m, p in found:
+        for m, p in in_scope:
             self.modulate(p, k[m], target)
 
 
 def lag_ratios(scores: Mapping[str, Tensor], rho_max: float) -> dict[str, Tensor]:
-    """rho_m = mean over the other modalities of score_k / score_m, at most rho_max; above 1 means behind."""
+    """How far each modality is behind the others: rho_m = mean_{k != m} s_k / s_m.
+
+    Args:
+        scores: modality -> 0-dim score s_m.
+        rho_max: upper limit of the ratios.
+
+    Returns:
+        modality -> 0-dim rho_m; above 1 for a modality that is behind, 1 for all if every score is 0.
+    """
     tie = torch.stack(list(scores.values())).amax() <= TINY
     rho = {m: torch.stack([scores[k] for k in scores if k != m]).mean() / s.clamp_min(TINY) for m, s in scores.items()}
     return {m: torch.where(tie, 1.0, r.clamp(0, rho_max)) for m, r in rho.items()}
@@ -84,7 +123,19 @@ def lag_ratios(scores: Mapping[str, Tensor], rho_max: float) -> dict[str, Tensor
 def boosts(
     rho: Mapping[str, Tensor], alpha: float, form: Literal["step", "smooth"], k_max: float, dead_band: float = 0.0
 ) -> dict[str, Tensor]:
-    """k_m = 1 + tanh(alpha rho_m), or for ``smooth`` 1 + tanh(alpha (rho_m - 1)), where rho_m > 1 + dead_band; or 1."""
+    """Coefficients of the gradients.
+
+    Args:
+        rho: modality -> 0-dim ratio, see ``lag_ratios``.
+        alpha: strength of the boost.
+        form: ``"step"`` or ``"smooth"``.
+        k_max: upper limit of the coefficients.
+        dead_band: how far rho must exceed 1.
+
+    Returns:
+        modality -> 0-dim k_m = 1 + tanh(alpha rho_m), or 1 + tanh(alpha (rho_m - 1)) for ``"smooth"``, at most k_max,
+        where rho_m > 1 + dead_band; else 1.
+    """
     shift = 1.0 if form == "smooth" else 0.0
     return {
         m: torch.where(r <= 1 + dead_band, 1.0, (1 + torch.tanh(alpha * (r - shift))).clamp_max(k_max))
@@ -93,12 +144,28 @@ def boosts(
 
 
 def bounded(k: Mapping[str, Tensor], norms: Mapping[str, Tensor], parity: float) -> dict[str, Tensor]:
-    """A boost that would lift a gradient above parity times the largest norm of those not boosted stops there."""
-    calm = torch.stack([torch.where(k[m] > 1, 0.0, norms[m]) for m in k]).amax()
-    return {m: torch.minimum(x, (parity * calm / norms[m].clamp_min(TINY)).clamp_min(1.0)) for m, x in k.items()}
+    """Limit the coefficients so that no boosted gradient exceeds ``parity`` times the largest gradient of the others.
+
+    Args:
+        k: modality -> 0-dim coefficient, 1 or more.
+        norms: modality -> 0-dim norm of the encoder's gradient.
+        parity: the limit, above 0.
+
+    Returns:
+        modality -> 0-dim min(k_m, max(1, parity G / norm_m)), G the largest norm among modalities with k = 1.
+    """
+    largest = torch.stack([torch.where(k[m] > 1, 0.0, norms[m]) for m in k]).amax()
+    return {m: torch.minimum(x, (parity * largest / norms[m].clamp_min(TINY)).clamp_min(1.0)) for m, x in k.items()}
 
 
 def norm(grads: Iterable[Tensor | None]) -> Tensor:
-    """Euclidean norm of several tensors together."""
+    """Euclidean norm of several tensors taken together as one vector.
+
+    Args:
+        grads: tensors of any shape; None is skipped.
+
+    Returns:
+        0-dim float64 norm; 0 if there is no tensor.
+    """
     norms = [torch.linalg.vector_norm(g, dtype=torch.float64) for g in grads if g is not None]
     return torch.linalg.vector_norm(torch.stack(norms)) if norms else torch.zeros(())
