@@ -73,7 +73,7 @@ class MSLR(Strategy):
     def setup(self) -> None:
         unknown = self.init.keys() - set(self.modalities)
         if unknown:
-            raise ValueError(f"init names unknown modalities {sorted(unknown)}: there are {list(self.modalities)}")
+            raise ValueError(f"init: there is no modality {sorted(unknown)}; there are {list(self.modalities)}")
         self.register_buffer("past", torch.full((len(self.modalities), self.memory), torch.nan))
         self.register_buffer("quotient", torch.ones(len(self.modalities)))
 

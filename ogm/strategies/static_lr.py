@@ -44,7 +44,7 @@ class StaticLR(Strategy):
     def setup(self) -> None:
         unknown = self.factors.keys() - set(self.modalities)
         if unknown:
-            raise ValueError(f"factors names unknown modalities {sorted(unknown)}: there are {list(self.modalities)}")
+            raise ValueError(f"factors: there is no modality {sorted(unknown)}; there are {list(self.modalities)}")
 
     @torch.no_grad()
     def on_gradients(self, output: Output, batch: Batch, ctx: Context) -> None:
