@@ -49,22 +49,22 @@ SECONDS = 2.55  # of a clip, on average
 
 
 def _paper(recording: audio.Recording) -> Tensor:
-    x = audio.resample(audio.mono(recording.samples), recording.rate, 22_050)
+    x = audio.mono_at(recording, 22_050)
     return audio.stft_log(audio.tile(x, 66_150).clamp(-1, 1), 512, 353)
 
 
 def _paper299(recording: audio.Recording) -> Tensor:
-    x = audio.resample(audio.mono(recording.samples), recording.rate, 16_000)
+    x = audio.mono_at(recording, 16_000)
     return audio.psd_log(audio.tile(x, 48_000).clamp(-1, 1), 16_000)
 
 
 # fmt: off
 PAPER = Sound(_paper, (257, 188), {
-    "operator": "stft_log", "rate": 22_050, "channels": "mean", "resampler": "torchaudio sinc_interp_hann, width 6",
+    "operator": "stft_log", "rate": 22_050, "channels": "mean", "resampler": audio.RESAMPLER,
     "repeated_to": 66_150, "n_fft": 512, "hop": 353, "window": "hann, periodic", "padding": "zeros, centred",
     "log": "ln(|S| + 1e-7)"})
 PAPER299 = Sound(_paper299, (257, 299), {
-    "operator": "psd_log", "rate": 16_000, "channels": "mean", "resampler": "torchaudio sinc_interp_hann, width 6",
+    "operator": "psd_log", "rate": 16_000, "channels": "mean", "resampler": audio.RESAMPLER,
     "repeated_to": 48_000, "n_fft": 512, "hop": 159, "window": "tukey 0.25, periodic", "padding": "none",
     "log": "ln(P + 1e-7), standardised per clip"})
 # fmt: on
