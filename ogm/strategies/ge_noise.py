@@ -11,7 +11,7 @@ from ogm.types import Batch, Output
 
 
 class GENoise(Strategy):
-    """OGM-GE (CVPR 2022) with k = 1 throughout; the "GE only" row of the paper's table 7."""
+    """OGM-GE (CVPR 2022) with k = 1 throughout; the "GE only" row of the paper's table 7. The window is OGM's."""
 
     category = "control"
     paper = "Peng et al., CVPR 2022, table 7"

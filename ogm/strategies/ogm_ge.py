@@ -19,7 +19,7 @@ class OGMGE(OGM):
     standard deviation of its gradient *before* scaling (``noise="raw_std"``, the released code since May 2022;
     ``"scaled_std"`` is the code before that). ``variant`` is the coefficient's, as in OGM. Noise is a function of
     (seed, step, parameter): equal on every rank and after a resume. With ``target="update"`` it goes through
-    the optimizer and is shortened with the update.
+    the optimizer and is shortened with the update. The window is OGM's: it does not end in a run of 20 epochs.
     """
 
     category = "gradient"

@@ -23,7 +23,7 @@ class WeakBoost(Strategy):
     and none is added. The bare coefficient 1 + tanh(alpha rho) stands in the PMR repository as ``Acc``; the bounds, the
     smooth form, the rule for three or more modalities and the target are ours. ``parity``: a boosted gradient's norm
     does not exceed this many times the largest norm among the others. ``target="auto"``: the update for Adam and
-    AdamW, else the gradient.
+    AdamW, else the gradient. The window is OGM's: it does not end in a run of 20 epochs.
     """
 
     category = "gradient"
