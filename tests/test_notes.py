@@ -38,6 +38,11 @@ def test_ogm_has_the_readmes_strength_on_vggsound() -> None:
         assert configure({"dataset": "crema_d", "method": method}).method_args == {"alpha": 0.8}
 
 
+def test_pmr_has_its_commands_settings_on_cg_mnist() -> None:
+    assert configure({"dataset": "cg_mnist", "method": "pmr"}).method_args == {"alpha": 1.0, "end": 60}
+    assert configure({"dataset": "crema_d", "method": "pmr"}).method_args == {}
+
+
 def test_inforeg_has_the_released_strengths_on_crema_d_alone() -> None:
     assert configure({"dataset": "crema_d", "method": "inforeg"}).method_args == {
         "beta": {"audio": 0.95, "visual": 0.1}

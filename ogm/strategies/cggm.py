@@ -27,12 +27,13 @@ class CGGM(Strategy):
     gradients. It needs one linear layer there; without (sum, late) the term is left out. The network's gradient, not
     the classifiers', is clipped to norm ``clip``.
 
-    Gains between two random batches are often near zero or negative in sum, and B_m then of any size and sign.
-    ``safe`` (the specification's): all count (M - 1) / M if the sum is at most 1e-3, else B_m is kept within 0 and 2;
-    without it the formula is bare, as in the released code. Other deviations: the classifiers are two linear layers
-    (official: Transformers), trained by the run's optimizer, at the run's learning rate or at ``classifier_lr``
-    (official: 5e-4 beside 1e-3); the cosine of the last batch's term is taken of the present weights, not of those it
-    was formed with, so that a resumed run needs no old graph.
+    Gains between two random batches are often near zero or negative in sum, and B_m then of any size and sign. ``safe``
+    (the specification's): all count (M - 1) / M if the sum is at most 1e-3, else B_m is kept within 0 and 2; without it
+    the formula is bare, as in the released code. Other deviations: the classifiers are two linear layers (official:
+    Transformers), trained by the run's optimizer, at the run's learning rate or at ``classifier_lr`` (official: 5e-4
+    beside 1e-3); ``rho`` and ``lam`` are the official ones for MOSI and IEMOCAP (Food-101: lam 0.05); the cosine of the
+    last batch's term is taken of the present weights, not of those it was formed with, so that a resumed run needs no
+    old graph.
     """
 
     category = "gradient"

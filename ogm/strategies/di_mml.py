@@ -32,10 +32,11 @@ class DIMML(Strategy):
     (T and T2) are those of the spec, for AVE the paper's are 10 and 3, for CREMA-D 50 and 1.
 
     Where we leave the released code: it overwrites both encoders whenever *either* improves; its search for effective
-    dimensions sees augmented, shuffled data; its exponentials of raw dot products overflow where T is small. For three
-    or more modalities the pairs' losses are divided by M - 1 (ours). Features of unlike width are first brought to the
-    widest one's, by linear layers that train along. Each encoder must be one that learns apart, so a fusion that lets
-    them exchange maps or tokens on their way is refused.
+    dimensions sees augmented, shuffled data; its loader for CREMA-D adds noise to the frames, in evaluation too (data
+    are not a method's here, so none is added); its exponentials of raw dot products overflow where T is small. For
+    three or more modalities the pairs' losses are divided by M - 1 (ours). Features of unlike width are first brought
+    to the widest one's, by linear layers that train along. Each encoder must be one that learns apart, so a fusion that
+    lets them exchange maps or tokens on their way is refused.
     """
 
     category = "schedule"

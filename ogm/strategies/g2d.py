@@ -28,7 +28,8 @@ class G2D(Strategy):
     Where we leave the released code: it ranks the teachers anew in every batch, so that the frozen encoder may change
     from one to the next, and raises an error at a tie; we rank once, on the training set, a tie going by the order of
     the modalities. It zeroes the gradients of four-dimensional tensors alone, so that norms, running statistics, weight
-    decay and momentum go on; here a frozen encoder stands still. Its phase includes epoch ``tau``; ours does not.
+    decay and momentum go on; here a frozen encoder stands still. Its phase includes epoch ``tau``; ours does not. It
+    fuses late (a mean of logits); here the fusion is the run's.
     """
 
     category = "schedule"

@@ -27,7 +27,8 @@ class MLB(EqualWeightMultiloss):
     all parameters of its encoder, of its own head, and of its part of the fused head: the columns of a concat head (not
     its bias), the whole layer of a sum. Fusions that do not split keep theirs.
 
-    The published code cannot be run as it is (a base class by a name that is gone); its formulas are these.
+    The published code cannot be run as it is (a base class by a name that is gone); its formulas are these. It trains
+    with Adam, which undoes a constant factor, so that there only changes of the coefficients act; with SGD all do.
     """
 
     category = "gradient"

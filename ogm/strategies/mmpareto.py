@@ -25,8 +25,9 @@ class MMPareto(EqualWeightMultiloss):
     gives every u, and each encoder is gone through twice. Without conflict an encoder's gradient is ``gamma`` times the
     plain sum: compare with ``equal_weight_multiloss``, and with that at 1.5 times the encoders' learning rate.
 
-    Where the code divides by zero: a gradient of zero has cosine 0, and a tensor whose two gradients cancel (below
-    1e-6 of their sum's length) is left as it is, since stretching it would enlarge rounding errors.
+    The released runs have a constant learning rate (their scheduler is made and never stepped); here it is the run's.
+    Where the code divides by zero: a gradient of zero has cosine 0, and a tensor whose two gradients cancel (below 1e-6
+    of their sum's length) is left as it is, since stretching it would enlarge rounding errors.
     """
 
     category = "gradient"
