@@ -257,9 +257,17 @@ def options(cls: type[Any], given: Mapping[str, Any], where: str, positional: Co
 def notes(config: RunConfig) -> list[str]:
     """What a reader of this run's numbers should know and cannot see from them."""
     strategy = find(config.method, STRATEGIES, "strategy")(**config.method_args)
+    found = []
     if getattr(strategy, "target", None) == "grad" and config.optimizer != "sgd":
-        return [
+        found.append(
             f"{config.method} scales gradients, and {config.optimizer} undoes a constant scale: only changes of the "
             "coefficient act (method_args.target=update scales the update instead)"
-        ]
-    return []
+        )
+    for option in ("end", "ogm_end"):
+        last = getattr(strategy, option, None)
+        if last is not None and last >= config.epochs - 1:
+            found.append(
+                f"{config.method} acts until epoch {last}, counted from 0, which a run of {config.epochs} epochs does "
+                f"not exceed: it acts to the end (method_args.{option} sets another epoch)"
+            )
+    return found

@@ -15,6 +15,11 @@ from benchmarks.config import ConfigError, RunConfig, configure, explain, known,
 from datasets.registry import DATASETS
 
 FOLDER = Path(__file__).parent / "suites"
+# Further rows of a comparison, each a method with other options, named as methods are.
+FORMS: dict[str, dict[str, Any]] = {
+    # the weight that MM-DistillNet's released code gives the alignment of attention maps
+    "kd_strong_to_weak + alignment": {"method": "kd_strong_to_weak", "method_args": {"w_mta": 0.005}},
+}
 
 
 @dataclass(frozen=True)
@@ -222,16 +227,18 @@ def compare(given: Mapping[str, Any], methods: Sequence[str], seeds: int) -> Sui
 
 
 def competing(methods: Sequence[str]) -> list[str]:
-    """The methods that are meant, each once, vanilla first; ``all`` stands for every one that competes."""
+    """The methods and forms that are meant, each once, vanilla first; ``all``: every one that competes."""
     from ogm.registry import STRATEGIES, find
 
-    every = [name for name in STRATEGIES if find(name, STRATEGIES, "strategy").competes]
+    every = [name for name in STRATEGIES if find(name, STRATEGIES, "strategy").competes] + list(FORMS)
     wanted = [name for method in methods for name in (every if method == "all" else [method])]
     return list(dict.fromkeys(["vanilla", *wanted]))
 
 
 def _forms(method: str, given: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     """A method's rows in a comparison: one, but for ``unimodal``, which is one per modality."""
+    if method in FORMS:
+        return [(method, FORMS[method])]
     if method != "unimodal":
         return [(method, {})]
     encoders = configure(given).encoders

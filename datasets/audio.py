@@ -6,6 +6,7 @@ Waveforms are float32 (channels, samples) in [-1, 1] until ``mono`` makes them (
 from __future__ import annotations
 
 import math
+import shlex
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -26,12 +27,19 @@ MIN_SECONDS = 0.1  # what must be left of a recording that was cut off
 BLOCK = 1 << 22  # numbers read at once
 CHANNELS = 8  # PyAV reads beyond a frame that has more (a damaged header)
 BAD_VALUES = 0.01  # the share of NaN or infinite samples that makes a recording unusable
+RATES = 8_000, 192_000  # Hz that a recording may have
+FILTER = 1 << 22  # numbers a resampling filter may have: 16 MB; 1 Hz too much, as in 44,101 Hz, would make it 4 GB
+# The filter of soxr's quality HQ, librosa's default since 0.10, found by fitting a Kaiser window to its measured
+# response. Log spectra of noise and speech agree within 0.01 up to 7.5 kHz of 8, and within 0.3 above.
+WIDTH, ROLLOFF, BETA = 96, 0.9568, 13.28
+RESAMPLER = f"torchaudio sinc_interp_kaiser, width {WIDTH}, rolloff {ROLLOFF}, beta {BETA}"
 
 
 @dataclass(frozen=True)
 class Recording:
-    """``samples`` float32 (channels, N) at ``rate`` Hz; ``notes`` counts what was odd."""
+    """``samples`` float32 (channels, N) at ``rate`` Hz, from ``path``; ``notes`` counts what was odd."""
 
+    path: Path
     samples: Tensor
     rate: int
     notes: Counter[str] = field(default_factory=Counter)
@@ -42,8 +50,8 @@ def read_audio(path: Path) -> Recording:
 
     A file that ends before its header says gives what is there and the note ``audio_truncated``; NaN and infinities
     become 0 and are noted as ``audio_not_finite``; digital silence is noted as ``silent``. Raises AudioDecodeError
-    where nothing can be read or more than 1 % is not finite, EmptyMediaError where no sample is left, or less than
-    0.1 s of a file that was cut off.
+    where nothing can be read, more than 1 % is not finite or the rate is below 8 or above 192 kHz, EmptyMediaError
+    where no sample is left, or less than 0.1 s of a file that was cut off.
     """
     refuse_pointer(path, AudioDecodeError)
     try:
@@ -103,6 +111,11 @@ def read_track(path: Path) -> Recording:
 
 
 def _checked(path: Path, samples: Tensor, rate: int, notes: Counter[str]) -> Recording:
+    if not RATES[0] <= rate <= RATES[1]:
+        raise AudioDecodeError(
+            f"{path}: a rate of {rate} Hz, not between {RATES[0]} and {RATES[1]}; get the file again, or convert it "
+            f"first: {_conversion(path, 16_000)}"
+        )
     if not samples.shape[1]:
         raise EmptyMediaError(f"{path}: a recording without samples; get the file again")
     bad = int((~samples.isfinite()).sum())
@@ -113,7 +126,11 @@ def _checked(path: Path, samples: Tensor, rate: int, notes: Counter[str]) -> Rec
         samples = samples.nan_to_num(0.0, 0.0, 0.0)
     if not samples.any():
         notes["silent"] = 1
-    return Recording(samples, rate, notes)
+    return Recording(path, samples, rate, notes)
+
+
+def _conversion(path: Path, rate: int) -> str:
+    return f"`ffmpeg -i {shlex.quote(path.name)} -ar {rate} NEW.wav`"
 
 
 def promised_bytes(path: Path) -> int:
@@ -136,16 +153,36 @@ def mono(samples: Tensor) -> Tensor:
     return samples.mean(0)
 
 
+def mono_at(recording: Recording, rate: int) -> Tensor:
+    """(N,): the mean over channels, at ``rate`` Hz. Raises AudioDecodeError where the recording's own rate has so
+    little in common with it that the filter between them would fill the memory.
+    """
+    if filter_size(recording.rate, rate) > FILTER:
+        raise AudioDecodeError(
+            f"{recording.path}: a rate of {recording.rate} Hz is too odd to be brought to {rate} Hz here; convert it "
+            f"first: {_conversion(recording.path, rate)}"
+        )
+    return resample(mono(recording.samples), recording.rate, rate)
+
+
 def resample(x: Tensor, rate: int, target: int) -> Tensor:
-    """(..., N) at ``rate`` -> (..., ceil(N target / rate)) at ``target`` Hz: windowed sinc (Hann, width 6)."""
+    """(..., N) at ``rate`` -> (..., ceil(N target / rate)) at ``target`` Hz, with the filter of librosa's default."""
     return x if rate == target else _resampler(rate, target)(x)
 
 
-@lru_cache
+def filter_size(rate: int, target: int) -> int:
+    """How many numbers torchaudio's filter between two rates has: a row for each sample of the period they share."""
+    old, new = rate // math.gcd(rate, target), target // math.gcd(rate, target)
+    width = math.ceil(WIDTH * old / (min(old, new) * ROLLOFF))
+    return new * (2 * width + old)
+
+
+@lru_cache(8)
 def _resampler(rate: int, target: int) -> torch.nn.Module:
     from torchaudio.transforms import Resample
 
-    return Resample(rate, target)
+    exact = Resample(rate, target, "sinc_interp_kaiser", WIDTH, ROLLOFF, BETA, dtype=torch.float64)
+    return exact.float()  # a filter made in float32 adds noise where a spectrum is all but silent
 
 
 def tile(x: Tensor, length: int) -> Tensor:

@@ -1,7 +1,9 @@
 """AVE: 28 kinds of events that can be seen and heard, ten-second clips of AudioSet.
 
 Preset ``paper``: 16 kHz, repeated to 10 s, window 512 with overlap 353 -> (257, 1004), standardised per clip; ten
-frames at half seconds, of which a sample sees the first, the fourth and the seventh.
+frames at half seconds, of which a sample sees the first, the fourth and the seventh, as the released OGM-GE code does
+(PMR's takes the first three that ``os.listdir`` names; ``dataset_args.pick=first`` takes the first three in time). The
+sound is what the papers describe: the released script reads it at 22,050 Hz and counts samples as if it were 16,000.
 
 The authors' own three lists. 45 of the 4,097 videos stand in them two or three times, each time with another label: 8
 are in train and in test, 10 in train and in val. ``split=paper`` keeps every row, as the papers do, and counts them;

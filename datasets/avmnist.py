@@ -142,6 +142,8 @@ class AVMNIST(Prepared):
             "image_noise": options.image_noise,
             "audio_snr_db": options.audio_snr_db,
             "pinned": not options.allow_unpinned,
+            # the published recordings have this rate, and keep the recipe they always had
+            **({"resampler": audio.RESAMPLER} if options.allow_unpinned else {}),
         }
 
     @classmethod
@@ -163,8 +165,7 @@ class AVMNIST(Prepared):
                 pixels, labels = images[piece.key]
                 return Decoded({"visual": noisy_images(pixels, piece.key, options.image_noise), "digit": labels})
             recording = audio.read_audio(folder / "fsdd" / "recordings" / f"{piece.key}.wav")
-            x = audio.resample(audio.mono(recording.samples), recording.rate, RATE)
-            x = noisy_second(x, piece.key, options.audio_snr_db)
+            x = noisy_second(audio.mono_at(recording, RATE), piece.key, options.audio_snr_db)
             picture = spectrogram(x, options.preset).numpy()
             sums = [picture.sum(dtype=np.float64), np.square(picture, dtype=np.float64).sum()]
             return Decoded({"audio": picture[None], "audio_sums": np.array([sums])}, recording.notes)

@@ -74,6 +74,8 @@ CARDS: dict[str, Card] = {
             "split=ogm has no official validation set: it is carved from the authors' train list by a fixed rule.",
             "Three pairs of clips have equal audio under two labels; one pair is divided between ogm's train and test.",
             "Class order is NEU HAP SAD FEA DIS ANG, as in OGM-GE; other code bases sort the names.",
+            "The released OGM-GE code always sees the first frame its file system lists. Here a sample sees a random "
+            "one in training and the middle one in evaluation; pick=first takes the first in time, in both.",
             "Four video files are known to be odd (very short, error picture, no duration, one minute long).",
         ),
         raw_files=("AudioWAV", "VideoFlash"),

@@ -53,8 +53,7 @@ class Preset:
 
 def ten_seconds(recording: audio.Recording) -> Tensor:
     """(160000,): ten seconds at 16 kHz, repeated where there is less."""
-    x = audio.resample(audio.mono(recording.samples), recording.rate, 16_000)
-    return audio.tile(x, 160_000)
+    return audio.tile(audio.mono_at(recording, 16_000), 160_000)
 
 
 def _psd(recording: audio.Recording) -> Tensor:
@@ -62,8 +61,7 @@ def _psd(recording: audio.Recording) -> Tensor:
 
 
 # fmt: off
-TEN_SECONDS = {"rate": 16_000, "channels": "mean", "resampler": "torchaudio sinc_interp_hann, width 6",
-               "repeated_to": 160_000}
+TEN_SECONDS = {"rate": 16_000, "channels": "mean", "resampler": audio.RESAMPLER, "repeated_to": 160_000}
 PSD = Sound(_psd, (257, 1004), {
     "operator": "psd_log", **TEN_SECONDS, "n_fft": 512, "hop": 159, "window": "tukey 0.25, periodic", "padding": "none",
     "log": "ln(P + 1e-7), standardised per clip"})

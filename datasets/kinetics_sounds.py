@@ -4,6 +4,11 @@ Presets: ``paper`` (16 kHz, repeated to 10 s, window 512 with overlap 353 -> (25
 one frame a second, three of them seen) and ``bb`` as BalanceBenchmark (filterbanks 1024 x 128, its choice of three
 frames, clips of three frames or fewer not used).
 
+Where ``paper`` differs from the released OGM-GE code. That extracts ten frames at half seconds and always sees the
+first, the fourth and the seventh (here one of each third of the clip, at random in training, the middle one in
+evaluation; PMR's takes the first three that ``os.listdir`` names: ``dataset_args.pick=first``, in time). Its first
+script reads sound at 22,050 Hz and counts samples as if it were 16,000; its later one makes the filterbanks of ``bb``.
+
 The OGM-GE authors' train and test lists. Their train list is cut off: it is sorted and stops inside the letter h, while
 test covers all letters; the cut is kept, for it is what everybody trains on. ``split=ogm`` validates on the 1,320 clips
 of Kinetics' own validation set that BML lists; ``split=carved`` needs no videos of that set: of each class in train the

@@ -30,6 +30,7 @@ import hashlib
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -287,10 +288,10 @@ class Manifest(Prepared):
 # fmt: off
 SOUNDS: dict[str, dict[str, Any]] = {
     "stft_log": {"operator": "stft_log", "rate": 22_050, "channels": "mean", "n_fft": 512, "hop": 353,
-                 "resampler": "torchaudio sinc_interp_hann, width 6", "window": "hann, periodic",
+                 "resampler": audio.RESAMPLER, "window": "hann, periodic",
                  "padding": "zeros, centred", "log": "ln(|S| + 1e-7)"},
     "psd_log": {"operator": "psd_log", "rate": 16_000, "channels": "mean", "n_fft": 512, "hop": 159,
-                "resampler": "torchaudio sinc_interp_hann, width 6", "window": "tukey 0.25, periodic",
+                "resampler": audio.RESAMPLER, "window": "tukey 0.25, periodic",
                 "padding": "none", "log": "ln(P + 1e-7), standardised per clip"},
     "kaldi_fbank": {"operator": "kaldi_fbank", "rate": "as recorded", "channels": "first", "bins": 128, "frames": 1024,
                     "window": "hanning 25 ms, shift 10 ms", "padding": "zeros after the logarithm", "mean": -4.503877,
@@ -340,13 +341,12 @@ def _spectrogram(path: Path, row: Sample, options: ManifestOptions, notes: Count
     recording = read(path)
     notes.update(recording.notes)
     part = slice(round(row.start * recording.rate), None if row.end == math.inf else round(row.end * recording.rate))
-    samples, rate, kind = recording.samples[:, part], recording.rate, SOUNDS[options.sound]
-    if not samples.shape[1]:
+    recording, kind = replace(recording, samples=recording.samples[:, part]), SOUNDS[options.sound]
+    if not recording.samples.shape[1]:
         raise EmptyMediaError(f"{path}: it ends before {row.start:g} s; correct start")
     if options.sound == "kaldi_fbank":
-        return audio.kaldi_fbank(samples, rate).numpy()
-    x = audio.resample(audio.mono(samples), rate, kind["rate"])
-    x = audio.tile(x, round(options.seconds * kind["rate"])).clamp(-1, 1)
+        return audio.kaldi_fbank(recording.samples, recording.rate).numpy()
+    x = audio.tile(audio.mono_at(recording, kind["rate"]), round(options.seconds * kind["rate"])).clamp(-1, 1)
     made = (
         audio.stft_log(x, kind["n_fft"], kind["hop"]) if options.sound == "stft_log" else audio.psd_log(x, kind["rate"])
     )

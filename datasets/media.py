@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -39,7 +39,7 @@ from datasets.lists import Blob, Pin, about, read_pinned
 from datasets.paths import cache_folder, raw_folder
 from datasets.prepared import Options, Plan, Prepared, command
 from datasets.progress import Progress
-from datasets.video import stream_facts
+from datasets.video import first, stream_facts
 from ogm.types import Batch
 
 Rows = list[tuple[str, int]]  # (sample, class number)
@@ -71,6 +71,7 @@ KINDS = {
 
 class MediaOptions(Options):
     image_size: int = Field(224, ge=8)
+    pick: Literal["preset", "first"] = "preset"  # first: the first frames of a clip, in training and evaluation
     max_missing: int = Field(0, ge=0)  # clips that may be absent or unusable; their number is reported
     allow_unpinned: bool = False  # split lists of your own
 
@@ -154,6 +155,7 @@ class Media(Prepared):
     def __init__(self, options: Any, cache: Cache, rows: Rows, listed: int, notes: Counter[str]) -> None:
         self.cache, self.size, self.preset = cache, options.image_size, self.presets[options.preset]
         self.picks: int = self.preset.picks
+        self.pick = first if options.pick == "first" else self.preset.pick
         self.ids = [name for name, _ in rows]
         self.labels = [label for _, label in rows]
         self.label_rows = np.array(self.labels, dtype=np.int64)
@@ -187,7 +189,7 @@ class Media(Prepared):
         index = torch.tensor([key if isinstance(key, int) else key[0] for key in keys])
         seeds = [key[1] for key in keys if not isinstance(key, int)]
         draws = self.draws(seeds) if seeds else None
-        chosen = self.preset.pick(self.count[index], self.picks, None if draws is None else draws[..., 0])
+        chosen = self.pick(self.count[index], self.picks, None if draws is None else draws[..., 0])
         inputs = self.inputs(index, chosen, seeds, None if draws is None else draws[..., 1:])
         return Batch(inputs, torch.from_numpy(self.label_rows[index.numpy()]), index)
 

@@ -5,6 +5,10 @@ in evaluation; STFT 256/128 -> (129, 626); three of about one frame a second; cl
 used) and ``bb`` as BalanceBenchmark (filterbanks 1024 x 128 and its choice of frames). For ``paper`` the ten seconds
 are stored as 16-bit samples, as in a wav made by the authors' script, and the spectrogram is made with the sample.
 
+Where ``paper`` differs from the released OGM-GE code. That takes the first three frames that ``os.listdir`` names,
+which depends on the file system (here one of each third; ``dataset_args.pick=first`` takes the first three in time),
+draws the five seconds in evaluation too, and has ffmpeg resample to 16 kHz (here the filter of librosa's default does).
+
 The authors' own test part is left alone. Validation is carved from train: of each class the first 5 % (at least 10) by
 sha256 of ``ID_START``, with all other clips of their videos. The media have no official archive any more: how many
 clips survive differs from copy to copy, so ``found`` of ``listed`` and the fingerprint belong to every number.

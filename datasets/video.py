@@ -197,6 +197,12 @@ def thirds_first(count: Tensor, picks: int, draw: Tensor | None = None) -> Tenso
     return torch.where(n >= picks, i * (n // picks), i * n // picks)
 
 
+def first(count: Tensor, picks: int, draw: Tensor | None = None) -> Tensor:
+    """The first frames of a clip, in both modes; where there are too few, frames repeat as in ``segments``."""
+    n, i = count[:, None], torch.arange(picks)
+    return torch.where(n >= picks, i, i * n // picks)
+
+
 def bb_ks(count: Tensor, picks: int, draw: Tensor | None = None) -> Tensor:
     """BalanceBenchmark's choice: one frame three times where there are at most six; no frame behind the ninth is drawn.
 

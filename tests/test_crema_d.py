@@ -113,6 +113,18 @@ def test_evaluation_sees_the_middle_frame_and_the_whole_spectrogram(prepared, wr
         assert torch.equal(test[i]["visual"], item["visual"])
 
 
+def test_the_released_pick_is_the_first_frame_in_training_and_evaluation(prepared, written):
+    released = CremaD.module(**OGM, pick="first")
+    first = [released.train.inputs(torch.tensor([i]), torch.tensor([[0]]), [], None)["visual"][0] for i in range(6)]
+    for seed in range(8):
+        batch = released.train.batch([(i, seed) for i in range(6)])
+        frames = [released.train.cache.rows("frames", clip).start for clip in released.train.ids[:6]]
+        assert torch.equal(batch.inputs["visual"][:, 0], torch.from_numpy(released.train.cache["frames"][frames]))
+    assert all(torch.equal(released.train[i]["visual"], first[i]) for i in range(6))
+    assert not torch.equal(prepared.train[0]["visual"], first[0])  # the middle one
+    assert released.train.fingerprint != prepared.train.fingerprint
+
+
 def test_a_training_sample_depends_on_its_seed_alone(prepared):
     train = prepared.train
     alone = train[3, 42]

@@ -11,7 +11,7 @@ from torchvision.transforms import v2
 
 from datasets import audio, images, pictures
 from datasets.errors import AudioDecodeError, EmptyMediaError, NoAudioTrackError, VideoDecodeError
-from datasets.video import bb_ks, fps_blocks, read_frames, read_jpegs, segments, thirds_first
+from datasets.video import bb_ks, first, fps_blocks, read_frames, read_jpegs, segments, thirds_first
 from tests.media import frame, tone, wav_from_flv, write_clip, write_flv, write_wav
 from tests.shared import shared
 
@@ -316,6 +316,13 @@ def test_segments_take_the_middle_or_draw_and_repeat_where_there_is_too_little()
 
 
 # ---- images
+
+
+def test_first_takes_the_first_frames_and_repeats_where_there_are_too_few():
+    count = torch.tensor([10, 3, 2, 1])
+    assert first(count, 3).tolist() == [[0, 1, 2], [0, 1, 2], [0, 0, 1], [0, 0, 0]]
+    assert torch.equal(first(count, 3), first(count, 3, torch.rand(4, 3)))
+    assert first(count, 1).tolist() == [[0]] * 4
 
 
 def picture(seed: int = 0, batch: int = 1, picks: int = 1) -> torch.Tensor:

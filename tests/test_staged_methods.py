@@ -123,6 +123,8 @@ VARIANTS: list[tuple[str, dict[str, Any], bool]] = [
     ("ssl_unimodal", {"objective": "vicreg"}, True),
     ("ssl_crossmodal", {"objective": "avid"}, True),
     ("kd_strong_to_weak", {"w_mta": 1.0, "w_hard": 0.5}, False),
+    ("cml", {"variant": "miwae"}, True),
+    ("opm_ogm", {"noise": True}, False),
 ]
 
 

@@ -20,7 +20,8 @@ class MBSD(Strategy):
 
     L = CE(z) + w_uni sum_m CE(u_m) + mean over pairs of [w_kl KL + w_rs RS], both terms weighted per sample by how much
     better the better one knows the label, and only if one of the two is right; outside the window L = CE(z). A pair's
-    mean is over all samples that have both modalities, active or not.
+    mean is over all samples that have both modalities, active or not. The window is BalanceBenchmark's, epochs 0 to 80,
+    whatever the run's length: a run of 20 epochs never leaves it.
 
     No classification code of the authors exists. ``variant="bb_literal"`` is what BalanceBenchmark computes, for
     comparison only: its KL is p_w (log p_w - p_s) of two scalars, which is no divergence; nothing is detached, so the

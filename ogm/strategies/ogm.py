@@ -26,6 +26,10 @@ class OGM(Strategy):
     ``"journal"`` is the coefficient of the journal version (Wei et al., TPAMI 2024), continuous at rho = 1 and far
     gentler; read in two independent re-implementations, not in the text (spec methods_loss.md, section 10).
 
+    The window is the released code's, epochs 0 to 50 of its 100, whatever the run's length: a run of 20 epochs is
+    modulated to its end. ``end`` sets another; None is no end. The journal version's code has alpha 0.8 and epochs 6 to
+    60 for Kinetics-Sounds: ``alpha=0.8, start=6, end=60``, there with the noise of ``ogm_ge``.
+
     Where paper and released code disagree, or crash: an exact tie slows nobody (the code slows the first modality); the
     scope is every weight, not only 4-d ones, as the authors say in their issue 22 (the same set on a ResNet); for
     fusions that do not add up the scores come from Shapley responses (the code stops with a shape error); a score that
