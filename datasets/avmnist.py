@@ -177,7 +177,7 @@ class AVMNIST(Prepared):
     def sources(cls, options: AVMNISTOptions, keys: Sequence[str]) -> Mapping[str, str]:
         folder = raw_folder("avmnist")
         recordings = {folder / "fsdd" / "recordings" / f"{key}.wav": key for key in keys}
-        digests = content.digests(path for path in recordings if path.is_file())
+        digests = content.digests(recordings)
         images = image_sources(folder / "mnist", not options.allow_unpinned)
         return {**images, **{recordings[path]: digest for path, digest in digests.items()}}
 

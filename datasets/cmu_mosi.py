@@ -144,8 +144,7 @@ class CMUMOSI(Prepared):
 
     @classmethod
     def sources(cls, options: CMUOptions, keys: Sequence[str]) -> Mapping[str, str]:
-        path = cls.raw_file(options)
-        return dict.fromkeys(keys, content.digests([path])[path]) if path.is_file() else {}
+        return {key: digest for digest in content.digests([cls.raw_file(options)]).values() for key in keys}
 
     @classmethod
     def split(cls, options: CMUOptions, cache: Cache) -> DataModule:

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from datasets import pictures
 from datasets.cache import canonical, sha256
-from datasets.errors import DataError
+from datasets.errors import DataError, MissingMediaError
 from datasets.paths import cache_folder
 from datasets.progress import bar
 
@@ -45,10 +45,11 @@ class _State:
 def digests(paths: Iterable[Path]) -> dict[Path, str]:
     """sha256 of every file, as 64 hex digits; of a folder: of its pictures' digests in the order of their names.
 
-    Raises DataError for a file that cannot be read, or that changes while it is.
+    What is not there (a folder without pictures is not) has none. Raises DataError for a file that cannot be read, or
+    that changes while it is.
     """
     now = time.time_ns()
-    states = {path: _state(path) for path in dict.fromkeys(paths)}
+    states = {path: state for path in dict.fromkeys(paths) if (state := _state(path))}
     memory = _Memory(cache_folder("content.sqlite"))
     try:
         found = memory.look_up(states)
@@ -78,22 +79,19 @@ def source(files: Mapping[str, Path], digests: Mapping[Path, str]) -> str:
 
 
 def sources(files: Mapping[str, Mapping[str, Path]]) -> dict[str, str]:
-    """The ``source`` of every piece, by its key."""
+    """The ``source`` of every piece whose files are all there, by its key."""
     found = digests(path for of in files.values() for path in of.values())
-    return {key: source(of, found) for key, of in files.items()}
+    return {key: source(of, found) for key, of in files.items() if found.keys() >= {*of.values()}}
 
 
-def there(path: Path) -> bool:
-    """Is it a file, or a folder that is not empty?"""
-    return path.is_file() or (path.is_dir() and any(path.iterdir()))
-
-
-def _state(path: Path) -> _State:
+def _state(path: Path) -> _State | None:
     try:
         one = path.stat()
         if not stat.S_ISDIR(one.st_mode):
             return _State(_stamp(one), max(one.st_mtime_ns, one.st_ctime_ns), one.st_size)
         files = [(os.fsencode(file.name), file.stat()) for file in pictures.listing(path)]
+    except (FileNotFoundError, MissingMediaError):
+        return None
     except OSError as error:
         raise _unreadable(path, error) from error
     return _State(

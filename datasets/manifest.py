@@ -233,7 +233,7 @@ class Manifest(Prepared):
         missing = []
         for row in listing.samples:
             for m, file in _files(root, listing, row).items():
-                if not (file.is_dir() if listing.kinds[m] == "frames" else file.is_file()):
+                if not (pictures.any_in(file) if listing.kinds[m] == "frames" else file.is_file()):
                     missing.append(f"line {row.line}, column {m}:{listing.kinds[m]}: {file}")
         if missing:
             more = ", ..." if len(missing) > SHOWN else ""
@@ -268,8 +268,7 @@ class Manifest(Prepared):
     @classmethod
     def sources(cls, options: ManifestOptions, keys: Sequence[str]) -> Mapping[str, str]:
         root, listing = _root(options), cls.listing(options)
-        files = {row.id: _files(root, listing, row) for row in listing.samples}
-        return content.sources({key: of for key, of in files.items() if all(map(content.there, of.values()))})
+        return content.sources({row.id: _files(root, listing, row) for row in listing.samples})
 
     @classmethod
     def split(cls, options: ManifestOptions, cache: Cache) -> DataModule:

@@ -263,7 +263,9 @@ class Media(Prepared):
         refuse_missing(missing, len(wanted), options.max_missing, how)
         media = dict.fromkeys(path for key in sorted(files) for path in files[key].values())
         for path in media:
-            if not path.is_dir():
+            if path.is_dir():
+                pictures.listing(path)
+            else:
                 refuse_pointer(path, AudioDecodeError if path.suffix.lower() in SOUND else VideoDecodeError)
         digests = content.digests(media)
         pieces = [Piece(key, content.source(files[key], digests)) for key in sorted(files)]
@@ -287,8 +289,7 @@ class Media(Prepared):
     @classmethod
     def sources(cls, options: Any, keys: Sequence[str]) -> Mapping[str, str]:
         files, known = cls.find(raw_folder(cls.name), keys), set(keys)
-        here = {key: of for key, of in files.items() if key in known and all(map(content.there, of.values()))}
-        return content.sources(here)
+        return content.sources({key: of for key, of in files.items() if key in known})
 
     @classmethod
     def refuse_changed(cls, options: Any, cache: Cache) -> None:

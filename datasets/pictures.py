@@ -56,6 +56,10 @@ def _plain(picture: Image.Image, mode: str) -> Image.Image:
     return picture if picture.mode == mode else picture.convert(mode)
 
 
+def any_in(folder: Path) -> bool:
+    return folder.is_dir() and any(path.suffix.lower() in SUFFIXES for path in folder.iterdir())
+
+
 def listing(folder: Path) -> list[Path]:
     """The pictures in a folder by name; other files do not count. Raises MissingMediaError if there is none."""
     found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES) if folder.is_dir() else []

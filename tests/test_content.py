@@ -109,9 +109,15 @@ def test_without_a_place_for_the_memory_everything_is_read(tmp_path, files, monk
         assert content.digests(files) == truth(files)
 
 
-def test_a_file_that_cannot_be_read_is_one_line(tmp_path, files):
-    with pytest.raises(DataError, match=r"gone\.npy: cannot be read \(No such file or directory\)") as error:
-        content.digests([*files, tmp_path / "gone.npy"])
+def test_what_is_not_there_has_no_digest_and_what_cannot_be_read_is_one_line(tmp_path, files):
+    (tmp_path / "empty").mkdir()
+    gone = [tmp_path / "gone.npy", tmp_path / "empty"]
+    assert content.digests([*files, *gone]) == truth(files)
+    pieces = {"whole": {"a": files[0], "b": files[1]}, "half": {"a": files[0], "b": gone[0]}}
+    assert content.sources(pieces).keys() == {"whole"}
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(DataError, match=r"loop: cannot be read \(Too many levels of symbolic links\)") as error:
+        content.digests([tmp_path / "loop"])
     assert "\n" not in str(error.value)
 
 

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from datasets.__main__ import main
 from datasets.cache import Cache
-from datasets.errors import CacheError, LabelError, ManifestError
+from datasets.errors import CacheError, LabelError, ManifestError, MissingMediaError
 from datasets.manifest import TAKEN, Manifest
 from datasets.manifest_list import MODALITY
 from datasets.registry import fingerprints
@@ -238,6 +239,16 @@ def test_names_that_torch_refuses_are_refused_with_their_column(tmp_path):
 def own_path(path: Path) -> dict[str, str]:
     Manifest.prepare(progress=False, path=str(path))
     return {"path": str(path)}
+
+
+def test_a_folder_without_pictures_is_named_with_its_line(tmp_path):
+    write_arrays(tmp_path / "a", 0)
+    path = write_csv(tmp_path / "a", **{"c:frames": [f"c{i}" for i in range(16)]})
+    for i in range(16):
+        (tmp_path / "a" / f"c{i}").mkdir()
+        Image.new("RGB", (8, 8)).save(tmp_path / "a" / f"c{i}" / ("notes.txt.png" if i != 5 else "x.gif"))
+    with pytest.raises(MissingMediaError, match=r"1 files are not there: line 7, column c:frames: .*c5;"):
+        Manifest.prepare(progress=False, path=str(path))
 
 
 @pytest.mark.parametrize(
