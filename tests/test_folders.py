@@ -127,7 +127,7 @@ def test_a_dataset_that_a_suite_does_not_have_is_refused(capsys: pytest.CaptureF
 
 
 def own_data(folder: Path) -> Path:
-    """Twelve samples of two modalities as arrays, and the list of them."""
+    """Samples of two modalities as arrays, and the list of them."""
     rng = np.random.default_rng(0)
     lines = ["id,split,label,touch:npy,smell:npy"]
     for i in range(36):
@@ -138,7 +138,7 @@ def own_data(folder: Path) -> Path:
     return folder / "own.csv"
 
 
-METHODS = [["vanilla,unimodal,ume,ogm_ge"], pytest.param(["all"], marks=pytest.mark.long)]
+METHODS = [["vanilla,unimodal"], pytest.param(["all"], marks=pytest.mark.long)]
 
 
 @pytest.mark.parametrize("methods", METHODS)
@@ -153,12 +153,12 @@ def test_methods_are_compared_on_ones_own_data(methods: list[str], tmp_path: Pat
         "seeds=1",
     ]
     words = [w for w in command("compare", *words, folder=tmp_path) if w not in SMALL]
-    made = done([*words, "--jobs", "2"], OGM_CACHE=str(tmp_path / "cache"))
+    made = done([*words, "--jobs", "1"], OGM_CACHE=str(tmp_path / "cache"))
     assert made.returncode == 0, made.stderr
     made = read(tmp_path / "results")
     assert made is not None
     labels = [row.label for row in made.asked.suite().tables[0].rows]
-    assert {"touch only", "smell only", "vanilla", "ume"} <= set(labels)
+    assert {"touch only", "smell only", "vanilla"} <= set(labels)
     if methods == ["all"]:
         assert len(labels) == len(competing(["all"])) + 1
     table = (tmp_path / "results" / "tables" / "compare-manifest.csv").read_text()
