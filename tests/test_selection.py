@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -92,10 +92,11 @@ def test_selected_epochs_and_weights(method: str, first: int, tmp_path: Path) ->
     left = load_whole(place.export(config, record), torch.device("cpu"))
     same = [torch.equal(left["last"][name], x) for name, x in left["val_best"].items()]
     assert all(same) == (record.selected["val_best"] == 9)  # the only final epoch of di_mml
-    path = record.path(place.results)
-    early = json.loads(path.read_text())
-    early["selected"]["val_best"] = first - 1
-    path.write_text(json.dumps(early))
+    curves = {**record.curves, "val/accuracy": [*record.curves["val/accuracy"]]}
+    curves["val/accuracy"][first - 1] = 1.0
+    at = {n.removeprefix("test/"): curve[first - 1] for n, curve in curves.items() if n.startswith("test/")}
+    early = {"selected": {**record.selected, "val_best": first - 1}, "test": {**record.test, "val_best": at}}
+    path = replace(record, curves=curves, **early).save(place.results)
     assert place.finished(config) is None  # a record of the time when any epoch could be selected
     assert run(config, place).result_digest == record.result_digest == RunRecord.load(path).result_digest
 

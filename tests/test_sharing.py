@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import multiprocessing
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -101,10 +101,8 @@ def test_weights_of_another_result_are_not_used(tmp_path: Path) -> None:
     """A second results folder whose record says another result, as one from another machine would."""
     made = run(audio(), place(tmp_path), export=True)
     foreign = Place(tmp_path / "foreign", tmp_path / "work")
-    about = json.loads(made.path(tmp_path / "results").read_text())
-    about["probe"]["audio"] += 0.125
-    about["provenance"]["device"] = "another machine"
-    other = RunRecord(**about)
+    probe = {"audio": (made.probe["audio"] + 0.5) % 1}
+    other = replace(made, probe=probe, provenance={**made.provenance, "device": "another machine"})
     path = other.save(foreign.results)
     assert foreign.finished(audio()) and not foreign.finished(audio(), export=True)
     before = path.read_bytes()
@@ -138,18 +136,18 @@ def test_a_record_made_with_other_data_is_refused(
     argv = command(verb, "epochs=1", folder=tmp_path)[3:]
     assert main(argv) == 0
     (path,) = (tmp_path / "results").rglob("*.json")
-    whole = json.loads(path.read_text())
-    today = whole["data"]["fingerprint"]["val"]
-    whole["data"]["fingerprint"]["val"] = "0123456789ab"
-    path.write_text(json.dumps(whole))
+    made = RunRecord.load(path)
+    today = made.data["fingerprint"]
+    other = {**made.data, "fingerprint": {**today, "val": "0123456789ab"}}
+    replace(made, data=other).save(tmp_path / "results")
     before = path.read_bytes()
     capsys.readouterr()
     assert main(argv) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
-    assert str(path) in line and "0123456789ab" in line and today in line
+    assert str(path) in line and "0123456789ab" in line and today["val"] in line
     assert "--results" in line and "--overwrite" in line and path.read_bytes() == before
     assert main([*argv, "--overwrite"]) == 0 and main(argv) == 0
-    assert json.loads(path.read_text())["data"]["fingerprint"]["val"] == today
+    assert RunRecord.load(path).data["fingerprint"] == today
 
 
 def manifest(folder: Path, labels: str) -> RunConfig:

@@ -16,7 +16,6 @@ import torch
 from benchmarks.build import build, needed, wanted
 from benchmarks.config import RunConfig, configure, parse
 from benchmarks.metrics import evaluate
-from benchmarks.record import RunRecord
 from benchmarks.run import Place, load_whole
 from benchmarks.suite import compare, competing
 from tests.runs import ROOT, SMALL, command, done, records
@@ -96,8 +95,10 @@ def test_curves_have_an_entry_for_every_epoch(staged: Path) -> None:
 def test_the_exported_weights_are_those_of_their_epoch(staged: Path) -> None:
     for record in all_records(staged)["unimodal"]:
         config = RunConfig(**record["config"])
-        path = Place(staged / "results", staged / "work").export(config, RunRecord(**record))
-        left = load_whole(path, torch.device("cpu"))
+        place = Place(staged / "results", staged / "work")
+        made = place.finished(config, export=True)
+        assert made is not None
+        left = load_whole(place.export(config, made), torch.device("cpu"))
         for at in ("last", "val_best"):
             engine = build(config)
             engine.strategy.export(engine.model).load_state_dict(left[at])
