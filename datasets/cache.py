@@ -27,7 +27,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from datasets.errors import CacheError, DataError
-from datasets.files import advice, disk
+from datasets.files import disk
 from datasets.progress import Progress
 
 FORMAT = 1  # of the folder; goes up when older folders can no longer be read
@@ -129,8 +129,8 @@ class Cache:
         if column not in self._maps:
             try:
                 self._maps[column] = np.load(self.folder / f"{column}.npy", mmap_mode="r", allow_pickle=False)
-            except PermissionError as error:
-                raise self._closed(f"{column}.npy", error) from error
+            except PermissionError:  # there is nothing wrong with the set, and to make it again would not help
+                raise
             except Exception as error:  # damage may come out of numpy's header parser in any shape
                 raise self._damaged(f"{column}.npy", f"cannot be mapped ({error})") from error
         return self._maps[column]
@@ -154,10 +154,12 @@ class Cache:
     def _read(self, name: str) -> bytes:
         try:
             return (self.folder / name).read_bytes()
-        except PermissionError as error:
-            raise self._closed(name, error) from error
+        except FileNotFoundError as error:
+            raise self._damaged(name, "is missing") from error
         except OSError as error:
-            raise self._damaged(name, f"cannot be read ({error.strerror})") from error
+            raise DataError(
+                f"{self.folder / name}: cannot be read ({error.strerror}); see that it is a file this user may read"
+            ) from error
 
     def _parse(self, name: str, text: bytes) -> dict[str, Any]:
         try:
@@ -167,10 +169,6 @@ class Cache:
         if not isinstance(value, dict):
             raise self._damaged(name, "is not a JSON object")
         return value
-
-    def _closed(self, name: str, error: PermissionError) -> DataError:
-        """Not a CacheError: there is nothing wrong with the set, and to make it again would not help."""
-        return DataError(f"{self.folder / name}: cannot be read ({error.strerror}); {advice(error, '')}")
 
     def _damaged(self, name: str, what: str) -> CacheError:
         return CacheError(
