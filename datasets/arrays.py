@@ -15,7 +15,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from datasets.errors import ManifestError
-from datasets.files import open_member, refuse_pointer
+from datasets.files import open_member, printable, refuse_pointer
 
 LIMIT = 1 << 30  # bytes of one sample's array; a header that promises more is damaged, or no sample
 HEAD = 1 << 14  # bytes that a header may take
@@ -70,15 +70,16 @@ def _opened(path: Path, member: str) -> Iterator[tuple[IO[bytes], int]]:
         with zipfile.ZipFile(path) as archive:
             inside = f"{member}.npy"
             if inside not in archive.namelist():
-                held = ", ".join(n.removesuffix(".npy") for n in archive.namelist()[:10])
+                held = printable(", ".join(n.removesuffix(".npy") for n in archive.namelist()[:10]))
                 raise ManifestError(f"{name}: no such array in it, only {held}; correct what stands behind the #")
             with open_member(archive, archive.getinfo(inside)) as file:
                 yield file, archive.getinfo(inside).file_size
     except ManifestError:
         raise
     except Exception as error:  # damage may come out of numpy's header parser or zipfile in any shape
-        said = " ".join(str(error).split())[:200]
-        raise ManifestError(f"{name}: not an array that can be read ({said}); save it again with numpy.save") from error
+        raise ManifestError(
+            f"{name}: not an array that can be read ({printable(error)}); save it again with numpy.save"
+        ) from error
 
 
 def _header(file: IO[bytes], size: int) -> tuple[tuple[int, ...], bool, np.dtype]:

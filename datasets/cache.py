@@ -28,7 +28,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from datasets.errors import CacheError, DataError
-from datasets.files import advice, disk
+from datasets.files import disk
 from datasets.progress import Progress
 
 FORMAT = 2  # of the folder; goes up when older folders can no longer be read
@@ -140,8 +140,8 @@ class Cache:
         if column not in self._maps:
             try:
                 self._maps[column] = np.load(self.folder / f"{column}.npy", mmap_mode="r", allow_pickle=False)
-            except PermissionError as error:
-                raise self._closed(f"{column}.npy", error) from error
+            except PermissionError:  # there is nothing wrong with the set, and to make it again would not help
+                raise
             except Exception as error:  # damage may come out of numpy's header parser in any shape
                 raise self._damaged(f"{column}.npy", f"cannot be mapped ({error})") from error
         return self._maps[column]
@@ -173,7 +173,9 @@ class Cache:
         except FileNotFoundError as error:
             raise self._damaged(name, "is missing") from error
         except OSError as error:
-            raise self._closed(name, error) from error
+            raise DataError(
+                f"{self.folder / name}: cannot be read ({error.strerror}); see that it is a file this user may read"
+            ) from error
 
     def _parse(self, name: str, text: bytes) -> dict[str, Any]:
         try:
@@ -183,11 +185,6 @@ class Cache:
         if not isinstance(value, dict):
             raise self._damaged(name, "is not a JSON object")
         return value
-
-    def _closed(self, name: str, error: OSError) -> DataError:
-        """Not a CacheError: there is nothing wrong with the set, and to make it again would not help."""
-        mend = advice(error, "see that it is a file this user may read")
-        return DataError(f"{self.folder / name}: cannot be read ({error.strerror}); {mend}")
 
     def _damaged(self, name: str, what: str) -> CacheError:
         return CacheError(

@@ -17,7 +17,7 @@ from typing import IO, Any
 
 from datasets.cache import sha256, writing
 from datasets.errors import DataError, PinMismatchError
-from datasets.files import open_part, part_size, write_part
+from datasets.files import open_part, part_size, printable, write_part
 from datasets.progress import Progress
 
 WEB = ("https://", "http://")
@@ -63,7 +63,7 @@ def fetch(url: str, path: Path, pin: Exactly | None, *, limit: int = 0, progress
             _transfer(url, part, pin.size if pin else limit, progress)
             break
         except _Unfinished as error:
-            reason = _printable(error)
+            reason = printable(error)
     else:
         raise DataError(f"{url}: {reason}, {TRIES} times; run the command again later, it goes on where it stopped")
     if pin and (found := Exactly(part.stat().st_size, sha256(part))) != pin:
@@ -109,7 +109,7 @@ def _transfer(url: str, part: Path, limit: int, progress: Progress | None) -> No
                 part.unlink(missing_ok=True)
                 raise _Unfinished("what was there of it did not fit") from error
             return
-        reason = f"HTTP {error.code} {_printable(error.reason)}"
+        reason = f"HTTP {error.code} {printable(error.reason)}"
         if error.code < 500 and error.code not in (408, 429):
             raise DataError(f"{url}: {reason}; check the address, or get the file elsewhere") from error
         raise _Unfinished(reason) from error
@@ -120,11 +120,6 @@ def _transfer(url: str, part: Path, limit: int, progress: Progress | None) -> No
         raise PinMismatchError(f"{url}: sends more than the expected {limit} bytes; it was deleted: check the address")
     if have < total:
         raise _Unfinished(f"the body ended after {have} of {total} bytes")
-
-
-def _printable(text: object) -> str:
-    """What a server says, in one line that does nothing to a terminal."""
-    return ascii(" ".join(str(text).split()))[1:-1][:200]
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
@@ -138,7 +133,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         except ValueError as error:
             fp.close()
             raise DataError(
-                f"{req.full_url}: leads to no http or https address ({_printable(error)}); get the file elsewhere"
+                f"{req.full_url}: leads to no http or https address ({printable(error)}); get the file elsewhere"
             ) from error
 
     http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
@@ -251,6 +246,6 @@ def unpack(archive: Path, folder: Path, names: re.Pattern[str], limit: int) -> N
                     folder.mkdir(parents=True, exist_ok=True)
                     write_part(folder / Path(member.name).name, content)
     except tarfile.FilterError as error:
-        raise DataError(f"{archive}: refused, a member would leave the folder ({_printable(error)})") from error
+        raise DataError(f"{archive}: refused, a member would leave the folder ({printable(error)})") from error
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{archive}: a damaged archive ({_printable(error)}); download it again") from error
+        raise DataError(f"{archive}: a damaged archive ({printable(error)}); download it again") from error

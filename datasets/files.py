@@ -68,6 +68,11 @@ def open_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> IO[bytes]:
     return archive.open(member)
 
 
+def printable(text: object) -> str:
+    """What a file or a server says, in one line that is short and does nothing to a terminal."""
+    return ascii(" ".join(str(text).split()))[1:-1][:200]
+
+
 # ---- files that are being written
 def part_size(path: Path) -> int:
     """How much there is of a file that is being written. Raises DataError for what is not a file of ours."""

@@ -31,7 +31,7 @@ from datasets.class_lists import UCF101_CLASSES
 from datasets.clips import Jpegs, Preset, boxes_of, read_pictures
 from datasets.errors import DataError, LabelError, ManifestError, PinMismatchError, VideoDecodeError
 from datasets.fetch import Exactly, fetch
-from datasets.files import open_member, write_part
+from datasets.files import open_member, printable, write_part
 from datasets.lists import Blob, Pin, collect, records, refuse_leaks
 from datasets.media import Media, MediaOptions, Rows
 from datasets.paths import raw_folder
@@ -244,7 +244,7 @@ def unzip(archive: Path, folder: Path) -> None:
                 with open_member(file, members[name]) as member:
                     contents[name] = member.read(members[name].file_size + 1)
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
-        raise DataError(f"{archive}: a damaged archive ({error}); download it again") from error
+        raise DataError(f"{archive}: a damaged archive ({printable(error)}); download it again") from error
     for name, content in contents.items():
         with writing(folder):
             write_part(folder / name, content)

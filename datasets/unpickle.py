@@ -19,7 +19,7 @@ from typing import IO, Any, Literal
 import numpy as np
 
 from datasets.errors import ManifestError, UnsafePickleError
-from datasets.files import refuse_pointer
+from datasets.files import printable, refuse_pointer
 
 DTYPE = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248]|[SU][1-9][0-9]{0,4}|O8?)")
 INSTRUCTIONS = 1_000_000  # five times as many as the largest of the published files has
@@ -56,7 +56,7 @@ class _DType:
 
     def __init__(self, code: str) -> None:
         if not DTYPE.fullmatch(code):
-            raise ValueError(f"a dtype {_short(code)}, not one of numbers or texts")
+            raise ValueError(f"a dtype {printable(code)}, not one of numbers or texts")
         self.code, self.order = code.lstrip("<>|="), ">" if code[0] == ">" else "<"
 
     def numpy(self) -> np.dtype:
@@ -309,13 +309,8 @@ class _Program:
 
 def _name(name: str) -> _Name:
     if name not in NAMES:
-        raise UnsafePickleError(f"asks for {_short(name.replace(' ', '.', 1))}")
+        raise UnsafePickleError(f"asks for {printable(name.replace(' ', '.', 1))}")
     return NAMES[name]
-
-
-def _short(text: str) -> str:
-    """Part of a line: nothing that is not ASCII, and not much."""
-    return ascii(text[:100])[1:-1]
 
 
 def read_pickle(path: Path) -> dict[str, dict[str, np.ndarray]]:
@@ -345,5 +340,4 @@ def read_pickle(path: Path) -> dict[str, dict[str, np.ndarray]]:
             f"{path}: {error}, which no file of features needs; it was not read: get the published file"
         ) from None
     except ValueError as error:
-        reason = _short(" ".join(str(error).split()))
-        raise ManifestError(f"{path}: not a pickle of arrays ({reason}); get the file again") from error
+        raise ManifestError(f"{path}: not a pickle of arrays ({printable(error)}); get the file again") from error

@@ -187,7 +187,7 @@ READERS: dict[str, list[Callable[[Path], None]]] = {
     ".wav": [_audio, _track], ".flac": [_audio], ".ogg": [_audio, _track], ".mp4": [_frames, _track, _jpegs],
     ".avi": [_frames, _track], ".flv": [_frames, _track, _jpegs], ".jpg": [_image, _folder], ".png": [_image],
     ".gif": [_image], ".bmp": [_image], ".webp": [_image], ".npy": [_array], ".npz": [_array], ".pkl": [_pickle],
-    ".mp3": [_track, _audio], ".opus": [_track], ".webm": [_frames, _track, _jpegs], ".tiff": [_image],
+    ".mp3": [_track], ".opus": [_track], ".webm": [_frames, _track, _jpegs], ".tiff": [_image],
     ".ppm": [_image], ".zip": [_zip], ".tar": [_tar], "": [_idx], ".gz": [_idx, _archive],
     ".csv": [_list, _manifest], ".set": [_cache],
 }  # fmt: skip
