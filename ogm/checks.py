@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ogm.registry import nearest
 from ogm.types import Batch, Output
@@ -30,6 +30,20 @@ def unwrapped(optimizer: Any) -> torch.optim.Optimizer | None:
     if not isinstance(optimizer, torch.optim.Optimizer | None):
         raise ValueError(f"optimizer= takes one torch.optim.Optimizer, got {type(optimizer).__name__}")
     return optimizer
+
+
+def check_modules(strategy: Strategy, encoders: Any, fusion: Any) -> None:
+    """Raises ValueError unless there is a module for each modality, and a fusion apart from them."""
+    if not isinstance(encoders, Mapping | nn.ModuleDict):
+        raise ValueError(f"{strategy.id}: attach takes {{modality: encoder}}, got {type(encoders).__name__}")
+    for m, encoder in encoders.items():
+        if not isinstance(encoder, nn.Module):
+            raise ValueError(f"{strategy.id}: the encoder of {m!r} is no torch.nn.Module but {type(encoder).__name__}")
+        if fusion is not None and not {*encoder.parameters()}.isdisjoint(fusion.parameters()):
+            raise ValueError(
+                f"{strategy.id}: the fusion given to attach has the encoder of {m!r} in it: pass the part after the "
+                "encoders alone, such as net.head"
+            )
 
 
 def check_attached(strategy: Strategy) -> None:
@@ -75,8 +89,10 @@ def check_complete(strategy: Strategy, what: str, tensors: Mapping[str, Any]) ->
             raise ValueError(f"{strategy.id} needs the {what} of every modality, {m!r} is missing: {HOW[what]}")
 
 
-def check_features(strategy: Strategy, features: Mapping[str, Tensor], samples: int) -> None:
+def check_features(strategy: Strategy, features: Any, samples: int) -> None:
     """Raises ValueError for features (B, D_m) of unknown modalities, or of another shape than attach was told."""
+    if not isinstance(features, Mapping):
+        raise ValueError(f"{strategy.id}: features are {{modality: (B, D)}}, got {type(features).__name__}")
     check_modalities(strategy, "features", features)
     for m, f in features.items():
         if f.ndim != 2 or len(f) != samples or f.shape[1] != strategy.dims.get(m, f.shape[1]):
@@ -112,8 +128,10 @@ def splits(fusion: Any) -> bool:
     return bool(getattr(fusion, "is_additive", True) or getattr(fusion, "has_unimodal_heads", False))
 
 
-def check_logits(strategy: Strategy, logits: Tensor, label: Tensor) -> None:
+def check_logits(strategy: Strategy, logits: Any, label: Tensor) -> None:
     name = strategy.id
+    if not isinstance(logits, Tensor):
+        raise ValueError(f"{name}: logits are a (B, C) torch.Tensor, got {type(logits).__name__}")
     if logits.ndim != 2 or not logits.is_floating_point() or len(logits) != len(label):
         raise ValueError(
             f"{name}: logits are (B, C) floating-point numbers for {len(label)} labels, got {tuple(logits.shape)} of "
@@ -168,8 +186,10 @@ def not_trained(strategy: Strategy) -> str:
     )
 
 
-def check_micro_batch(strategy: Strategy, batch: Batch) -> None:
+def check_micro_batch(strategy: Strategy, batch: Batch, accumulate_to: Any) -> None:
     """Raises ValueError where a mean over micro-batches would not be the mean over the whole batch."""
+    if not isinstance(accumulate_to, int) or isinstance(accumulate_to, bool):
+        raise ValueError(f"{strategy.id}: accumulate_to={accumulate_to!r}: how many samples the whole batch has")
     if strategy.needs_whole_batch:
         raise ValueError(f"{strategy.id} needs the whole batch before it differentiates: leave accumulate_to out")
     if batch.present or batch.weight is not None:

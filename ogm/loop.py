@@ -63,12 +63,12 @@ class Loop:
         self, strategy: Strategy, features: Mapping[str, Tensor], label: Tensor | Batch, ctx: Context
     ) -> dict[str, Tensor]:
         checks.check_attached(strategy)
+        batch = self.as_batch(strategy, label)
+        checks.check_batch(strategy, batch)
+        checks.check_features(strategy, features, len(batch))
         given = dict(features)
         if not strategy.training:
             return given
-        batch = self.as_batch(strategy, label)
-        checks.check_batch(strategy, batch)
-        checks.check_features(strategy, given, len(batch))
         checks.check_complete(strategy, "features", given)
         edited, batch = strategy.on_features(given, batch, ctx)
         self.transformed = Transformed(given, edited, batch, ctx)
@@ -133,7 +133,7 @@ class Loop:
     def begin(self, strategy: Strategy, batch: Batch, accumulate_to: int | None) -> None:
         """Begin a step, or go on with its next micro-batch. Raises ValueError where the loop lost or kept gradients."""
         if accumulate_to is not None:
-            checks.check_micro_batch(strategy, batch)
+            checks.check_micro_batch(strategy, batch, accumulate_to)
         done, (encoders, own) = samples(self.parts), trainable(strategy)
         if self.parts and not self.encoders.are_still(encoders):
             strategy.discard_step()

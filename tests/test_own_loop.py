@@ -379,6 +379,7 @@ WRONG: dict[str, tuple[Callable[[Output, Tensor], tuple[Any, Any]], str]] = {
         lambda o, y: (Output(o.logits, o.unimodal_logits, {"audio": o.logits[None]}), y),
         r"features\['audio'\] is \(1, 6, 3\), expected \(6, D\)",
     ),
+    "logits of numpy": (lambda o, y: (Output(o.logits.detach().numpy()), y), "got ndarray"),
     "flat logits": (lambda o, y: (Output(o.logits.flatten()), y), "logits are .* got"),
     "other batch": (lambda o, y: (o, y[:4]), "for 4 labels, got"),
     "label too large": (lambda o, y: (o, y + 1), "there is a label 3, and 3 logits: 0 to 2"),
@@ -449,11 +450,37 @@ def test_three_modalities_in_a_fusion_that_does_not_split_need_features() -> Non
         engine.strategy.backward(Output(output.logits, output.unimodal_logits), batch)
 
 
+@pytest.mark.parametrize(
+    ("encoders", "fusion", "message"),
+    [
+        ([nn.Linear(1, 1)] * 2, None, r"attach takes \{modality: encoder\}, got list"),
+        ({"audio": nn.Linear(1, 1), "visual": 3}, None, "the encoder of 'visual' is no torch.nn.Module but int"),
+        (Net().encoders, nn.Linear(8, 3), "pass fusion= to attach, and with a torch.nn.Linear .* dims="),
+        ((net := Net()).encoders, net, r"has the encoder of 'audio' in it: .* such as net\.head"),
+    ],
+)
+def test_what_attach_refuses(encoders: Any, fusion: nn.Module | None, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^opm.*{message}") as error:
+        ogm.create("opm").attach(encoders, fusion=fusion)
+    assert "\n" not in str(error.value)
+
+
+def test_micro_batches_are_counted_in_samples() -> None:
+    net, (audio, visual, label) = Net(), data()
+    for number in (True, 12.5, "12"):
+        with pytest.raises(ValueError, match="how many samples the whole batch has"):
+            net.plan.backward(net(audio, visual), label, accumulate_to=number)  # type: ignore[arg-type]
+
+
 def test_misspelt_options_get_the_suggestion_of_the_command_line() -> None:
     with pytest.raises(ValueError, match=r"^ogm_ge: there is no option 'alhpa'; did you mean 'alpha'\?$"):
         ogm.create("ogm_ge", alhpa=0.8)
     with pytest.raises(ValueError, match="there is no target='updat'; did you mean 'update'"):
         ogm.create("ogm", target="updat")
+    with pytest.raises(ValueError, match=r"ogm: alpha='0\.8' is no float"):
+        ogm.create("ogm", alpha="0.8")
+    with pytest.raises(ValueError, match="ogm: end=True is no int"):
+        ogm.create("ogm", alpha=1, end=True)
     with pytest.raises(ValueError, match=r"static_lr: there is no option 'x'; .*; the option 'factors' is missing"):
         ogm.create("static_lr", x=1)
     with pytest.raises(ValueError, match="vanilla: there is no option 'x'; there are none"):
