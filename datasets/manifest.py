@@ -328,7 +328,7 @@ def _decode(
         return np.stack([pictures.scaled(file, side) for file in files])
     found = []
     for _, frame in blocks(root / cell, options.frames_per_second, notes, row.start, row.end):
-        if frame.width * frame.height > images.PIXELS:
+        if frame.width * frame.height > pictures.PIXELS:
             raise VideoDecodeError(f"{root / cell}: frames of {frame.width} x {frame.height}; get the file again")
         whole = Image.fromarray(frame.to_ndarray(format="rgb24"))
         found.append(np.asarray(whole.resize((side, side), Image.Resampling.BILINEAR)))
