@@ -105,6 +105,15 @@ class Attack:
             self.team[at] = self.start()
         return True
 
+    def __enter__(self) -> Attack:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Whatever has gone wrong, nobody is left."""
+        for process in self.team:
+            process.kill()
+            process.join()
+
     def end(self) -> None:
         """Let all come to their own end."""
         for process in self.team:
@@ -112,6 +121,7 @@ class Attack:
             assert process.exitcode in (0, 1), f"it hangs or is broken ({process.exitcode}): {self.log.read_text()}"
 
 
+@pytest.mark.timeout(3 * 3600)  # what hangs is noticed by PATIENCE
 @pytest.mark.parametrize(
     ("settings", "processes", "kills"),
     [
@@ -130,11 +140,11 @@ def test_kills_change_no_number(settings: list[str], processes: int, kills: int,
     while sum(total.values()) < kills:
         folder = tmp_path / str(folders)
         folder.mkdir()
-        attack = Attack(settings, folder, processes, moments)
         wanted = min(PER_FOLDER, kills - sum(total.values()))
-        while sum(attack.kills.values()) < wanted and attack.go_on():
-            pass
-        attack.end()
+        with Attack(settings, folder, processes, moments) as attack:
+            while sum(attack.kills.values()) < wanted and attack.go_on():
+                pass
+            attack.end()
         last = done(words(settings, folder))  # a run whose worker was killed is tried again
         assert last.returncode == 0 and "0 refused, 0 not made" in last.stdout, last.stderr
         assert records(folder) == records(undisturbed)
@@ -142,4 +152,6 @@ def test_kills_change_no_number(settings: list[str], processes: int, kills: int,
         assert "Traceback" not in attack.log.read_text(), attack.log.read_text()
         total = {what: n + attack.kills[what] for what, n in total.items()}
         folders += 1
-    print(f"{processes} processes: {total} killed in {folders} folders, {time.monotonic() - began:.0f} s")
+        print(
+            f"{processes} processes: {total} killed in {folders} folders, {time.monotonic() - began:.0f} s", flush=True
+        )
