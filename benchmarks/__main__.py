@@ -34,7 +34,7 @@ settings (name=value; dots go deeper; values are YAML):
   encoders.audio=cnn  encoder_args.audio.widths=[16,32]    per modality
   epochs= batch_size= optimizer=sgd|adam|adamw lr= momentum= weight_decay= schedule=constant|step|cosine
   lr_steps=[70] lr_factor=0.1 max_norm= micro_batch= precision=fp32|fp64|bf16
-What is not given comes from the dataset's recipe and the method's defaults (benchmarks/defaults.py).
+What is not given comes from the dataset's recipe and the method's defaults (benchmarks/config/method_defaults.py).
 
 several processes on one run:
   python -m torch.distributed.run --nproc-per-node 2 -m benchmarks run dataset=synthav method=ogm_ge
@@ -219,13 +219,13 @@ def read(argv: Sequence[str]) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; the exit code: 0 done, 1 some runs failed, 2 bad input (one line per mistake), 128 + a signal."""
     args = read(sys.argv[1:] if argv is None else argv)
-    from benchmarks.config import ConfigError
+    from benchmarks.config.run_config import ConfigError
 
     files = [(kind, f) for kind in ("method", "fusion", "encoder") for f in getattr(args, f"{kind}_file", [])]
     try:
         with stoppable():
             if files:
-                from benchmarks.plugins import register
+                from benchmarks.config.user_files import register
 
                 register(files)
                 args.files = tuple(files)
@@ -254,7 +254,7 @@ def _device(name: str) -> str:
     """The device that is meant, tried out. Raises ConfigError."""
     import torch
 
-    from benchmarks.config import ConfigError
+    from benchmarks.config.run_config import ConfigError
 
     device = ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
     try:
@@ -265,8 +265,8 @@ def _device(name: str) -> str:
 
 
 def _place(args: argparse.Namespace, group: str = "") -> Any:
-    from benchmarks.grid import writable
-    from benchmarks.run import Place
+    from benchmarks.runner.run import Place
+    from benchmarks.runner.schedule import writable
 
     writable(args.results)
     writable(args.work)
@@ -285,12 +285,12 @@ def _place(args: argparse.Namespace, group: str = "") -> Any:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from benchmarks.config import configure, parse
+    from benchmarks.config.run_config import configure, parse
 
     config = configure(parse(args.settings))
-    from benchmarks.distributed import ranks
-    from benchmarks.grid import make
-    from benchmarks.log import Board, Mirror, summary, warn
+    from benchmarks.callbacks.progress import Board, Mirror, summary, warn
+    from benchmarks.runner.distributed import ranks
+    from benchmarks.runner.schedule import make
 
     with ranks(args.device) as rank:
         place = _place(args)
@@ -313,12 +313,12 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _grid(args: argparse.Namespace) -> int:
-    from benchmarks.config import parse
-    from benchmarks.suite import expand
+    from benchmarks.config.run_config import parse
+    from benchmarks.config.suite import expand
 
     configs = expand(parse(args.settings))
-    from benchmarks.build import check
-    from benchmarks.grid import launch
+    from benchmarks.runner.experiment import check
+    from benchmarks.runner.schedule import launch
 
     for config in configs:
         check(config)
@@ -340,9 +340,9 @@ def _say_reused(configs: Sequence[Any], place: Any) -> None:
 def _compare(args: argparse.Namespace) -> int:
     from pydantic import ValidationError
 
-    from benchmarks.config import ConfigError, explain, parse
-    from benchmarks.folder import Comparison
-    from benchmarks.suite import competing
+    from benchmarks.config.run_config import ConfigError, explain, parse
+    from benchmarks.config.suite import competing
+    from benchmarks.records.suite_file import Comparison
 
     given = parse(args.settings)
     methods, seeds = given.pop("methods", "all"), given.pop("seeds", 3)
@@ -361,8 +361,8 @@ def _compare(args: argparse.Namespace) -> int:
 
 
 def _reproduce(args: argparse.Namespace) -> int:
-    from benchmarks.folder import Recipe
-    from benchmarks.suite import load
+    from benchmarks.config.suite import load
+    from benchmarks.records.suite_file import Recipe
     from datasets.registry import getting, prepare, ready
 
     named = [name for name in args.datasets.split(",") if name]
@@ -383,10 +383,10 @@ def _reproduce(args: argparse.Namespace) -> int:
 
 def _carry_out(suite: Any, asked: Any, args: argparse.Namespace) -> int:
     """Make the runs that are asked for, then everything people read, with what the folder has already."""
-    from benchmarks.build import check
-    from benchmarks.folder import Comparison, claim
-    from benchmarks.grid import launch
-    from benchmarks.log import mirror_report, warn
+    from benchmarks.callbacks.progress import mirror_report, warn
+    from benchmarks.records.suite_file import Comparison, claim
+    from benchmarks.runner.experiment import check
+    from benchmarks.runner.schedule import launch
 
     configs = suite.configs()
     for config in configs:
@@ -396,7 +396,7 @@ def _carry_out(suite: Any, asked: Any, args: argparse.Namespace) -> int:
     _say_reused(configs, place)
     records = launch(configs, place, jobs=args.jobs)
 
-    from benchmarks.report import show, write
+    from benchmarks.reporting.report import show, write
 
     paths = write(whole, args.results)
     if isinstance(asked, Comparison):
@@ -410,7 +410,7 @@ def _carry_out(suite: Any, asked: Any, args: argparse.Namespace) -> int:
 
 def _prepare(configs: Sequence[Any]) -> None:
     """Make the data of these runs ready from the files that are there. Raises DataError, which says how to get them."""
-    from benchmarks.suite import data_of
+    from benchmarks.config.suite import data_of
     from datasets.registry import prepare
 
     for name, variants in data_of(configs).items():
@@ -423,7 +423,7 @@ def _ending(records: Sequence[Any]) -> int:
     refused = [r for r in records if r.status == "skipped"]
     done = sum(r.status == "done" for r in records)
     print(f"{len(records)} runs: {done} done, {len(refused)} refused, {len(bad)} not made")
-    from benchmarks.config import RunConfig
+    from benchmarks.config.run_config import RunConfig
 
     for record in [*refused, *bad]:
         print(f"  {record.status}: {RunConfig(**record.config).title}: {record.reason}", file=sys.stderr)
@@ -431,9 +431,9 @@ def _ending(records: Sequence[Any]) -> int:
 
 
 def _tables(args: argparse.Namespace) -> int:
-    from benchmarks.config import ConfigError
-    from benchmarks.folder import read
-    from benchmarks.report import write
+    from benchmarks.config.run_config import ConfigError
+    from benchmarks.records.suite_file import read
+    from benchmarks.reporting.report import write
 
     made = read(args.folder)
     if made is None:
@@ -444,7 +444,7 @@ def _tables(args: argparse.Namespace) -> int:
 
 
 def _list(args: argparse.Namespace) -> int:
-    from benchmarks.suite import FOLDER, names
+    from benchmarks.config.suite import FOLDER, names
     from datasets.registry import DATASETS
 
     if args.what == "suites":
@@ -452,7 +452,7 @@ def _list(args: argparse.Namespace) -> int:
             print(f"{name:<24} {(FOLDER / f'{name}.yaml').read_text().splitlines()[0].lstrip('# ')}")
         return 0
     if args.what in ("methods", "fusions", "encoders"):
-        from benchmarks import listing
+        from benchmarks.cli import listing
 
         getattr(listing, args.what)()
         return 0
@@ -464,7 +464,7 @@ def _list(args: argparse.Namespace) -> int:
 
 def _bench(args: argparse.Namespace) -> int:
     if args.data:
-        from benchmarks.bench_data import CLIPS, bench_data
+        from benchmarks.speed.loading import CLIPS, bench_data
 
         bench_data(args.clips or CLIPS)
         return 0
@@ -472,7 +472,7 @@ def _bench(args: argparse.Namespace) -> int:
         raise ValueError("--clips belongs to --data: say both")
     import torch
 
-    from benchmarks.bench import bench
+    from benchmarks.speed.steps import bench
 
     torch.set_num_threads(os.cpu_count() or 1)
     bench(_device(args.device))

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from datasets.cards import CARDS, state
-from datasets.files import one_line
-from datasets.paths import cache_folder, raw_folder
-from datasets.progress import bar
+from datasets.core.checks import one_line
+from datasets.core.paths import cache_folder, raw_folder
+from datasets.core.progress import bar
 from datasets.registry import DATASETS
 from ogm.registry import find
 
 if TYPE_CHECKING:
-    from datasets.base import DataModule
+    from datasets.core.base import DataModule
 
 EXAMPLES = """
 examples:

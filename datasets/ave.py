@@ -20,11 +20,11 @@ from typing import ClassVar, Literal
 
 from datasets.cards import CARDS
 from datasets.class_lists import AVE_CLASSES
-from datasets.clips import PSD, Preset, Shelf
-from datasets.errors import ManifestError
-from datasets.lists import Pin, collect, records, refuse_leaks
-from datasets.media import ListFile, Media, MediaOptions, Rows
-from datasets.video import thirds_first
+from datasets.core.errors import ManifestError
+from datasets.core.split_lists import Pin, collect, records, refuse_leaks
+from datasets.decode.video import thirds_first
+from datasets.storage.clip_dataset import ListFile, Media, MediaOptions, Rows
+from datasets.storage.clip_files import PSD, Preset, Shelf
 
 _ANNOTATIONS = "https://raw.githubusercontent.com/YapengTian/AVE-ECCV18/607f15965eb1141c2fd48bbe461f1703cc426c45/data"
 _PARTS = "https://raw.githubusercontent.com/fanyunfeng-bit/Modal-Imbalance-PMR/3615e48/data/AVE"

@@ -21,15 +21,16 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from datasets import audio, content
-from datasets.base import DataModule, ScanReport
-from datasets.cache import Cache, Column, Decoded, Piece
 from datasets.cards import CARDS
-from datasets.digits import SPEAKERS, Clip, download, image_sources, scan_images, scan_recordings
-from datasets.errors import DataError
-from datasets.paths import raw_folder
-from datasets.prepared import Options, Plan, Prepared
-from datasets.progress import Progress
+from datasets.core.base import DataModule, ScanReport
+from datasets.core.errors import DataError
+from datasets.core.paths import raw_folder
+from datasets.core.progress import Progress
+from datasets.decode import audio
+from datasets.decode.digit_files import SPEAKERS, Clip, download, image_sources, scan_images, scan_recordings
+from datasets.storage import content
+from datasets.storage.cache import Cache, Column, Decoded, Piece
+from datasets.storage.prepared import Options, Plan, Prepared
 from ogm.context import fold_in
 from ogm.types import Batch
 

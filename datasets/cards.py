@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from datasets.paths import cache_folder, raw_folder
+from datasets.core.paths import cache_folder, raw_folder
 
 
 @dataclass(frozen=True)

@@ -21,13 +21,13 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from datasets.base import DataModule, ScanReport
-from datasets.cache import Cache, Column, Decoded, Piece
 from datasets.cards import CARDS
-from datasets.digits import download_images, image_sources, scan_images
-from datasets.paths import raw_folder
-from datasets.prepared import Options, Plan, Prepared
-from datasets.progress import Progress
+from datasets.core.base import DataModule, ScanReport
+from datasets.core.paths import raw_folder
+from datasets.core.progress import Progress
+from datasets.decode.digit_files import download_images, image_sources, scan_images
+from datasets.storage.cache import Cache, Column, Decoded, Piece
+from datasets.storage.prepared import Options, Plan, Prepared
 from ogm.context import fold_in
 from ogm.types import Batch
 

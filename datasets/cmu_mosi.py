@@ -23,16 +23,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datasets import content
-from datasets.arrays import finite
-from datasets.base import DataModule, ScanReport
-from datasets.cache import Cache, Column, Decoded, Piece
 from datasets.cards import CARDS
-from datasets.errors import LabelError, ManifestError, MissingMediaError
-from datasets.paths import raw_folder
-from datasets.prepared import Options, Plan, Prepared
-from datasets.progress import Progress
-from datasets.unpickle import read_pickle
+from datasets.core.base import DataModule, ScanReport
+from datasets.core.errors import LabelError, ManifestError, MissingMediaError
+from datasets.core.paths import raw_folder
+from datasets.core.progress import Progress
+from datasets.decode.arrays import finite
+from datasets.decode.safe_pickle import read_pickle
+from datasets.storage import content
+from datasets.storage.cache import Cache, Column, Decoded, Piece
+from datasets.storage.prepared import Options, Plan, Prepared
 from ogm.types import Batch
 
 PARTS = {"train": "train", "val": "valid", "test": "test"}

@@ -31,10 +31,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from datasets import audio, images
-from datasets.cache import Column
 from datasets.cards import CARDS
-from datasets.clips import FBANK, Preset, Sound, read_sound
 from datasets.crema_d_lists import (
     CLASSES,
     FOLDS,
@@ -46,8 +43,11 @@ from datasets.crema_d_lists import (
     label_of,
     read_splits,
 )
-from datasets.media import ListFile, Media, MediaOptions
-from datasets.video import read_frames
+from datasets.decode import audio, image_transforms
+from datasets.decode.video import read_frames
+from datasets.storage.cache import Column
+from datasets.storage.clip_dataset import ListFile, Media, MediaOptions
+from datasets.storage.clip_files import FBANK, Preset, Sound, read_sound
 from ogm.context import fold_in
 from ogm.types import Batch
 
@@ -189,18 +189,18 @@ class CremaD(Media):
         if seeds and self.recipe["augment"] == "parity":
             frames = np.asarray(self.cache["frames"])  # the map itself: only the crops are read from it
             whole = [[frames[row] for row in of] for of in rows]
-            visual = images.parity(whole, [fold_in(seed, "parity") for seed in seeds], self.size)
+            visual = image_transforms.parity(whole, [fold_in(seed, "parity") for seed in seeds], self.size)
         else:
             visual = torch.from_numpy(self.cache["frames"][rows])
-            visual = visual if seeds else images.plain_resize(visual, self.size)
+            visual = visual if seeds else image_transforms.plain_resize(visual, self.size)
         return {"audio": self.sound(index, seeds), "visual": visual}
 
     def augment(self, batch: Batch, seeds: Sequence[int]) -> Batch:
         """A random resized crop and flip, drawn for each frame on its own, as the reference code does."""
         if self.recipe["augment"] == "parity":
             return batch
-        boxes = images.crop_boxes(self.draws(seeds)[..., 1:], HEIGHT, WIDTH)
-        batch.inputs["visual"] = images.crop_and_flip(batch.inputs["visual"], boxes, self.size)
+        boxes = image_transforms.crop_boxes(self.draws(seeds)[..., 1:], HEIGHT, WIDTH)
+        batch.inputs["visual"] = image_transforms.crop_and_flip(batch.inputs["visual"], boxes, self.size)
         return batch
 
 

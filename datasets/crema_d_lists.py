@@ -11,8 +11,8 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from datasets.errors import LabelError, ManifestError, MissingMediaError
-from datasets.lists import Pin, parse, read_pinned, refuse_leaks
+from datasets.core.errors import LabelError, ManifestError, MissingMediaError
+from datasets.core.split_lists import Pin, parse, read_pinned, refuse_leaks
 
 CLASSES = ("NEU", "HAP", "SAD", "FEA", "DIS", "ANG")
 SENTENCES = ("IEO", "TIE", "IOM", "IWW", "TAI", "MTI", "IWL", "ITH", "DFA", "ITS", "TSI", "WSI")

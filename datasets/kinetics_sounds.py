@@ -26,12 +26,12 @@ from typing import Any, ClassVar, Literal
 
 from datasets.cards import CARDS
 from datasets.class_lists import KINETICS_SOUNDS_CLASSES
-from datasets.clips import FBANK, PSD, Preset, Shelf
-from datasets.errors import ManifestError
-from datasets.lists import Pin, collect, records, refuse_leaks
-from datasets.media import ListFile, Media, MediaOptions, Rows, carve
-from datasets.paths import raw_folder
-from datasets.video import bb_ks
+from datasets.core.errors import ManifestError
+from datasets.core.paths import raw_folder
+from datasets.core.split_lists import Pin, collect, records, refuse_leaks
+from datasets.decode.video import bb_ks
+from datasets.storage.clip_dataset import ListFile, Media, MediaOptions, Rows, carve
+from datasets.storage.clip_files import FBANK, PSD, Preset, Shelf
 
 _OGM = "https://raw.githubusercontent.com/GeWu-Lab/OGM-GE_CVPR2022/343dc1d95c9bda88f105c0da8d24f185e0e98b54/data/KineticSound"
 _BML = "https://raw.githubusercontent.com/GeWu-Lab/BML_TPAMI2024/8db168f1a08c030abd0f9524ec02a48e4cb977d2/code/dataset"

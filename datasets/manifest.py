@@ -41,16 +41,24 @@ from PIL import Image
 from pydantic import Field
 from torch import Tensor, nn
 
-from datasets import audio, content, images, pictures
-from datasets.arrays import array_shape, read_array
-from datasets.base import DataModule, ScanReport
-from datasets.cache import Cache, Column, Decoded, Piece, canonical, sha256, word
 from datasets.cards import CARDS
-from datasets.errors import DataError, EmptyMediaError, LabelError, ManifestError, MissingMediaError, VideoDecodeError
-from datasets.manifest_list import SHOWN, Listing, Sample, read_manifest, where
-from datasets.paths import cache_folder
-from datasets.prepared import Options, Plan, Prepared
-from datasets.video import blocks, segments
+from datasets.core.base import DataModule, ScanReport
+from datasets.core.errors import (
+    DataError,
+    EmptyMediaError,
+    LabelError,
+    ManifestError,
+    MissingMediaError,
+    VideoDecodeError,
+)
+from datasets.core.manifest_file import SHOWN, Listing, Sample, read_manifest, where
+from datasets.core.paths import cache_folder
+from datasets.decode import audio, image_files, image_transforms
+from datasets.decode.arrays import array_shape, read_array
+from datasets.decode.video import blocks, segments
+from datasets.storage import content
+from datasets.storage.cache import Cache, Column, Decoded, Piece, canonical, sha256, word
+from datasets.storage.prepared import Options, Plan, Prepared
 from ogm.context import fold_in
 from ogm.types import Batch
 
@@ -132,9 +140,9 @@ class Manifest(Prepared):
                 rows = rows[:, None] + segments(self.count[m][index].clamp(min=1), self._picks(m), draw)
             x = torch.from_numpy(self.cache[m][rows.numpy()])
             if m in self.films and (not seeds or self.options_.augment == "none"):
-                x = images.plain_resize(x, self.options_.image_size)
+                x = image_transforms.plain_resize(x, self.options_.image_size)
             elif m in self.films and self.options_.augment == "parity":
-                x = images.parity(x.numpy(), [fold_in(seed, m) for seed in seeds], self.options_.image_size)
+                x = image_transforms.parity(x.numpy(), [fold_in(seed, m) for seed in seeds], self.options_.image_size)
             elif self.kinds[m] == "audio":
                 x = x.unsqueeze(1)
             batch.inputs[m] = x
@@ -146,8 +154,8 @@ class Manifest(Prepared):
             draws = self._draws(seeds)
             for m in self.films:
                 x = batch.inputs[m]
-                boxes = images.crop_boxes(draws[:, self._place(m), 1:], *x.shape[2:4])
-                batch.inputs[m] = images.crop_and_flip(x, boxes, self.options_.image_size)
+                boxes = image_transforms.crop_boxes(draws[:, self._place(m), 1:], *x.shape[2:4])
+                batch.inputs[m] = image_transforms.crop_and_flip(x, boxes, self.options_.image_size)
         return self._blank(batch)
 
     def _blank(self, batch: Batch) -> Batch:
@@ -167,7 +175,7 @@ class Manifest(Prepared):
 
     def _draws(self, seeds: Sequence[int]) -> Tensor:
         """(B, pictures, 24) in [0, 1): one stream per sample, so neither its batch nor its worker matters."""
-        shape = sum(map(self._picks, self.films)), 1 + images.DRAWS
+        shape = sum(map(self._picks, self.films)), 1 + image_transforms.DRAWS
         return torch.stack([torch.rand(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
 
     # ---- preparing
@@ -233,7 +241,7 @@ class Manifest(Prepared):
         missing = []
         for row in listing.samples:
             for m, file in _files(root, listing, row).items():
-                if not (pictures.any_in(file) if listing.kinds[m] == "frames" else file.is_file()):
+                if not (image_files.any_in(file) if listing.kinds[m] == "frames" else file.is_file()):
                     missing.append(f"line {row.line}, column {m}:{listing.kinds[m]}: {file}")
         if missing:
             more = ", ..." if len(missing) > SHOWN else ""
@@ -321,14 +329,14 @@ def _decode(
         return _array(root, cell, kind, shape, options.length, notes)[None]
     side = shape[0]
     if kind == "image":
-        return images.read_image(root / cell, side)[None]
+        return image_transforms.read_image(root / cell, side)[None]
     if kind == "frames":
-        files, odd = pictures.read_folder(root / cell)
+        files, odd = image_files.read_folder(root / cell)
         notes.update(odd)
-        return np.stack([pictures.scaled(file, side) for file in files])
+        return np.stack([image_files.scaled(file, side) for file in files])
     found = []
     for _, frame in blocks(root / cell, options.frames_per_second, notes, row.start, row.end):
-        if frame.width * frame.height > pictures.PIXELS:
+        if frame.width * frame.height > image_files.PIXELS:
             raise VideoDecodeError(f"{root / cell}: frames of {frame.width} x {frame.height}; get the file again")
         whole = Image.fromarray(frame.to_ndarray(format="rgb24"))
         found.append(np.asarray(whole.resize((side, side), Image.Resampling.BILINEAR)))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ogm.registry import find
 
 if TYPE_CHECKING:
-    from datasets.base import DataModule
+    from datasets.core.base import DataModule
 
 DATASETS: dict[str, str] = {
     "synthav": "datasets.synthav:SynthAV",

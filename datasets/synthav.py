@@ -27,7 +27,7 @@ import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 
-from datasets.base import DataModule, MultimodalDataset, ScanReport
+from datasets.core.base import DataModule, MultimodalDataset, ScanReport
 from ogm.types import Batch
 
 GENERATOR = 1  # raise it whenever the same knobs and seed come to mean other tensors

@@ -24,18 +24,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datasets import images, pictures
-from datasets.cache import Column, writing
 from datasets.cards import CARDS
 from datasets.class_lists import UCF101_CLASSES
-from datasets.clips import Jpegs, Preset, boxes_of, read_pictures
-from datasets.errors import DataError, LabelError, ManifestError, PinMismatchError, VideoDecodeError
-from datasets.fetch import Exactly, fetch
-from datasets.files import open_member, printable, write_part
-from datasets.lists import Blob, Pin, collect, records, refuse_leaks
-from datasets.media import Media, MediaOptions, Rows
-from datasets.paths import raw_folder
-from datasets.progress import Progress
+from datasets.core.checks import open_member, printable, write_part
+from datasets.core.errors import DataError, LabelError, ManifestError, PinMismatchError, VideoDecodeError
+from datasets.core.paths import raw_folder
+from datasets.core.progress import Progress
+from datasets.core.split_lists import Blob, Pin, collect, records, refuse_leaks
+from datasets.decode import image_files, image_transforms
+from datasets.storage.cache import Column, writing
+from datasets.storage.clip_dataset import Media, MediaOptions, Rows
+from datasets.storage.clip_files import Jpegs, Preset, boxes_of, read_pictures
+from datasets.storage.download import Exactly, fetch
 from ogm.types import Batch
 
 ZIP = "UCF101TrainTestSplits-RecognitionTask.zip"
@@ -149,12 +149,12 @@ class UCF101(Media):
         notes["frames_as_found"] = 0  # they are meant to be
         flow = []
         for side in ("flow_u", "flow_v"):
-            jpegs, odd = pictures.read_folder(files[side], "L")
+            jpegs, odd = image_files.read_folder(files[side], "L")
             flow.append(jpegs)
             notes.update(odd)
         both = min(map(len, flow))
         notes["flow_uneven"] += len(flow[0]) != len(flow[1])
-        if {pictures.size(one) for one in flow[0][:both]} != {pictures.size(one) for one in flow[1][:both]}:
+        if {image_files.size(one) for one in flow[0][:both]} != {image_files.size(one) for one in flow[1][:both]}:
             raise VideoDecodeError(f"{files['flow_u']} and {files['flow_v']} differ in size; extract the flow again")
         u, v = (Jpegs.rows(m, jpegs[:both]) for m, jpegs in zip(("flow_u", "flow_v"), flow, strict=True))
         return {**Jpegs.rows("visual", rgb), **u, **v}
@@ -173,16 +173,22 @@ class UCF101(Media):
             box = flow_box = None
             if draws is not None:
                 (box,) = boxes_of(draws[b, :1], jpegs[0])
-                flow_box = rescaled(box, pictures.size(jpegs[0]), pictures.size(pairs[0][0]))
-            rgb.append([pictures.scaled(jpeg, self.size, box) for jpeg in jpegs])
-            flow.append([np.stack([pictures.scaled(x, self.size, flow_box, "L") for x in pair], -1) for pair in pairs])
+                flow_box = rescaled(box, image_files.size(jpegs[0]), image_files.size(pairs[0][0]))
+            rgb.append([image_files.scaled(jpeg, self.size, box) for jpeg in jpegs])
+            flow.append(
+                [np.stack([image_files.scaled(x, self.size, flow_box, "L") for x in pair], -1) for pair in pairs]
+            )
         found = {"visual": torch.from_numpy(np.array(rgb)), "flow": torch.from_numpy(np.array(flow))}
-        return found if seeds else {"visual": images.normalise(found["visual"]), "flow": scaled_flow(found["flow"])}
+        return (
+            found
+            if seeds
+            else {"visual": image_transforms.normalise(found["visual"]), "flow": scaled_flow(found["flow"])}
+        )
 
     def augment(self, batch: Batch, seeds: Sequence[int]) -> Batch:
         """Mirrors half of the samples, each in all of its frames, and normalises."""
         flip = self.draws(seeds)[:, :1, 3].expand(-1, self.picks) < 0.5
-        batch.inputs["visual"] = images.normalise(batch.inputs["visual"], flip.float())
+        batch.inputs["visual"] = image_transforms.normalise(batch.inputs["visual"], flip.float())
         batch.inputs["flow"] = scaled_flow(batch.inputs["flow"], flip[:, 0])
         return batch
 
@@ -197,7 +203,7 @@ def scaled_flow(flow: Tensor, flip: Tensor | None = None) -> Tensor:
     return (x - 128) / 128
 
 
-def rescaled(box: pictures.Box, size: tuple[int, int], other: tuple[int, int]) -> pictures.Box:
+def rescaled(box: image_files.Box, size: tuple[int, int], other: tuple[int, int]) -> image_files.Box:
     """The same part of a picture of another (height, width)."""
     (height, width), (h, w) = size, other
     return box[0] * w / width, box[1] * h / height, box[2] * w / width, box[3] * h / height

@@ -26,14 +26,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datasets import audio
 from datasets.cards import CARDS
 from datasets.class_lists import VGGSOUND_CLASSES
-from datasets.clips import FBANK, TEN_SECONDS, Preset, Shelf, Sound, ten_seconds
-from datasets.errors import ManifestError
-from datasets.lists import Blob, collect, records, refuse_leaks
-from datasets.media import ListFile, Media, MediaOptions, Rows, carve
-from datasets.video import bb_ks
+from datasets.core.errors import ManifestError
+from datasets.core.split_lists import Blob, collect, records, refuse_leaks
+from datasets.decode import audio
+from datasets.decode.video import bb_ks
+from datasets.storage.clip_dataset import ListFile, Media, MediaOptions, Rows, carve
+from datasets.storage.clip_files import FBANK, TEN_SECONDS, Preset, Shelf, Sound, ten_seconds
 from ogm.context import fold_in
 
 _LIST = "https://raw.githubusercontent.com/hche11/VGGSound/9bbc7491c054a203e53584c0065df336e1322bb7/data/vggsound.csv"

@@ -18,14 +18,14 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.build import build
-from benchmarks.config import RunConfig, configure
-from datasets import fetch
+from benchmarks.config.run_config import RunConfig, configure
+from benchmarks.runner.experiment import build
 from datasets.__main__ import main
-from datasets.errors import CacheError
-from datasets.media import Media
-from datasets.prepared import Prepared
+from datasets.core.errors import CacheError
 from datasets.registry import DATASETS
+from datasets.storage import download
+from datasets.storage.clip_dataset import Media
+from datasets.storage.prepared import Prepared
 from ogm.registry import find
 
 ROOT = Path(__file__).parents[1]
@@ -76,7 +76,7 @@ def downloads(
     kind: type[Media], files: Mapping[str, bytes], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Lists come from a server only if it is good, and what is left to do is said."""
-    monkeypatch.setattr(fetch, "PAUSE", 0.001)
+    monkeypatch.setattr(download, "PAUSE", 0.001)
     splits = Path(os.environ["OGM_DATA"]) / kind.name / "splits"
     with server(files) as base:
         for bad, says in BAD.items():

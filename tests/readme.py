@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.folder import read
-from benchmarks.record import read_records
-from benchmarks.sheets import Sheet, number, sheet
+from benchmarks.records.record import read_records
+from benchmarks.records.suite_file import read
+from benchmarks.reporting.tables import Sheet, number, sheet
 from models.registry import FUSIONS
 
 ROOT = Path(__file__).resolve().parents[1]

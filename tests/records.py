@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.config import RunConfig, configure
-from benchmarks.record import SELECTIONS, RunRecord
-from benchmarks.suite import Row, Suite, Table
+from benchmarks.config.run_config import RunConfig, configure
+from benchmarks.config.suite import Row, Suite, Table
+from benchmarks.records.record import SELECTIONS, RunRecord
 
 SPLITS = ("train", "val", "test")
 PROVENANCE = {"commit": "0123abc", "dirty": False, "device": "a processor", "torch": "2.11.0", "ranks": 1}

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from benchmarks import folder, suite
 from benchmarks.__main__ import main
-from benchmarks.config import ConfigError
+from benchmarks.config import suite
+from benchmarks.config.run_config import ConfigError
+from benchmarks.records import suite_file
 from tests.mutations import changed, garbled
 
 REFERENCE = Path(__file__).resolve().parents[1] / "results" / "reference"
@@ -57,7 +58,7 @@ def damage_made(path: Path, count: int, place: Path, capsys: pytest.CaptureFixtu
         wrong = garbled(text, moves) if number % 3 == 0 else json.dumps(changed(json.loads(text), moves))
         (place / "suite.json").write_text(wrong)
         try:
-            folder.read(place)
+            suite_file.read(place)
         except ConfigError:
             assert all("suite.json" in line for line in one_line_each(["tables", str(place)], capsys))
             refused += 1

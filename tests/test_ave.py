@@ -7,13 +7,13 @@ from collections import Counter
 import pytest
 import torch
 
-from benchmarks.log import summary
-from benchmarks.run import Place, run
-from datasets import audio, images, pictures
+from benchmarks.callbacks.progress import summary
+from benchmarks.runner.run import Place, run
 from datasets.ave import AVE, parse
 from datasets.class_lists import AVE_CLASSES
-from datasets.errors import LabelError, ManifestError, MissingMediaError, NoAudioTrackError, PinMismatchError
-from datasets.video import read_jpegs
+from datasets.core.errors import LabelError, ManifestError, MissingMediaError, NoAudioTrackError, PinMismatchError
+from datasets.decode import audio, image_files, image_transforms
+from datasets.decode.video import read_jpegs
 from tests import clips
 from tests.media import write_clip
 
@@ -123,8 +123,13 @@ def test_samples_are_what_the_paper_sees(prepared, written):
     assert item["audio"].shape == (1, 257, 1004)
     assert torch.equal(item["audio"][0], audio.psd_log(x.clamp(-1, 1), 16_000))
     jpegs = read_jpegs(path, "time_centres", 10)[0]
-    want = torch.stack([torch.from_numpy(pictures.scaled(jpegs[i], 32).copy()) for i in (0, 3, 6)])
-    assert torch.equal(item["visual"], images.normalise(want[None])[0]) and item["visual"].shape == (3, 3, 32, 32)
+    want = torch.stack([torch.from_numpy(image_files.scaled(jpegs[i], 32).copy()) for i in (0, 3, 6)])
+    assert torch.equal(item["visual"], image_transforms.normalise(want[None])[0]) and item["visual"].shape == (
+        3,
+        3,
+        32,
+        32,
+    )
 
 
 def test_a_training_sample_depends_on_its_seed_alone(prepared):

@@ -14,9 +14,16 @@ import soundfile
 import torch
 
 from datasets.avmnist import AVMNIST, pair, spectrogram, split_takes
-from datasets.digits import SPEAKERS, Clip, folder_digest, read_idx, scan_images, scan_recordings
-from datasets.errors import CacheError, DataError, EmptyMediaError, ManifestError, MissingMediaError, PinMismatchError
-from datasets.loader import Loader
+from datasets.core.errors import (
+    CacheError,
+    DataError,
+    EmptyMediaError,
+    ManifestError,
+    MissingMediaError,
+    PinMismatchError,
+)
+from datasets.core.loader import Loader
+from datasets.decode.digit_files import SPEAKERS, Clip, folder_digest, read_idx, scan_images, scan_recordings
 from datasets.registry import fingerprints
 from tests.media import tone, write_idx, write_wav
 from tests.records import committed
@@ -120,7 +127,7 @@ def test_sound_is_standardised_by_the_training_clips(real, preset, shape, consta
 
 def test_mel32_averages_frames_in_pairs():
     x = torch.from_numpy(tone(1, 8000)).float()
-    from datasets.audio import log_mel
+    from datasets.decode.audio import log_mel
 
     frames, pooled = log_mel(x, 8000), spectrogram(x, "mel32")
     assert frames.shape == (32, 63) and pooled.shape == (32, 32)

@@ -289,7 +289,7 @@ def half_a_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> tuple[list[str], Path]:
     """A run stopped after its second epoch, and its checkpoint."""
-    import benchmarks.run as module
+    import benchmarks.runner.run as module
 
     argv = ["run", *SMALL, "epochs=4", "--results", str(tmp_path / "r"), "--work", str(tmp_path / "w")]
     judge, count = module._State.save, []

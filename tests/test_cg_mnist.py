@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.build import build
-from benchmarks.config import configure
+from benchmarks.config.run_config import configure
+from benchmarks.runner.experiment import build
 from datasets.cg_mnist import CGMNIST, COLORS, tints
-from datasets.errors import DataError
+from datasets.core.errors import DataError
 from tests import clips
 from tests.media import write_idx
 from tests.shared import shared

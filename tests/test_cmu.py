@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.build import build
-from benchmarks.config import configure
+from benchmarks.config.run_config import configure
+from benchmarks.runner.experiment import build
 from datasets.cmu_mosei import CMUMOSEI
 from datasets.cmu_mosi import CMUMOSI, classify, scaling, sums
-from datasets.errors import CacheError, DataError, ManifestError, MissingMediaError, UnsafePickleError
-from datasets.loader import Loader
-from datasets.unpickle import read_pickle
+from datasets.core.errors import CacheError, DataError, ManifestError, MissingMediaError, UnsafePickleError
+from datasets.core.loader import Loader
+from datasets.decode.safe_pickle import read_pickle
 
 N = {"train": 18, "valid": 5, "test": 6}
 WIDTH = {"text": 7, "audio": 3, "vision": 4}

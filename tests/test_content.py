@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from datasets import content
-from datasets.cache import sha256
-from datasets.errors import DataError
+from datasets.core.errors import DataError
+from datasets.storage import content
+from datasets.storage.cache import sha256
 
 ROOT = Path(__file__).parents[1]
 

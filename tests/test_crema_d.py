@@ -13,10 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from datasets import audio, crema_d, images
-from datasets.crema_d import CremaD
-from datasets.crema_d_lists import CLASSES, DAMAGED, UNCLEAN, actors, all_clips, carve, read_splits, split_actors
-from datasets.errors import (
+from datasets import crema_d
+from datasets.core.errors import (
     AudioDecodeError,
     CacheError,
     DataError,
@@ -28,9 +26,12 @@ from datasets.errors import (
     SplitLeakError,
     VideoDecodeError,
 )
-from datasets.lists import Pin, parse, read_pinned
-from datasets.loader import Loader
-from datasets.video import read_frames
+from datasets.core.loader import Loader
+from datasets.core.split_lists import Pin, parse, read_pinned
+from datasets.crema_d import CremaD
+from datasets.crema_d_lists import CLASSES, DAMAGED, UNCLEAN, actors, all_clips, carve, read_splits, split_actors
+from datasets.decode import audio, image_transforms
+from datasets.decode.video import read_frames
 from tests import clips
 from tests.media import tone, wav_from_flv, write_flv, write_lists, write_wav
 from tests.shared import shared
@@ -106,7 +107,7 @@ def test_evaluation_sees_the_middle_frame_and_the_whole_spectrogram(prepared, wr
         assert item["id"] == clip and item["label"] == i and item["visual"].shape == (3, 1, 64, 64)
         frames = read_frames(written / "VideoFlash" / f"{clip}.flv", 1, 360, 480)
         middle = torch.from_numpy(frames.pixels[len(frames.numbers) // 2])[None, None]
-        assert torch.equal(item["visual"], images.plain_resize(middle, 64)[0])
+        assert torch.equal(item["visual"], image_transforms.plain_resize(middle, 64)[0])
         recording = audio.read_audio(written / "AudioWAV" / f"{clip}.wav")
         x = audio.tile(audio.resample(recording.samples[0], 16_000, 22_050), 66_150)
         assert torch.equal(item["audio"][0], audio.stft_log(x, 512, 353)) and item["audio"].shape == (1, 257, 188)

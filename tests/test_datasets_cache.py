@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datasets.cache import Cache, Column, Decoded, Piece, build, word
-from datasets.errors import CacheError, DataError, VideoDecodeError
+from datasets.core.errors import CacheError, DataError, VideoDecodeError
+from datasets.storage.cache import Cache, Column, Decoded, Piece, build, word
 
 ROOT = Path(__file__).parents[1]
 COLUMNS = {"a": Column("<f4", (3,), 300), "b": Column("|u1", (), 100)}

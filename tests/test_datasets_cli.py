@@ -15,14 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from datasets import fetch
 from datasets.__main__ import main
-from datasets.cache import sha256
 from datasets.cards import CARDS
+from datasets.core.split_lists import Pin
 from datasets.crema_d import CremaD
-from datasets.digits import FSDD_ARCHIVE, MNIST
-from datasets.lists import Pin
+from datasets.decode.digit_files import FSDD_ARCHIVE, MNIST
 from datasets.registry import DATASETS
+from datasets.storage import download
+from datasets.storage.cache import sha256
 from ogm.registry import find
 from tests.media import tone, write_flv, write_lists, write_wav
 from tests.shared import shared
@@ -35,7 +35,7 @@ ROOT = Path(__file__).parents[1]
 def folders(tmp_path, monkeypatch):
     monkeypatch.setenv("OGM_DATA", str(tmp_path / "raw"))
     monkeypatch.setenv("OGM_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(fetch, "PAUSE", 0.01)
+    monkeypatch.setattr(download, "PAUSE", 0.01)
     return tmp_path
 
 

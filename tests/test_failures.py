@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from benchmarks.__main__ import main, read
-from benchmarks.build import refuse_too_little
-from benchmarks.config import configure, parse
-from benchmarks.grid import attempt
-from benchmarks.run import Place
-from datasets.errors import DataError
+from benchmarks.config.run_config import configure, parse
+from benchmarks.runner.experiment import refuse_too_little
+from benchmarks.runner.run import Place
+from benchmarks.runner.schedule import attempt
+from datasets.core.errors import DataError
 from datasets.registry import load
 from tests.runs import ROOT, SMALL, command, done, records
 

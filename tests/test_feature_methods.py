@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from datasets.loader import Loader
+from datasets.core.loader import Loader
 from datasets.registry import load
 from ogm.context import Context
 from ogm.engine import Engine

@@ -9,9 +9,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from datasets import fetch as fetching
-from datasets.errors import DataError, PinMismatchError
-from datasets.fetch import Exactly, fetch, unpack
+from datasets.core.errors import DataError, PinMismatchError
+from datasets.storage import download as fetching
+from datasets.storage.download import Exactly, fetch, unpack
 
 GOOD = bytes(range(256)) * 1000
 PIN = Exactly(len(GOOD), hashlib.sha256(GOOD).hexdigest())

@@ -18,11 +18,11 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from benchmarks import figures, report
-from benchmarks.config import configure
-from benchmarks.record import RunRecord
-from benchmarks.sheets import sheet
-from benchmarks.suite import Suite, load
+from benchmarks.config.run_config import configure
+from benchmarks.config.suite import Suite, load
+from benchmarks.records.record import RunRecord
+from benchmarks.reporting import figures, report
+from benchmarks.reporting.tables import sheet
 from tests.records import HOSTILE, filled, record, small, stopped
 
 ACCURACIES = [[0.80, 0.82, 0.78], [0.85, 0.83, 0.87], [0.84, 0.84, 0.84]]

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from benchmarks.__main__ import main, parser
-from benchmarks.folder import Comparison, Recipe, read
-from benchmarks.record import RunRecord
-from benchmarks.suite import competing, names
+from benchmarks.config.suite import competing, names
+from benchmarks.records.record import RunRecord
+from benchmarks.records.suite_file import Comparison, Recipe, read
 from tests.runs import SMALL, command, done
 
 REFERENCE = Path("results") / "reference"

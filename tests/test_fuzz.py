@@ -21,19 +21,19 @@ import pytest
 import soundfile
 from PIL import Image
 
-from datasets import audio, images, pictures
-from datasets.arrays import read_array
-from datasets.cache import Cache, Column, Decoded, Piece, build
+from datasets.core.errors import DataError
+from datasets.core.manifest_file import read_manifest
+from datasets.core.split_lists import parse, read_pinned
 from datasets.crema_d_lists import CLASSES
-from datasets.digits import read_idx
-from datasets.errors import DataError
-from datasets.fetch import unpack
-from datasets.lists import parse, read_pinned
+from datasets.decode import audio, image_files, image_transforms
+from datasets.decode.arrays import read_array
+from datasets.decode.digit_files import read_idx
+from datasets.decode.safe_pickle import read_pickle
+from datasets.decode.video import read_frames, read_jpegs
 from datasets.manifest import Manifest
-from datasets.manifest_list import read_manifest
+from datasets.storage.cache import Cache, Column, Decoded, Piece, build
+from datasets.storage.download import unpack
 from datasets.ucf101 import LISTS, unzip
-from datasets.unpickle import read_pickle
-from datasets.video import read_frames, read_jpegs
 from tests.media import frame, tone, write_clip, write_flv, write_idx, write_wav
 
 SECONDS = 20.0  # that no single file may take, on a busy machine
@@ -60,7 +60,7 @@ def _frames(path: Path) -> None:
 
 def _jpegs(path: Path) -> None:
     for file in read_jpegs(path, "time_centres", 2)[0]:
-        assert pictures.scaled(file, 16).shape == (16, 16, 3)
+        assert image_files.scaled(file, 16).shape == (16, 16, 3)
 
 
 def _folder(path: Path) -> None:
@@ -68,15 +68,15 @@ def _folder(path: Path) -> None:
     target.mkdir(exist_ok=True)
     path.replace(target / "0.jpg")
     try:
-        files, notes = pictures.read_folder(target)
+        files, notes = image_files.read_folder(target)
         assert len(files) == 1 and not notes
-        assert pictures.scaled(files[0], 16).shape == (16, 16, 3)
+        assert image_files.scaled(files[0], 16).shape == (16, 16, 3)
     finally:
         (target / "0.jpg").unlink()
 
 
 def _image(path: Path) -> None:
-    assert images.read_image(path, 16).shape == (16, 16, 3)
+    assert image_transforms.read_image(path, 16).shape == (16, 16, 3)
 
 
 def _array(path: Path) -> None:

@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from datasets import audio
 from datasets.class_lists import KINETICS_SOUNDS_CLASSES as CLASSES
-from datasets.errors import LabelError, ManifestError, MissingMediaError, SplitLeakError
+from datasets.core.errors import LabelError, ManifestError, MissingMediaError, SplitLeakError
+from datasets.core.split_lists import Pin
+from datasets.decode import audio
 from datasets.kinetics_sounds import BML, TEST, TRAIN, KineticsSounds, clip_name, parse, parse_json
-from datasets.lists import Pin
 from tests import clips
 from tests.media import write_clip
 from tests.shared import shared
@@ -100,7 +100,7 @@ def test_bb_does_not_use_clips_of_three_frames(raw):
     for path in [*raw.glob("t*/*.mp4"), *raw.glob("val/*.mp4")]:
         (raw / "frames" / path.stem).mkdir(parents=True)
         write_clip(path, 1.0, rate=6)
-        from datasets.video import read_jpegs
+        from datasets.decode.video import read_jpegs
 
         jpegs = read_jpegs(path, "every", 1)[0]
         few = path.stem.startswith("--val")

@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 from torchvision import transforms
 
-from benchmarks import bench_data
-from datasets import images
-from datasets.loader import Loader
+from benchmarks.speed import loading
+from datasets.core.loader import Loader
+from datasets.decode import image_transforms
 from datasets.manifest import Manifest
 from ogm.context import fold_in
 from ogm.types import Batch, Draws
@@ -221,12 +221,12 @@ def test_parity_is_the_released_pipeline_bit_for_bit():
             transforms.RandomResizedCrop(56),
             transforms.RandomHorizontalFlip(),
             transforms.ToTensor(),
-            transforms.Normalize(images.MEAN, images.STD),
+            transforms.Normalize(image_transforms.MEAN, image_transforms.STD),
         ]
     )
     seeds = [3, 1 << 62, 5, 6, 7]
     state = torch.random.get_rng_state()
-    ours = images.parity(frames, seeds, 56)
+    ours = image_transforms.parity(frames, seeds, 56)
     assert torch.equal(torch.random.get_rng_state(), state)  # the global generator is left as it was
     for b, seed in enumerate(seeds):
         torch.manual_seed(seed)
@@ -237,16 +237,18 @@ def test_parity_is_the_released_pipeline_bit_for_bit():
 
 def test_batched_crops_are_those_of_affine_grid_and_do_not_see_their_batch():
     frames = torch.randint(0, 256, (9, 2, 45, 60, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    boxes = images.crop_boxes(torch.rand(9, 2, images.DRAWS, generator=torch.Generator().manual_seed(1)), 45, 60)
-    together = images.crop_and_flip(frames, boxes, 32)
+    boxes = image_transforms.crop_boxes(
+        torch.rand(9, 2, image_transforms.DRAWS, generator=torch.Generator().manual_seed(1)), 45, 60
+    )
+    together = image_transforms.crop_and_flip(frames, boxes, 32)
     for b in range(9):
-        assert torch.equal(together[b], images.crop_and_flip(frames[b : b + 1], boxes[b : b + 1], 32)[0])
+        assert torch.equal(together[b], image_transforms.crop_and_flip(frames[b : b + 1], boxes[b : b + 1], 32)[0])
     top, left, h, w, flip = boxes[2, 1].tolist()
     theta = torch.tensor([[(-w if flip else w) / 60, 0, (2 * left + w) / 60 - 1], [0, h / 45, (2 * top + h) / 45 - 1]])
     grid = torch.nn.functional.affine_grid(theta[None], [1, 3, 32, 32], align_corners=False)
     picture = frames[2, 1].permute(2, 0, 1)[None].float()
     sampled = torch.nn.functional.grid_sample(picture, grid, padding_mode="border", align_corners=False)
-    mean, std = (torch.tensor(x).view(3, 1, 1) for x in (images.MEAN, images.STD))
+    mean, std = (torch.tensor(x).view(3, 1, 1) for x in (image_transforms.MEAN, image_transforms.STD))
     torch.testing.assert_close(together[2, :, 1], (sampled[0] / 255 - mean) / std, rtol=1e-4, atol=1e-3)
 
 
@@ -254,15 +256,15 @@ def test_batched_crops_are_those_of_affine_grid_and_do_not_see_their_batch():
 
 
 def test_the_data_bench_compares_equal_samples_and_would_notice(tmp_path, monkeypatch):
-    bench_data.write_files(tmp_path, 4)
-    cache = bench_data.prepare(tmp_path, 4)
+    loading.write_files(tmp_path, 4)
+    cache = loading.prepare(tmp_path, 4)
     for frames in (1, 3):
-        exact = bench_data.dataset(cache, 10, frames, "parity")
-        keys = bench_data.epoch_keys(10, 10)[0]
-        files = bench_data.Files(tmp_path, exact).batch(keys)
-        bench_data.same(files, exact.batch(keys))
+        exact = loading.dataset(cache, 10, frames, "parity")
+        keys = loading.epoch_keys(10, 10)[0]
+        files = loading.Files(tmp_path, exact).batch(keys)
+        loading.same(files, exact.batch(keys))
         assert files.inputs["visual"].shape == (10, 3, frames, 224, 224)
         with pytest.raises(ValueError, match="different visual"):
-            bench_data.same(files, exact.batch([(i, seed + 1) for i, seed in keys]))
-        plain = bench_data.dataset(cache, 10, frames)
+            loading.same(files, exact.batch([(i, seed + 1) for i, seed in keys]))
+        plain = loading.dataset(cache, 10, frames)
         assert plain.batch(keys).inputs["visual"].shape == (10, frames, 360, 480, 3)  # left to the device

@@ -5,10 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks.build import build
-from benchmarks.config import configure
-from datasets import images
-from datasets.errors import (
+from benchmarks.config.run_config import configure
+from benchmarks.runner.experiment import build
+from datasets.core.errors import (
     AudioDecodeError,
     DataError,
     LabelError,
@@ -17,9 +16,10 @@ from datasets.errors import (
     SplitLeakError,
     VideoDecodeError,
 )
-from datasets.loader import Loader
+from datasets.core.loader import Loader
+from datasets.core.manifest_file import modalities, read_manifest
+from datasets.decode import image_transforms
 from datasets.manifest import Manifest
-from datasets.manifest_list import modalities, read_manifest
 from tests.media import frame, tone, write_clip, write_wav
 
 SMALL = {"image_size": 16, "seconds": 0.5}
@@ -86,8 +86,8 @@ def test_every_kind_of_file_becomes_what_it_should(written):
     }
     assert all(item[m].dtype == torch.float32 for m in train.modalities) and item["id"] == "clip 8"
     assert item["words"].unique().tolist() == [8] and item["score"].tolist() == [[8, 9, 10, 11, 12]]
-    stored = images.read_image(written.parent / "w/8.png", 19)
-    assert torch.equal(item["face"], images.plain_resize(torch.from_numpy(stored.copy())[None, None], 16)[0])
+    stored = image_transforms.read_image(written.parent / "w/8.png", 19)
+    assert torch.equal(item["face"], image_transforms.plain_resize(torch.from_numpy(stored.copy())[None, None], 16)[0])
     assert test.present is None and test.report.found == 2 and test.report.per_class == {"a": 1, "b": 1}
 
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from datasets import audio, images, pictures
-from datasets.errors import AudioDecodeError, EmptyMediaError, NoAudioTrackError, VideoDecodeError
-from datasets.video import bb_ks, first, fps_blocks, read_frames, read_jpegs, segments, thirds_first
+from datasets.core.errors import AudioDecodeError, EmptyMediaError, NoAudioTrackError, VideoDecodeError
+from datasets.decode import audio, image_files, image_transforms
+from datasets.decode.video import bb_ks, first, fps_blocks, read_frames, read_jpegs, segments, thirds_first
 from tests.media import frame, tone, wav_from_flv, write_clip, write_flv, write_wav
 from tests.shared import shared
 
@@ -333,8 +333,8 @@ def picture(seed: int = 0, batch: int = 1, picks: int = 1) -> torch.Tensor:
 
 
 def test_boxes_obey_the_rules_of_the_random_resized_crop():
-    draws = torch.rand(4000, images.DRAWS, generator=torch.Generator().manual_seed(1))
-    top, left, h, w, flip = images.crop_boxes(draws, 360, 480).unbind(-1)
+    draws = torch.rand(4000, image_transforms.DRAWS, generator=torch.Generator().manual_seed(1))
+    top, left, h, w, flip = image_transforms.crop_boxes(draws, 360, 480).unbind(-1)
     assert (top >= 0).all() and (left >= 0).all() and (top + h <= 360).all() and (left + w <= 480).all()
     assert torch.equal(top, top.round()) and torch.equal(w, w.round())
     area = h * w / (360 * 480)
@@ -344,33 +344,35 @@ def test_boxes_obey_the_rules_of_the_random_resized_crop():
 
 
 def test_a_crop_that_never_fits_becomes_the_centre():
-    draws = torch.full((1, images.DRAWS), 0.999)  # all of the area at 4/3 never fits a tall frame
-    top, left, h, w, _ = images.crop_boxes(draws, 600, 300)[0].tolist()
+    draws = torch.full((1, image_transforms.DRAWS), 0.999)  # all of the area at 4/3 never fits a tall frame
+    top, left, h, w, _ = image_transforms.crop_boxes(draws, 600, 300)[0].tolist()
     assert (top, left, h, w) == (100, 0, 400, 300)
 
 
 def test_crops_are_those_of_torchvision_without_its_smoothing():
     frames = picture(2, batch=4, picks=2)
-    boxes = images.crop_boxes(torch.rand(4, 2, images.DRAWS, generator=torch.Generator().manual_seed(3)), 360, 480)
-    got = images.crop_and_flip(frames, boxes, 64)
+    boxes = image_transforms.crop_boxes(
+        torch.rand(4, 2, image_transforms.DRAWS, generator=torch.Generator().manual_seed(3)), 360, 480
+    )
+    got = image_transforms.crop_and_flip(frames, boxes, 64)
     assert got.shape == (4, 3, 2, 64, 64) and got.dtype == torch.float32
     for b in range(4):
         for t in range(2):
             top, left, h, w, flip = (int(x) for x in boxes[b, t])
             crop = frames[b, t].permute(2, 0, 1)[:, top : top + h, left : left + w].float()
             want = v2.functional.resize(crop, [64, 64], antialias=False) / 255
-            want = v2.functional.normalize(want.flip(-1) if flip else want, images.MEAN, images.STD)
+            want = v2.functional.normalize(want.flip(-1) if flip else want, image_transforms.MEAN, image_transforms.STD)
             torch.testing.assert_close(got[b, :, t, 1:-1, 1:-1], want[:, 1:-1, 1:-1], atol=1e-3, rtol=0)
 
 
 def test_evaluation_resizes_the_whole_frame_as_torchvision_does():
     frames = picture(4, batch=2)
-    got = images.plain_resize(frames, 224)
+    got = image_transforms.plain_resize(frames, 224)
     assert got.shape == (2, 3, 1, 224, 224)
     for b in range(2):
         want = v2.functional.resize(frames[b, 0].permute(2, 0, 1), [224, 224], antialias=True).float() / 255
         torch.testing.assert_close(
-            got[b, :, 0], v2.functional.normalize(want, images.MEAN, images.STD), atol=0.02, rtol=0
+            got[b, :, 0], v2.functional.normalize(want, image_transforms.MEAN, image_transforms.STD), atol=0.02, rtol=0
         )
 
 
@@ -386,10 +388,10 @@ def test_videos_of_other_kinds_are_heard_and_seen(tmp_path, suffix):
     peak = torch.fft.rfft(x).abs().argmax() * recording.rate / len(x)
     assert abs(float(peak) - 500) < 5 and 0.4 < float(x.abs().max()) < 0.6
     jpegs = read_jpegs(path, "fps_blocks", 2)[0]
-    assert len(jpegs) == 4 and pictures.size(jpegs[0]) == (60, 80)
+    assert len(jpegs) == 4 and image_files.size(jpegs[0]) == (60, 80)
     for jpeg, number in zip(jpegs, (0, 5, 10, 15), strict=True):
-        got = pictures.scaled(jpeg, 60).astype(int)
-        want = pictures.scaled(pictures.encode(frame(number, 80, 60)), 60)
+        got = image_files.scaled(jpeg, 60).astype(int)
+        want = image_files.scaled(image_files.encode(frame(number, 80, 60)), 60)
         assert np.abs(got - want).mean() < 12
     assert len(read_jpegs(path, "every", 1)[0]) == 20
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks.build import notes
-from benchmarks.config import configure
-from benchmarks.suite import compare, competing
+from benchmarks.config.run_config import configure
+from benchmarks.config.suite import compare, competing
+from benchmarks.runner.experiment import notes
 
 
 def said(**given: Any) -> list[str]:

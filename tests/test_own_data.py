@@ -11,11 +11,11 @@ from PIL import Image
 from torch import nn
 
 from datasets.__main__ import main
-from datasets.cache import Cache
-from datasets.errors import CacheError, LabelError, ManifestError, MissingMediaError
+from datasets.core.errors import CacheError, LabelError, ManifestError, MissingMediaError
+from datasets.core.manifest_file import MODALITY
 from datasets.manifest import TAKEN, Manifest
-from datasets.manifest_list import MODALITY
 from datasets.registry import fingerprints
+from datasets.storage.cache import Cache
 from tests.runs import done
 
 SPLITS = ["train"] * 8 + ["val"] * 4 + ["test"] * 4

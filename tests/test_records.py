@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.config import RunConfig, configure, key_of
-from benchmarks.record import RunRecord, canonical, read_whole
+from benchmarks.config.run_config import RunConfig, configure, key_of
+from benchmarks.records.record import RunRecord, canonical, read_whole
 from tests.records import record, stopped
 from tests.runs import SMALL
 

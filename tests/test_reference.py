@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.config import RunConfig, configure
-from benchmarks.record import RunRecord, read_records
-from benchmarks.run import Place, run
+from benchmarks.config.run_config import RunConfig, configure
+from benchmarks.records.record import RunRecord, read_records
+from benchmarks.runner.run import Place, run
 
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = ROOT / "results" / "reference"

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from datasets import audio
-from datasets.clips import PSD, read_sound
+from datasets.core.errors import AudioDecodeError
 from datasets.crema_d import PAPER
-from datasets.errors import AudioDecodeError
+from datasets.decode import audio
 from datasets.manifest import Manifest
+from datasets.storage.clip_files import PSD, read_sound
 from tests import resampling
 from tests.media import tone, write_wav
 from tests.shared import shared

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from benchmarks.__main__ import main
-from benchmarks.config import RunConfig, configure, parse
-from benchmarks.record import RunRecord
-from benchmarks.run import Place, load_whole, run
+from benchmarks.config.run_config import RunConfig, configure, parse
+from benchmarks.records.record import RunRecord
+from benchmarks.runner.run import Place, load_whole, run
 from ogm.engine import Engine
 from tests.runs import SMALL
 from tests.small import TRAINED, build, strategy

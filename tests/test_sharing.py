@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from benchmarks.__main__ import main
-from benchmarks.config import RunConfig, configure, parse
-from benchmarks.record import RunRecord, write_whole
-from benchmarks.run import Damaged, OtherData, Place, load_whole, run, save_whole
+from benchmarks.config.run_config import RunConfig, configure, parse
+from benchmarks.records.record import RunRecord, write_whole
+from benchmarks.runner.run import Damaged, OtherData, Place, load_whole, run, save_whole
 from tests.runs import SMALL, command, records
 
 ON_TEACHERS = ("umt", "ume", "g2d", "kd_strong_to_weak")

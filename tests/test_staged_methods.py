@@ -13,6 +13,7 @@ import torch.multiprocessing as mp
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ogm.augmentations import crop, kind_of, view
 from ogm.context import Context
 from ogm.engine import Engine
 from ogm.losses import gather, info_nce, kl, nt_xent
@@ -23,7 +24,6 @@ from ogm.strategies.ssl_crossmodal import discrimination
 from ogm.strategies.ssl_unimodal import vicreg
 from ogm.strategies.ume import ensemble
 from ogm.strategies.umt import feature_gap, teach
-from ogm.views import crop, kind_of, view
 from tests.small import CLASSES, THREE, TWO, build, digest, flat, strategy, train
 
 Q64 = {"dtype": torch.float64}

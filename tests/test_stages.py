@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.build import build, needed, wanted
-from benchmarks.config import RunConfig, configure, parse
-from benchmarks.metrics import evaluate
-from benchmarks.run import Place, load_whole
-from benchmarks.suite import compare, competing
+from benchmarks.config.run_config import RunConfig, configure, parse
+from benchmarks.config.suite import compare, competing
+from benchmarks.runner.experiment import build, needed, wanted
+from benchmarks.runner.metrics import evaluate
+from benchmarks.runner.run import Place, load_whole
 from tests.runs import ROOT, SMALL, command, done, records
 
 ENV = {**os.environ, "WANDB_MODE": "disabled"}

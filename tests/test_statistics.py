@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks.statistics import holm, mean_ranks, paired, sign_flip_p, summary
+from benchmarks.reporting.statistics import holm, mean_ranks, paired, sign_flip_p, summary
 
 OURS = [0.841, 0.853, 0.829, 0.860, 0.847]
 THEIRS = [0.799, 0.812, 0.801, 0.790, 0.848]

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from benchmarks import folder, suite
-from benchmarks.config import ConfigError
+from benchmarks.config import suite
+from benchmarks.config.run_config import ConfigError
+from benchmarks.records import suite_file
 from tests.suites import MADE, SUITES, damage_made, damage_suites, one_line_each
 
 GOOD = """
@@ -104,7 +105,7 @@ def test_damaged_suite_json(path: Path, tmp_path: Path, capsys: pytest.CaptureFi
 def test_deep_nesting_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "suite.json").write_text("[" * 100_000)
     with pytest.raises(ConfigError):
-        folder.read(tmp_path)
+        suite_file.read(tmp_path)
     monkeypatch.setattr(suite, "FOLDER", tmp_path)
     (tmp_path / "deep.yaml").write_text(yaml.safe_dump({"title": "x"}) + "quick: " + "[" * 3000)
     with pytest.raises(ConfigError):

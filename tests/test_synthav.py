@@ -15,8 +15,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from datasets.base import DataModule
-from datasets.loader import Loader
+from datasets.core.base import DataModule
+from datasets.core.loader import Loader
 from datasets.registry import fingerprints, load
 from datasets.synthav import PRESETS, SHAPES, SynthAV
 from tests.records import committed

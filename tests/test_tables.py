@@ -16,12 +16,12 @@ import pandas as pd
 import pytest
 from markdown_it import MarkdownIt
 
-from benchmarks import sheets
-from benchmarks.config import configure
-from benchmarks.record import RunRecord
-from benchmarks.sheets import NONE, escape_latex, escape_markdown, sheet
-from benchmarks.suite import Row, Suite, Table, load
-from benchmarks.tables import PUBLISHED, read_published, runs_frame, table_frame
+from benchmarks.config.run_config import configure
+from benchmarks.config.suite import Row, Suite, Table, load
+from benchmarks.records.record import RunRecord
+from benchmarks.reporting import tables
+from benchmarks.reporting.frames import PUBLISHED, read_published, runs_frame, table_frame
+from benchmarks.reporting.tables import NONE, escape_latex, escape_markdown, sheet
 from tests.records import HOSTILE, filled, record, small, stopped
 from tests.shared import shared
 
@@ -55,7 +55,7 @@ def test_one_run_shows_no_spread() -> None:
     assert row["last epoch"] == "84.0"
     assert row["difference to vanilla"] == "+4.0"
     assert row["wins"] == "1/1"
-    assert "nan" not in sheets.markdown(sheet(suite.tables[0], filled(suite, [[0.8], [0.84]]))).lower()
+    assert "nan" not in tables.markdown(sheet(suite.tables[0], filled(suite, [[0.8], [0.84]]))).lower()
 
 
 @pytest.mark.parametrize("status", ["diverged", "failed"])
@@ -198,7 +198,7 @@ def test_one_row_per_run_and_selection() -> None:
     assert (last["data_seed"], last["data"]) == (0, "train:train0 val:val0 test:test0")
     assert frame.iloc[0][["accuracy", "epoch", "selection", "probe/audio"]].isna().all()
     assert frame.iloc[0]["reason"] == "no space, none"
-    read = list(csv.DictReader(io.StringIO(sheets.csv(frame))))
+    read = list(csv.DictReader(io.StringIO(tables.csv(frame))))
     assert (read[0]["accuracy"], read[1]["accuracy"], read[1]["epoch"]) == ("", "0.8", "19")
     assert frame.equals(runs_frame([record(done, 0.8), stopped(bad, "failed", "no space, none")]))
 
@@ -227,15 +227,15 @@ def test_quick_is_marked_in_every_format() -> None:
     records = filled(suite, [VANILLA, OGM_GE])
     for quick in (True, False):
         made = sheet(suite.tables[0], records, quick=quick)
-        for text in (sheets.markdown(made), sheets.latex(made)):
+        for text in (tables.markdown(made), tables.latex(made)):
             assert ("QUICK: shortened, not comparable" in text) is quick
-        assert {row["quick"] for row in csv.DictReader(io.StringIO(sheets.csv(made.numbers)))} == {str(quick)}
+        assert {row["quick"] for row in csv.DictReader(io.StringIO(tables.csv(made.numbers)))} == {str(quick)}
 
 
 def test_an_empty_folder_makes_a_table_of_missing_runs() -> None:
     suite = small()
     assert {row["last epoch"] for row in cells(suite, {}).values()} == {"missing 3/3"}
-    assert "missing 3/3" in sheets.latex(sheet(suite.tables[0], {}))
+    assert "missing 3/3" in tables.latex(sheet(suite.tables[0], {}))
 
 
 # ---- published numbers
@@ -291,7 +291,7 @@ def test_markdown_shows_hostile_text_as_it_is() -> None:
     records = filled(suite, [VANILLA, OGM_GE])
     bad = suite.tables[0].rows[1].configs[1]
     records[bad.key] = stopped(bad, "skipped", HOSTILE)
-    text = sheets.markdown(sheet(suite.tables[0], records))
+    text = tables.markdown(sheet(suite.tables[0], records))
     tokens = MarkdownIt("commonmark").enable("table").parse(text)
     shown = ["".join(c.content for c in t.children or ()) for t in tokens if t.type == "inline"]
     assert HOSTILE in shown
@@ -311,7 +311,7 @@ def test_latex_shows_hostile_text_as_it_is() -> None:
     )
     suite = small(("vanilla", HOSTILE))
     made = sheet(suite.tables[0], filled(suite, [VANILLA, OGM_GE]))
-    text = sheets.latex(made)
+    text = tables.latex(made)
     body = text[text.index(r"\midrule") : text.index(r"\bottomrule")].splitlines()[1:]
     assert len(body) == 2
     for line in body:
@@ -328,7 +328,7 @@ def test_latex_stretches_a_reason_over_the_cells_it_empties() -> None:
     bad = suite.tables[0].rows[1].configs[1]
     records[bad.key] = stopped(bad, "diverged", "not finite")
     made = sheet(suite.tables[0], records)
-    line = next(line for line in sheets.latex(made).splitlines() if line.startswith(r"ogm\_ge"))
+    line = next(line for line in tables.latex(made).splitlines() if line.startswith(r"ogm\_ge"))
     span = len(made.cells.columns) - 2
     assert line == rf"ogm\_ge & 2/3 & \multicolumn{{{span}}}{{l}}{{\emph{{diverged 1/3}}}} \\"
 
@@ -337,7 +337,7 @@ def test_the_same_records_make_the_same_bytes() -> None:
     suite = small()
     records = filled(suite, [VANILLA, OGM_GE])
     again = dict(reversed(records.items()))
-    for write in (sheets.markdown, sheets.latex, lambda made: sheets.csv(made.numbers)):
+    for write in (tables.markdown, tables.latex, lambda made: tables.csv(made.numbers)):
         assert write(sheet(suite.tables[0], records)) == write(sheet(suite.tables[0], again))
 
 

@@ -10,10 +10,18 @@ import pytest
 import torch
 from PIL import Image
 
-from datasets import images, pictures, ucf101
+from datasets import ucf101
 from datasets.class_lists import UCF101_CLASSES as CLASSES
-from datasets.errors import DataError, LabelError, ManifestError, MissingMediaError, PinMismatchError, VideoDecodeError
-from datasets.fetch import Exactly
+from datasets.core.errors import (
+    DataError,
+    LabelError,
+    ManifestError,
+    MissingMediaError,
+    PinMismatchError,
+    VideoDecodeError,
+)
+from datasets.decode import image_files, image_transforms
+from datasets.storage.download import Exactly
 from datasets.ucf101 import UCF101, ZIP, check_classes, parse, scaled_flow, unzip
 from tests import clips
 from tests.media import write_clip
@@ -184,21 +192,21 @@ def test_B10_B11_B26_folders_of_pictures(raw):
     (folder / "frame000002.jpg").write_bytes(data[: len(data) // 2])
     Image.open(folder / "frame000003.jpg").convert("CMYK").save(folder / "frame000003.jpg")
     Image.open(folder / "frame000004.jpg").convert("L").save(folder / "frame000004.jpg")
-    jpegs, notes = pictures.read_folder(folder)
+    jpegs, notes = image_files.read_folder(folder)
     assert len(jpegs) == 5 and notes == {"frames_damaged": 1} and jpegs[1] == jpegs[2]
-    assert all(pictures.scaled(jpeg, 16).shape == (16, 16, 3) for jpeg in jpegs)
+    assert all(image_files.scaled(jpeg, 16).shape == (16, 16, 3) for jpeg in jpegs)
     rotated = Image.fromarray(np.arange(60, dtype=np.uint8).reshape(6, 10))
     exif = Image.Exif()
     exif[0x0112] = 6
     rotated.save(folder / "frame000005.jpg", exif=exif)
-    assert pictures.size((folder / "frame000005.jpg").read_bytes()) == (6, 10)
+    assert image_files.size((folder / "frame000005.jpg").read_bytes()) == (6, 10)
     deep = Image.fromarray((np.arange(256, dtype=np.uint16).reshape(16, 16) * 257).astype(np.uint16))
     deep.save(folder / "frame000006.png")
-    assert pictures.scaled((folder / "frame000006.png").read_bytes(), 16)[..., 0].tolist() == (
+    assert image_files.scaled((folder / "frame000006.png").read_bytes(), 16)[..., 0].tolist() == (
         np.arange(256).reshape(16, 16).tolist()
     )
     Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).convert("P").save(folder / "frame000007.png")
-    assert pictures.scaled((folder / "frame000007.png").read_bytes(), 8)[..., 2].tolist()[1] == list(range(8, 16))
+    assert image_files.scaled((folder / "frame000007.png").read_bytes(), 8)[..., 2].tolist()[1] == list(range(8, 16))
     UCF101.prepare(progress=False, **OWN)
     assert UCF101.module(**OWN).train.report.notes == {"frames_damaged": 1}
     for path in folder.iterdir():
@@ -261,10 +269,10 @@ def test_archives_that_are_no_good(tmp_path, content):
 def test_pictures_are_normalised_like_all_others(raw):
     UCF101.prepare(progress=False, **OWN)
     item = UCF101.module(**OWN).test[0]
-    jpegs = pictures.read_folder(raw / "jpegs_256" / TEST[0])[0]
+    jpegs = image_files.read_folder(raw / "jpegs_256" / TEST[0])[0]
     third = len(jpegs) // 3
-    want = np.stack([pictures.scaled(jpegs[j * third + third // 2], 32) for j in range(3)])
-    assert torch.equal(item["visual"], images.normalise(torch.from_numpy(want)[None])[0])
+    want = np.stack([image_files.scaled(jpegs[j * third + third // 2], 32) for j in range(3)])
+    assert torch.equal(item["visual"], image_transforms.normalise(torch.from_numpy(want)[None])[0])
 
 
 @pytest.mark.parametrize("folder", ["jpegs_256", "tvl1_flow/v"])

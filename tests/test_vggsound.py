@@ -7,13 +7,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from datasets import audio
 from datasets.class_lists import VGGSOUND_CLASSES as CLASSES
-from datasets.errors import LabelError, ManifestError, MissingMediaError, PinMismatchError, SplitLeakError
-from datasets.lists import Blob
-from datasets.lists import parse as parse_simple
+from datasets.core.errors import LabelError, ManifestError, MissingMediaError, PinMismatchError, SplitLeakError
+from datasets.core.split_lists import Blob
+from datasets.core.split_lists import parse as parse_simple
+from datasets.decode import audio
+from datasets.decode.video import read_jpegs
 from datasets.vggsound import LATEST, VGGSound, parse, plain_name, spectrogram, window_start
-from datasets.video import read_jpegs
 from tests import clips
 from tests.media import tone, write_clip, write_wav
 from tests.shared import shared

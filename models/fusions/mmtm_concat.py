@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from models.fusions.mmtm import MMTMLate
 from models.layers import detach_if, linear
-from ogm.heads import split_linear
+from ogm.parts.heads import split_linear
 
 
 class MMTMConcat(MMTMLate):

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ogm.checks import check_complete
-from ogm.coalitions import coalitions, shapley
 from ogm.context import Context
+from ogm.shapley import coalitions, shapley
 from ogm.strategies.ogm import usable
 from ogm.strategy import Passes, Strategy
 from ogm.types import Batch, Output

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ogm.checks import check_complete
 from ogm.context import Context
-from ogm.scores import discrepancy_ratios, true_class_scores
+from ogm.imbalance import discrepancy_ratios, true_class_scores
 from ogm.strategy import Category, Strategy
 from ogm.types import Batch, Output
 

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ogm.context import Context
 from ogm.engine import Engine
+from ogm.imbalance import true_class_scores
 from ogm.losses import full, kl
-from ogm.scores import true_class_scores
 from ogm.strategies.umt import feature_gap, same_width, teach, teachers
 from ogm.strategy import Passes, Strategy
 from ogm.types import Batch, Need, Output

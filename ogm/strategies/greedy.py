@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ogm.context import Context
 from ogm.engine import Engine
-from ogm.scores import discrepancy_ratios, true_class_scores
+from ogm.imbalance import discrepancy_ratios, true_class_scores
 from ogm.strategies.mla import votes, xavier
 from ogm.strategy import Strategy
 from ogm.types import Batch, Output

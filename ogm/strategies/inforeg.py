@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ogm.coalitions import responses
 from ogm.context import Context
 from ogm.engine import Engine
-from ogm.scores import true_class_scores
+from ogm.imbalance import true_class_scores
+from ogm.shapley import responses
 from ogm.strategies.equal_weight_multiloss import EqualWeightMultiloss
 from ogm.types import Batch, Output
 
@@ -29,7 +29,7 @@ class InfoReg(EqualWeightMultiloss):
 
     Deviations from the released code: its beta, for CREMA-D alone, is 0.95 for audio and 0.1 for visual; here every
     modality has 0.95 unless told otherwise, as by ``beta={"audio": 0.95, "visual": 0.1}``, which a run on CREMA-D is
-    given (benchmarks/defaults.py). Each modality's window is its own trace's (there, audio's decides for both); its
+    given (benchmarks/config/method_defaults.py). Each modality's window is its own trace's (there, audio's decides for both); its
     three further backward passes serve nothing but logs, and are left out. A score sums over the batch, so the gap soon
     saturates the tanh: as in the code.
     """

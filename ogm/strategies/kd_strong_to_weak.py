@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ogm.augmentations import Kind, kind_of
 from ogm.context import Context
 from ogm.engine import Engine
 from ogm.losses import full, kl
@@ -19,7 +20,6 @@ from ogm.strategies.umt import teachers
 from ogm.strategies.unimodal_pretrain_finetune import start_from
 from ogm.strategy import Passes, Strategy
 from ogm.types import Batch, Need, Output
-from ogm.views import Kind, kind_of
 
 
 class KDStrongToWeak(Strategy):

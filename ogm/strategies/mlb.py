@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ogm.context import Context
-from ogm.scores import true_class_scores
+from ogm.imbalance import true_class_scores
 from ogm.strategies.equal_weight_multiloss import EqualWeightMultiloss
 from ogm.strategies.ogm import usable
 from ogm.strategies.weak_boost import lag_ratios

@@ -9,9 +9,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ogm.coalitions import coalitions, shapley
 from ogm.context import Context, fold_in
 from ogm.engine import Engine
+from ogm.shapley import coalitions, shapley
 from ogm.strategy import Strategy
 from ogm.types import Draws
 

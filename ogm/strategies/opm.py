@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ogm.context import Context
-from ogm.scores import discrepancy_ratios, true_class_scores
+from ogm.imbalance import discrepancy_ratios, true_class_scores
 from ogm.strategy import Strategy
 from ogm.types import Batch, Output
 

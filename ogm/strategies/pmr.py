@@ -12,8 +12,8 @@ from torch import Tensor
 
 from ogm.context import Context
 from ogm.engine import Engine
+from ogm.imbalance import TINY, true_class_scores
 from ogm.losses import full
-from ogm.scores import TINY, true_class_scores
 from ogm.strategy import Strategy
 from ogm.types import Batch, Output
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from ogm.context import Context
 from ogm.engine import Engine
+from ogm.imbalance import discrepancy_ratios, true_class_scores
 from ogm.losses import full
-from ogm.scores import discrepancy_ratios, true_class_scores
 from ogm.strategies.mla import adapters, votes, xavier
 from ogm.strategy import Strategy
 from ogm.types import Batch, Output

@@ -10,13 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ogm.augmentations import Kind, kind_of, view
 from ogm.engine import Engine
 from ogm.losses import full, gather, info_nce
 from ogm.strategies.ssl_unimodal import WIDTH, Projector
 from ogm.strategies.ume import ensemble
 from ogm.strategy import Strategy
 from ogm.types import Batch, Output
-from ogm.views import Kind, kind_of, view
 
 
 class SSLCrossmodal(Strategy):

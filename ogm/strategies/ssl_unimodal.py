@@ -8,12 +8,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from ogm.augmentations import Kind, kind_of, view
 from ogm.engine import Engine
 from ogm.losses import full, gather, nt_xent
 from ogm.strategies.unimodal import Branch
 from ogm.strategy import Passes, Strategy
 from ogm.types import Batch, Output
-from ogm.views import Kind, kind_of, view
 
 WIDTH = 128  # of the projected embeddings
 
@@ -21,7 +21,7 @@ WIDTH = 128  # of the projected embeddings
 class SSLUnimodal(Strategy):
     """Train one encoder without labels, on two random views of each sample.
 
-    1. Two views of each input (``ogm/views.py``) are mapped by the encoder and a projector (Linear, batch norm, ReLU,
+    1. Two views of each input (``ogm/augmentations.py``) are mapped by the encoder and a projector (Linear, batch norm, ReLU,
        Linear) to embeddings (B, 128).
     2. ``"simclr"``: NT-Xent loss of the unit-norm embeddings (eq. 1 of SimCLR), mean over all 2B anchors; all other
        views of the global batch are negatives. ``"vicreg"``: 25 invariance + 25 variance + 1 covariance; no negatives.

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from ogm.checks import check_complete
-from ogm.coalitions import responses
 from ogm.context import Context
-from ogm.scores import TINY, true_class_scores
+from ogm.imbalance import TINY, true_class_scores
+from ogm.shapley import responses
 from ogm.strategies.ogm import usable
 from ogm.strategy import Scope, Strategy, Target
 from ogm.types import Batch, Output

@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from datasets.errors import DataError
-from datasets.unpickle import read_pickle
+from datasets.core.errors import DataError
+from datasets.decode.safe_pickle import read_pickle
 
 SHARED_MEMORY = Path("/dev/shm")  # where it is, files are much faster than on a disk
 MEMORY = 256 << 20  # bytes that the command may need beyond what it has when it begins

@@ -19,15 +19,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets import digits
-from datasets.arrays import read_array
-from datasets.cache import Column, Decoded, Piece, build
-from datasets.digits import read_idx
-from datasets.errors import DataError
-from datasets.fetch import unpack
-from datasets.files import open_part, write_part
-from datasets.images import read_image
-from datasets.pictures import read_folder
+from datasets.core.checks import open_part, write_part
+from datasets.core.errors import DataError
+from datasets.decode import digit_files
+from datasets.decode.arrays import read_array
+from datasets.decode.digit_files import read_idx
+from datasets.decode.image_files import read_folder
+from datasets.decode.image_transforms import read_image
+from datasets.storage.cache import Column, Decoded, Piece, build
+from datasets.storage.download import unpack
 from datasets.ucf101 import LISTS, unzip
 
 ZEROS = 0x04030201  # bytes, 67 million: what the bombs hold; real ones hold a hundred times as much
@@ -59,7 +59,7 @@ def test_an_idx_file_is_inflated_as_far_as_its_header_says(tmp_path: Path) -> No
 
 
 def test_an_idx_file_that_promises_gigabytes_is_not_inflated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(digits, "LIMIT", 1_000_000)
+    monkeypatch.setattr(digit_files, "LIMIT", 1_000_000)
     path = tmp_path / "images.gz"
     path.write_bytes(gzip.compress(np.array([2051, 1 << 20, 64, 1], ">i4").tobytes() + bytes(ZEROS), 1))
     with at_most(4):
@@ -201,7 +201,7 @@ def test_recordings_are_not_unpacked_through_a_link(tmp_path: Path, monkeypatch:
         info = tarfile.TarInfo("x/recordings/0_george_0.wav")
         info.size = 3
         tar.addfile(info, io.BytesIO(b"abc"))
-    monkeypatch.setattr(digits, "download_images", lambda *_: None)
-    monkeypatch.setattr(digits, "fetch", lambda *_, **__: archive)
-    refused(lambda: digits.download(tmp_path, None, None), "recordings.part", "symbolic link")
+    monkeypatch.setattr(digit_files, "download_images", lambda *_: None)
+    monkeypatch.setattr(digit_files, "fetch", lambda *_, **__: archive)
+    refused(lambda: digit_files.download(tmp_path, None, None), "recordings.part", "symbolic link")
     assert not list((tmp_path / "other").iterdir())

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.config import configure
-from benchmarks.record import RunRecord
-from benchmarks.run import Damaged, load_whole, save_whole
+from benchmarks.config.run_config import configure
+from benchmarks.records.record import RunRecord
+from benchmarks.runner.run import Damaged, load_whole, save_whole
 from tests.records import record
 from tests.test_fuzz import SECONDS, damaged, put_through
 

@@ -134,7 +134,9 @@ def test_kills_change_no_number(settings: list[str], processes: int, kills: int,
     undisturbed = tmp_path / "undisturbed"
     made = done(words(settings, undisturbed))
     assert made.returncode == 0, made.stderr
-    SERVER.set_forkserver_preload(["benchmarks.__main__", "benchmarks.grid", "benchmarks.suite", "datasets.synthav"])
+    SERVER.set_forkserver_preload(
+        ["benchmarks.__main__", "benchmarks.runner.schedule", "benchmarks.config.suite", "datasets.synthav"]
+    )
     moments, total, folders = random.Random(processes), {"grids": 0, "workers": 0}, 0
     began = time.monotonic()
     while sum(total.values()) < kills:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from datasets.unpickle import read_pickle
+from datasets.decode.safe_pickle import read_pickle
 from tests.attack.pickles import HOSTILE, array, dtype, good, outcome, plain, within
 from tests.runs import ROOT
 

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from datasets.base import DataModule
-from datasets.cache import Cache, Column, Decoded, Piece, build
-from datasets.errors import CacheError, DataError, VideoDecodeError
+from datasets.core.base import DataModule
+from datasets.core.errors import CacheError, DataError, VideoDecodeError
 from datasets.manifest import Manifest
+from datasets.storage.cache import Cache, Column, Decoded, Piece, build
 
 CASES = [40, pytest.param(700, marks=pytest.mark.long)]
 ODD = [None, True, -1, 0, 3, 2**63, 1e300, "", "x", "\ud800", "../a", [], [[]], {}, {"a": 1}, [None], "<f8", "|O"]

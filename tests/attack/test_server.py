@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from datasets import fetch as fetching
-from datasets.errors import DataError, PinMismatchError
-from datasets.fetch import Exactly, fetch
+from datasets.core.errors import DataError, PinMismatchError
+from datasets.storage import download as fetching
+from datasets.storage.download import Exactly, fetch
 
 GOOD = bytes(range(256)) * 100
 PIN = Exactly(len(GOOD), hashlib.sha256(GOOD).hexdigest())

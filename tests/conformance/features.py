@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from models.fusions.concat import Concat
 from ogm.context import Context
-from ogm.scores import discrepancy_ratios, true_class_scores
+from ogm.imbalance import discrepancy_ratios, true_class_scores
 from ogm.strategies.amco import AMCo, dependences, hidden_classes, ramp
 from ogm.strategies.cml import CML, rises
 from ogm.strategies.lfm import LFM, curvature, hypergradient, lookahead, scheduled, stepped

@@ -17,9 +17,9 @@ from models.fusions.late_prob import mixture
 from models.fusions.mmtm import MMTMUnit
 from models.fusions.sum import Sum
 from models.layers import attention, weighted_mean
-from ogm.coalitions import coalitions, responses, shapley
 from ogm.context import Context
-from ogm.scores import true_class_scores
+from ogm.imbalance import true_class_scores
+from ogm.shapley import coalitions, responses, shapley
 from ogm.strategies.vanilla import Vanilla
 from ogm.types import Output
 from tests.conformance.vectors import Checker, Unsupported, Vector, batch, tensor

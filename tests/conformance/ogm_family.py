@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ogm.context import Context
-from ogm.scores import discrepancy_ratios, true_class_scores
+from ogm.imbalance import discrepancy_ratios, true_class_scores
 from ogm.strategies.ogm import coefficients
 from ogm.strategies.ogm_ge import add_noise, deviation
 from ogm.strategies.vanilla import Vanilla

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ogm.context import Context
+from ogm.imbalance import true_class_scores
 from ogm.losses import info_nce, kl, nt_xent, one_way
-from ogm.scores import true_class_scores
 from ogm.strategies.di_mml import by_certainty, dimension_accuracy, effective_dimensions, interaction
 from ogm.strategies.g2d import training, weak_to_strong
 from ogm.strategies.kd_strong_to_weak import energy, mta, soft_targets

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from ogm.context import Context
-from ogm.scores import true_class_scores
+from ogm.imbalance import true_class_scores
 from ogm.types import Batch
 
 Vector = Mapping[str, Any]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.build import encoder_class
+from benchmarks.runner.experiment import encoder_class
 from models.model import MultimodalModel
 from models.registry import ENCODERS, FUSIONS, encoder_args_from_name
 from ogm.context import fold_in

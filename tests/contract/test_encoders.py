@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import listing
+from benchmarks.cli import listing
 from models.registry import ENCODERS
 from tests.helpers.models import encoder
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks import listing
+from benchmarks.cli import listing
 from models.model import MultimodalModel
 from models.registry import FUSIONS
-from ogm.coalitions import responses
 from ogm.context import Context
 from ogm.registry import find
+from ogm.shapley import responses
 from ogm.types import Batch, Output
 from tests.helpers.models import EVEN, EXCHANGING, OF_FEATURES, SAMPLES, UNEVEN, features, fusion, inputs, model
 from tests.small import build

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.build import encoder_class
+from benchmarks.runner.experiment import encoder_class
 from models.encoder import Encoder
 from models.encoders.cnn import CNN
 from models.fusion import Fusion

@@ -9,8 +9,8 @@ import pytest
 import torch
 import torch._inductor.config
 
-from benchmarks.build import build_model
-from benchmarks.config import configure
+from benchmarks.config.run_config import configure
+from benchmarks.runner.experiment import build_model
 from datasets.registry import load
 from models.encoders.cnn import CNN
 from models.encoders.mlp import MLP

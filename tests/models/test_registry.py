@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.build import check
-from benchmarks.config import ConfigError, configure
+from benchmarks.config.run_config import ConfigError, configure
+from benchmarks.runner.experiment import check
 from models.registry import ENCODERS, FAMILIES, FUSIONS, encoder_args_from_name, encoder_path
 from ogm.registry import find
 

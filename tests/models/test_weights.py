@@ -9,7 +9,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from benchmarks.config import configure
+from benchmarks.config.run_config import configure
 from models.weights import fewer_channels, load_weights
 from tests.helpers.models import encoder
 

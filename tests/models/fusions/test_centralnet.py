@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.build import build as built_from
-from benchmarks.config import configure
+from benchmarks.config.run_config import configure
+from benchmarks.runner.experiment import build as built_from
 from tests.helpers.models import SAMPLES, inputs, model
 from tests.small import build
 

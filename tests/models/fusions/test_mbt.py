@@ -11,7 +11,7 @@ from models.encoders.cnn import CNN
 from models.fusions.mbt import MBT, exchange
 from models.model import MultimodalModel
 from ogm.context import Context
-from ogm.scores import discrepancy_ratios, true_class_scores
+from ogm.imbalance import discrepancy_ratios, true_class_scores
 from ogm.types import Batch
 from tests.helpers.models import SHAPES, inputs, perturbed
 

@@ -1,0 +1,204 @@
+"""What makes one run: frozen, checked, hashable, the same on every machine."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import reprlib
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from benchmarks.config.method_defaults import ADAPTIVE_LR, encoders_by_kind, method_defaults, recipe
+from datasets.registry import DATASETS
+from models.registry import ENCODERS, FAMILIES, FUSIONS
+from ogm.registry import STRATEGIES, nearest
+
+FILES: dict[str, str] = {}  # what has come from files outside the project (see plugins.py): name -> digest
+
+
+class ConfigError(ValueError):
+    """Every mistake in a configuration, one line each."""
+
+    def __init__(self, mistakes: Sequence[str]) -> None:
+        super().__init__("\n".join(mistakes))
+        self.mistakes = list(mistakes)
+
+    def __reduce__(self) -> tuple[type[ConfigError], tuple[list[str]]]:
+        return type(self), (self.mistakes,)  # an exception is otherwise made again from its text, not from the lines
+
+
+class RunConfig(BaseModel):
+    """One run. What changes a number is in here, and nothing else is; ``key`` is the proof.
+
+    Made by ``configure``, which fills in the recipe of the dataset and the defaults of the method, so that a record
+    says everything outright.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    dataset: str = "synthav"
+    method: str = "vanilla"
+    fusion: str = "concat"
+    encoders: dict[str, str] = {}  # modality -> encoder
+    seed: int = Field(0, ge=0)
+    dataset_args: dict[str, Any] = {}
+    method_args: dict[str, Any] = {}
+    fusion_args: dict[str, Any] = {}
+    encoder_args: dict[str, dict[str, Any]] = {}  # modality -> options of its encoder
+    epochs: int = Field(100, ge=0)
+    batch_size: int = Field(64, ge=1)
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    lr: float = Field(1e-3, gt=0, allow_inf_nan=False)
+    momentum: float = Field(0.9, ge=0, lt=1)  # sgd only; adam and adamw keep torch's betas
+    weight_decay: float = Field(1e-4, ge=0, allow_inf_nan=False)
+    schedule: Literal["constant", "step", "cosine"] = "step"
+    lr_steps: tuple[int, ...] = (70,)  # epochs at which "step" multiplies lr by lr_factor
+    lr_factor: float = Field(0.1, gt=0, le=1)
+    max_norm: float | None = Field(None, gt=0)  # clips the gradient's norm
+    micro_batch: int | None = Field(None, ge=1)  # accumulates a batch in parts of this size
+    precision: Literal["fp32", "fp64", "bf16"] = "fp32"
+    compile: bool = False  # torch.compile on the encoders: faster on an accelerator, other last bits
+    files: dict[str, str] = {}  # what of it came from a file outside the project -> digest of its content
+    protocol: Literal[1] = 1  # goes up when the same settings change their meaning
+
+    @field_validator("dataset", "method", "fusion")
+    @classmethod
+    def _known(cls, name: str, info: Any) -> str:
+        return known(name, {"dataset": DATASETS, "method": STRATEGIES, "fusion": FUSIONS}[info.field_name])
+
+    @field_validator("encoders")
+    @classmethod
+    def _known_encoders(cls, encoders: dict[str, str]) -> dict[str, str]:
+        for name in encoders.values():
+            family, colon, _ = name.partition(":")
+            known(family, FAMILIES) if colon else known(name, [*ENCODERS, *(f"{family}:NAME" for family in FAMILIES)])
+        return encoders
+
+    @property
+    def key(self) -> str:
+        """Twelve letters that stand for all of it; see ``key_of``."""
+        return key_of(self.model_dump(mode="json"))
+
+    @property
+    def title(self) -> str:
+        """How a person would call it: 'synthav concat ogm_ge alpha=0.8 seed 1'."""
+        said = [f"{k}={v}" for part in (self.dataset_args, self.method_args) for k, v in sorted(part.items())]
+        return " ".join([self.dataset, self.fusion, self.method, *said, self.optimizer, f"seed {self.seed}"])
+
+
+def key_of(settings: Mapping[str, Any]) -> str:
+    """The key of a configuration as a record holds it, also where a method in it is not known here.
+
+    What equals its default is left out, so that a setting added one day leaves the keys of old records alone; the day a
+    default changes its meaning, ``protocol`` goes up.
+    """
+    default = _defaults()
+    chosen = {name: x for name, x in settings.items() if name not in default or x != default[name]}
+    text = json.dumps(chosen, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+@functools.cache
+def _defaults() -> dict[str, Any]:
+    return RunConfig().model_dump(mode="json")
+
+
+def known(name: str, names: Collection[str]) -> str:
+    if name not in names:
+        raise ValueError(f"{name!r} is not one of {', '.join(names)}{nearest(name, names)}")
+    return name
+
+
+def configure(given: Mapping[str, Any]) -> RunConfig:
+    """A complete configuration: what is given, over the method's defaults, over the dataset's recipe.
+
+    ``given`` may use dots (``method_args.alpha``). Raises ConfigError with every mistake at once.
+    """
+    given = nest(given)
+    dataset, method = (str(given.get(name, RunConfig.model_fields[name].default)) for name in ("dataset", "method"))
+    chosen = {**recipe(dataset), "method_args": method_defaults(method, dataset)}
+    if dataset == "manifest" and isinstance(given.get("dataset_args", {}), Mapping):
+        chosen["encoders"] = encoders_by_kind(given.get("dataset_args", {}))
+    if given.get("optimizer") in ("adam", "adamw") and dataset in ADAPTIVE_LR:
+        chosen["lr"] = ADAPTIVE_LR[dataset]
+    if "files" in given:
+        raise ConfigError(["files: there is no such setting; use --method-file, --fusion-file, --encoder-file"])
+    try:
+        return with_files(RunConfig(**merge(chosen, given)))
+    except ValidationError as error:
+        raise ConfigError([explain(e, RunConfig.model_fields) for e in error.errors()]) from None
+
+
+def with_files(config: RunConfig) -> RunConfig:
+    """The configuration with the digests of those parts, weights too, that come from files outside the project."""
+    used = [config.method, config.fusion, *config.encoders.values()]
+    weights = {str(options["weights"]) for options in config.encoder_args.values() if "weights" in options}
+    files = {name: FILES[name] for name in used if name in FILES}
+    files |= {w: hashlib.sha256(Path(w).read_bytes()).hexdigest()[:16] for w in weights if Path(w).is_file()}
+    return config.model_copy(update={"files": files})
+
+
+def explain(error: Mapping[str, Any], names: Collection[str]) -> str:
+    """One of pydantic's errors in one line."""
+    where = ".".join(map(str, error["loc"]))
+    if error["type"] == "extra_forbidden":
+        return f"{where}: there is no such setting{nearest(str(error['loc'][-1]), names)}"
+    if error["type"] == "missing":
+        return f"{where}: is missing"
+    said = str(error["msg"]).removeprefix("Value error, ")
+    if not where:  # all of it
+        return said
+    given = reprlib.repr(error["input"])  # not all of a long list
+    return f"{where}: {said}" if "ctx" in error and "error" in error["ctx"] else f"{where}={given}: {said}"
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """``over`` wins; mappings are merged, everything else is replaced."""
+    both = {
+        k: merge(base[k], v) for k, v in over.items() if isinstance(v, Mapping) and isinstance(base.get(k), Mapping)
+    }
+    return {**base, **over, **both}
+
+
+def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted names to mappings in mappings: {"a.b": 1} -> {"a": {"b": 1}}."""
+    out: dict[str, Any] = {}
+    for name, value in flat.items():
+        head, dot, rest = name.partition(".")
+        out = merge(out, {head: nest({rest: value}) if dot else value})
+    return out
+
+
+def parse(settings: Sequence[str]) -> dict[str, Any]:
+    """``["lr=0.05", "method_args.alpha=0.8"]`` as read from a command line; values are YAML."""
+    out: dict[str, Any] = {}
+    mistakes = []
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        if not equals or not name:
+            mistakes.append(f"{setting!r}: settings are written name=value, such as method=ogm_ge or lr=0.05")
+            continue
+        if name in out:
+            mistakes.append(f"{name}: given twice")
+        try:
+            out[name] = number(yaml.safe_load(text))
+        except yaml.YAMLError:
+            mistakes.append(f"{setting!r}: the value is not readable as YAML")
+    if mistakes:
+        raise ConfigError(mistakes)
+    return out
+
+
+def number(value: Any) -> Any:
+    """YAML reads 1e-3 as text, for want of a dot; people mean the number."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return float(value)
+    except ValueError:
+        return value

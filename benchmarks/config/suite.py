@@ -1,0 +1,272 @@
+"""A suite: the tables somebody wants, and the runs they need. Read from suites/*.yaml."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from benchmarks.config.run_config import ConfigError, RunConfig, configure, explain, known, merge, nest
+from datasets.registry import DATASETS
+
+FOLDER = Path(__file__).parent / "suites"
+# Further rows of a comparison, each a method with other options, named as methods are.
+FORMS: dict[str, dict[str, Any]] = {
+    # the weight that MM-DistillNet's released code gives the alignment of attention maps
+    "kd_strong_to_weak + alignment": {"method": "kd_strong_to_weak", "method_args": {"w_mta": 0.005}},
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table: the same settings over all seeds. ``configs[i]`` and those of the row it is compared with
+    (``against``, a label in the same table) share their seeds, so that differences are paired."""
+
+    label: str
+    configs: tuple[RunConfig, ...]
+    against: str | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """``name`` (table1, ...) on one dataset. ``rows`` stand in the order in which they are shown."""
+
+    name: str
+    title: str
+    dataset: str  # our id: synthav, avmnist, crema_d
+    variant: str  # what people call this data: "SynthAV", "SynthAV textbook"
+    rows: tuple[Row, ...]
+    ranked: bool = False  # sorted by validation-selected accuracy, with ranks
+
+    @property
+    def slug(self) -> str:
+        return f"{self.name}-{self.variant}".lower().replace(" ", "-").replace("/", "-").replace(".", "")
+
+
+@dataclass(frozen=True)
+class Suite:
+    name: str
+    title: str
+    tables: tuple[Table, ...]
+    quick: bool = False  # shortened: every table says so
+
+    def configs(self) -> list[RunConfig]:
+        """Every run once, in the order of the tables."""
+        return list({c.key: c for table in self.tables for row in table.rows for c in row.configs}.values())
+
+    def data(self) -> dict[str, list[dict[str, Any]]]:
+        return data_of(self.configs())
+
+
+def data_of(configs: Sequence[RunConfig]) -> dict[str, list[dict[str, Any]]]:
+    """dataset -> the different dataset_args that the runs ask for."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for config in configs:
+        variants = found.setdefault(config.dataset, [])
+        if config.dataset_args not in variants:
+            variants.append(config.dataset_args)
+    return found
+
+
+Seeds = Annotated[int, Field(ge=1, le=1000)]
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class RowSpec(Strict):
+    """A line of a table: everything but these two is a setting of its runs."""
+
+    model_config = ConfigDict(extra="allow")
+
+    label: str = Field(min_length=1)
+    against: str | None = None
+
+
+class TableSpec(Strict):
+    title: str
+    rows: list[RowSpec] = Field(min_length=1)
+    settings: dict[str, Any] = {}
+    against: str | None = None
+
+    @model_validator(mode="after")
+    def _compared_with_rows(self) -> TableSpec:
+        labels = [row.label for row in self.rows]
+        if twice := [label for label in labels if labels.count(label) > 1]:
+            raise ValueError(f"two rows are called {twice[0]!r}")
+        for label in {self.against, *(row.against for row in self.rows)} - {None}:
+            known(str(label), labels)
+        return self
+
+
+class DataSpec(Strict):
+    name: str = Field(min_length=1)
+    dataset: str
+    tables: list[str] = Field(min_length=1)
+    settings: dict[str, Any] = {}
+    places: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}  # each combination is a run per seed
+    seeds: Seeds | None = None
+
+    @field_validator("dataset")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        return known(name, DATASETS)
+
+
+class QuickSpec(Strict):
+    """A shortened run: its number of seeds, and settings."""
+
+    model_config = ConfigDict(extra="allow")
+
+    seeds: Seeds | None = None
+
+
+class SuiteSpec(Strict):
+    """What a file in suites/ holds."""
+
+    title: str
+    seeds: Seeds
+    quick: QuickSpec = QuickSpec()
+    data: list[DataSpec] = Field(min_length=1)
+    tables: dict[str, TableSpec]
+
+    @model_validator(mode="after")
+    def _known_tables(self) -> SuiteSpec:
+        for data in self.data:
+            for name in data.tables:
+                known(name, self.tables)
+        return self
+
+
+def load(name: str, *, datasets: Sequence[str] = (), seeds: int | None = None, quick: bool = False) -> Suite:
+    """The suite in ``suites/<name>.yaml``, on those of its data whose dataset is in ``datasets`` (none named: all).
+
+    ``seeds`` training seeds instead of the file's. A row's own settings win over the file's ``quick`` ones, those over
+    the data's, those over the table's. Raises ConfigError.
+    """
+    try:
+        known(name, names())
+    except ValueError as error:
+        raise ConfigError([f"suite: {error}"]) from None
+    spec = read(FOLDER / f"{name}.yaml")
+    there = {data.dataset for data in spec.data}
+    if strange := [dataset for dataset in datasets if dataset not in there]:
+        raise ConfigError([f"suite {name} has nothing on {', '.join(strange)}; it has {', '.join(sorted(there))}"])
+    shortened = nest(spec.quick.model_extra or {}) if quick else {}
+    few = spec.quick.seeds if quick else None
+    tables, mistakes = [], []
+    for data in spec.data:
+        if datasets and data.dataset not in datasets:
+            continue
+        count = seeds or few or data.seeds or spec.seeds
+        places = [merge(nest(place), {"seed": s}) for place in grid(data.places) for s in range(count)]
+        for table in data.tables:
+            about = spec.tables[table]
+            common = merge(merge(nest(about.settings), nest(data.settings)), shortened)
+            common = merge(common, {"dataset": data.dataset})
+            rows = []
+            for entry in about.rows:
+                try:
+                    rows.append(_row(entry, common, places, about.against))
+                except ConfigError as error:
+                    where = f"{FOLDER / name}.yaml, {table} on {data.name}, row {entry.label}"
+                    mistakes += [f"{where}: {mistake}" for mistake in error.mistakes]
+            tables.append(Table(table, about.title, data.dataset, data.name, tuple(rows)))
+    slugs = [table.slug for table in tables]
+    mistakes += [f"{FOLDER / name}.yaml: two tables are called {slug}" for slug in slugs if slugs.count(slug) > 1]
+    if mistakes:
+        raise ConfigError(list(dict.fromkeys(mistakes)))
+    return Suite(name, spec.title, tuple(tables), quick)
+
+
+def read(path: Path) -> SuiteSpec:
+    """Raises ConfigError, one line per mistake, for a file that is no suite."""
+    parts = (SuiteSpec, DataSpec, TableSpec, RowSpec)
+    try:
+        return SuiteSpec.model_validate(yaml.safe_load(path.read_text()))
+    except yaml.YAMLError as error:
+        mistakes = [f"not readable as YAML: {' '.join(str(error).split())}"]
+    except ValidationError as error:
+        mistakes = [explain(e, {name for part in parts for name in part.model_fields}) for e in error.errors()]
+    except (ValueError, RecursionError) as error:  # no text, a date that does not exist, lists within lists
+        mistakes = [" ".join(str(error).split())]
+    raise ConfigError([f"{path}: {mistake}" for mistake in mistakes])
+
+
+def _row(entry: RowSpec, common: Mapping[str, Any], places: Sequence[Mapping[str, Any]], against: str | None) -> Row:
+    settings = nest(entry.model_extra or {})
+    configs = tuple(configure(merge(merge(common, settings), place)) for place in places)
+    if strange := [c.dataset for c in configs if c.dataset != common["dataset"]]:
+        raise ConfigError([f"dataset={strange[0]!r}: the table is one on {common['dataset']}"])
+    against = entry.against or against
+    return Row(entry.label, configs, None if against == entry.label else against)
+
+
+def compare(given: Mapping[str, Any], methods: Sequence[str], seeds: int) -> Suite:
+    """One ranked table: methods with the same settings otherwise. Raises ConfigError."""
+    rows, mistakes = [], [f"{name}: a comparison is given {name}s=" for name in ("method", "seed") if name in given]
+    for method in methods:
+        try:
+            for label, args in _forms(method, given):
+                places = [{"method": method, "seed": s, **args} for s in range(seeds)]
+                configs = tuple(configure(merge(nest(given), place)) for place in places)
+                rows.append(Row(label, configs, None if method == "vanilla" else "vanilla"))
+        except ConfigError as error:
+            mistakes += error.mistakes
+    if mistakes:
+        raise ConfigError(list(dict.fromkeys(mistakes)))
+    one = rows[0].configs[0]
+    title = f"{len(rows)} ways to train {one.fusion} on {one.dataset}"
+    return Suite("compare", title, (Table("compare", title, one.dataset, one.dataset, tuple(rows), ranked=True),))
+
+
+def competing(methods: Sequence[str]) -> list[str]:
+    """The methods and forms that are meant, each once, vanilla first; ``all``: every one that competes."""
+    from ogm.registry import STRATEGIES, find
+
+    every = [name for name in STRATEGIES if find(name, STRATEGIES, "strategy").competes] + list(FORMS)
+    wanted = [name for method in methods for name in (every if method == "all" else [method])]
+    return list(dict.fromkeys(["vanilla", *wanted]))
+
+
+def _forms(method: str, given: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """A method's rows in a comparison: one, but for ``unimodal``, which is one per modality."""
+    if method in FORMS:
+        return [(method, FORMS[method])]
+    if method != "unimodal":
+        return [(method, {})]
+    encoders = configure(given).encoders
+    return [(f"{m} only", {"method_args": {"modality": m}}) for m in encoders]
+
+
+def names() -> list[str]:
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def grid(axes: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Every combination of the list-valued entries, in the order they are written."""
+    listed = {k: v if isinstance(v, list) else [v] for k, v in axes.items()}
+    for values in itertools.product(*listed.values()):
+        yield dict(zip(listed, values, strict=True))
+
+
+def expand(given: Mapping[str, Any]) -> list[RunConfig]:
+    """The runs of a grid: every combination of what is given as a list. Raises ConfigError with all mistakes.
+
+    A setting that is a list itself is given as a list of one: ``lr_steps=[[70]]``.
+    """
+    configs, mistakes = [], []
+    for one in grid(given):
+        try:
+            configs.append(configure(one))
+        except ConfigError as error:
+            mistakes += error.mistakes
+    if mistakes:
+        raise ConfigError(list(dict.fromkeys(mistakes)))
+    return configs

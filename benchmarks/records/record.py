@@ -1,0 +1,267 @@
+"""What one run leaves behind: one small file, written once, never edited; its own digest shows when it was."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import glob
+import hashlib
+import json
+import sys
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
+
+from benchmarks.config.run_config import explain, key_of
+
+SELECTIONS = ("last", "val_best", "test_best")
+FRACTIONS = ("accuracy", "macro_f1")  # what lies in [0, 1], of the prediction or (accuracy/audio) of a modality
+
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+class Settings(TypedDict):
+    """Those parts of a configuration that tables go by; the key vouches for the rest."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+
+    dataset: str
+    fusion: str
+    method: str
+    optimizer: str
+    seed: int
+    epochs: int
+    dataset_args: dict[str, Any]
+    method_args: dict[str, Any]
+
+
+class Found(TypedDict):
+    """How many samples of a split were listed, and how many of them were there."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+
+    listed: int
+    found: int
+
+
+class Data(TypedDict, total=False):
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+
+    fingerprint: dict[str, str]
+    report: dict[str, Found]
+    notes: list[str]
+
+
+class Truncated(ValueError):
+    """A file that ends too soon, or is no JSON at all: nothing in it can be lost by making its run again."""
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One run's numbers. Accuracies and F1 are fractions in [0, 1]; epochs count from 0.
+
+    ``test[selection]`` holds the test metrics of the epoch ``selected[selection]``: ``accuracy``, ``macro_f1``,
+    ``loss`` of the fused prediction and ``accuracy/<modality>`` etc. of each modality's own. ``probe[modality]`` is the
+    test accuracy of a linear probe on that modality's features at the end. ``curves`` have one entry per epoch:
+    ``train/loss/fused``, ``train/discrepancy_ratio/audio``, ``train/coefficient/audio``, ``val/accuracy``,
+    ``test/accuracy/visual``... ``cost`` and ``provenance`` are the only parts that two runs of one configuration on one
+    machine may disagree about.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
+
+    key: str
+    config: Settings
+    status: Literal["done", "diverged", "failed", "skipped"]
+    reason: str = ""  # one line, unless done
+    selected: Mapping[str, Annotated[int, Field(ge=0)]] = field(default_factory=dict)
+    test: Mapping[str, Mapping[str, Number]] = field(default_factory=dict)
+    probe: Mapping[str, Fraction] = field(default_factory=dict)
+    curves: Mapping[str, Sequence[Number | None]] = field(default_factory=dict)
+    data: Data = field(default_factory=dict)  # fingerprints, counts listed and found
+    cost: Mapping[str, Number] = field(default_factory=dict)  # seconds, seconds_before (of runs it builds on), ...
+    provenance: Mapping[str, Any] = field(default_factory=dict)  # commit, dirty, versions, device, ranks
+
+    @property
+    def result_digest(self) -> str:
+        """One word (64 hex digits) for all but ``cost`` and ``provenance``: equal for two runs that came out alike."""
+        kept = {name: x for name, x in dataclasses.asdict(self).items() if name not in ("cost", "provenance")}
+        return _sha256(canonical(kept))
+
+    def path(self, folder: Path) -> Path:
+        return record_path(folder, self.config, self.key)
+
+    def save(self, folder: Path) -> Path:
+        """Write it whole or not at all, with its digest, below ``folder``/records."""
+        path = self.path(folder)
+        content = dataclasses.asdict(self)
+        content["digest"] = _sha256(canonical(content))
+        write_whole(path, json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n")
+        return path
+
+    @classmethod
+    def load(cls, path: Path) -> RunRecord:
+        """Raises Truncated for a file that ends too soon, ValueError for any other that is not as ``save`` wrote it, or
+        says what cannot be; in one line that names the file."""
+        try:
+            content = json.loads(path.read_text())
+        except (ValueError, RecursionError) as error:  # no JSON, or no text
+            why = " ".join(str(error).split())
+            raise Truncated(f"{path} is not a whole record ({why}): delete it to make this run again") from None
+        try:
+            if not isinstance(content, dict) or "digest" not in content:
+                raise ValueError("it has no digest, so it cannot be checked")
+            said, text = content.pop("digest"), canonical(content)
+            if said != _sha256(text):
+                raise ValueError("its digest does not match its content: it was changed after it was written")
+            RECORD.validate_json(text)
+            record = cls(**content)
+            _check(record, path)
+        except ValidationError as error:
+            raise _refused(path, explain(error.errors()[0], cls.__dataclass_fields__)) from None
+        except ValueError as error:
+            raise _refused(path, str(error)) from None
+        return record
+
+
+RECORD = TypeAdapter(RunRecord)
+
+
+def canonical(content: Mapping[str, Any]) -> str:
+    """A record's fields as the one line of JSON, with sorted keys, that its digest is of."""
+    plain = json.loads(json.dumps(content, allow_nan=False))  # tuples are lists and keys are text, as in the file
+    return json.dumps(plain, sort_keys=True, separators=(",", ":"))
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _refused(path: Path, why: str) -> ValueError:
+    return ValueError(f"{path} cannot be used: {why}; restore it, or delete it to make this run again")
+
+
+def _brief(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+def _check(record: RunRecord, path: Path) -> None:
+    """Raises ValueError where parts of a record contradict each other, or its place."""
+    if record.key != key_of(record.config):
+        raise ValueError(f"its key, {record.key}, is not that of its configuration, {key_of(record.config)}")
+    place = record_path(Path(), record.config, record.key)
+    if path.absolute().parts[-len(place.parts) :] != place.parts:
+        raise ValueError(f"it is a copy: its own place is {place}")
+    longest = max(record.config["epochs"], 1)
+    if long := [name for name, curve in record.curves.items() if len(curve) > longest]:
+        raise ValueError(f"curves.{long[0]} is longer than its {longest} epochs")
+    for name, curve in record.curves.items():
+        split, _, metric = name.partition("/")
+        if split == "train" or metric.partition("/")[0] not in FRACTIONS:
+            continue
+        if bad := [x for x in curve if x is None or not 0 <= x <= 1]:
+            raise ValueError(f"curves.{name} has {bad[0]}, which is not in [0, 1]")
+    if record.status == "done":
+        _check_done(record, longest)
+
+
+def _check_done(record: RunRecord, longest: int) -> None:
+    """What is selected lies within the curves, and is what they say of that epoch."""
+    names = sorted(SELECTIONS)
+    if sorted(record.selected) != names or sorted(record.test) != names:
+        raise ValueError(f"selected and test are not those of {', '.join(SELECTIONS)}")
+    trained = any(name.startswith("train/") for name in record.curves)
+    epochs = longest if trained else record.selected["last"] + 1  # what is not trained is evaluated once
+    if ragged := [name for name, curve in record.curves.items() if len(curve) != epochs]:
+        raise ValueError(f"curves.{ragged[0]} has {len(record.curves[ragged[0]])} epochs, not {epochs}")
+    if not {"val/accuracy", "test/accuracy"} <= record.curves.keys():
+        raise ValueError("curves has no val/accuracy or no test/accuracy")
+    if record.selected["last"] != epochs - 1 or max(record.selected.values()) >= epochs:
+        raise ValueError(f"selected names epochs that are not the last, or not among its {epochs}")
+    for selection, epoch in record.selected.items():
+        shown = {n.removeprefix("test/"): x[epoch] for n, x in record.curves.items() if n.startswith("test/")}
+        if dict(record.test[selection]) != shown:
+            raise ValueError(f"test.{selection} is not what its curves have at epoch {epoch}")
+    for split in ("val", "test"):
+        curve, epoch = record.curves[f"{split}/accuracy"], record.selected[f"{split}_best"]
+        if max(curve[epoch:]) > curve[epoch]:
+            raise ValueError(f"selected.{split}_best is epoch {epoch}, and a later one is better")
+
+
+def read_whole(path: Path) -> RunRecord | None:
+    """A record to go on with: None where there is none, or only a piece of one.
+
+    A piece is renamed, so that nothing is lost, and a line says that its run is made again.
+    """
+    try:
+        return RunRecord.load(path) if path.exists() else None
+    except Truncated as error:
+        kept = path.with_name(f"{path.name}.truncated")
+        path.replace(kept)
+        what = str(error).rpartition(":")[0]
+        print(f"warning: {what}; it is now {kept.name}, and its run is made again", file=sys.stderr, flush=True)
+        return None
+
+
+def record_path(folder: Path, config: Mapping[str, Any], key: str) -> Path:
+    place = folder / "records" / config["dataset"] / config["fusion"] / config["method"]
+    return place / f"{config['seed']}-{key}.json"
+
+
+class Unwritable(OSError):
+    """A file of this program's own cannot be written: ``filename`` says which, ``strerror`` why."""
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Any OSError names ``path``: the system's own often does not say where the disk is full."""
+    try:
+        yield
+    except OSError as error:
+        raise Unwritable(error.errno, error.strerror or str(error), str(path)) from error
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """A file that is either there completely or not at all; its folder is made. Raises Unwritable.
+
+    What a process that was killed has left of the same file is cleared away: a part that is still being written is
+    locked by whoever writes it.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for part in path.parent.glob(f"{glob.escape(path.name)}.*.part"):
+            with contextlib.suppress(FileNotFoundError, BlockingIOError), part.open("rb") as left:
+                fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                part.unlink()
+        fresh, file = _part_of(path)
+        try:
+            with file:
+                file.write(content.encode() if isinstance(content, str) else content)
+                file.flush()
+                fresh.replace(path)
+        finally:
+            fresh.unlink(missing_ok=True)
+
+
+def _part_of(path: Path) -> tuple[Path, BinaryIO]:
+    """A new file beside ``path``, open and locked."""
+    while True:
+        fresh = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.part")
+        file = fresh.open("xb")
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if fresh.exists():  # else it was taken for one that was left, before it was locked
+            return fresh, file
+        file.close()
+
+
+def read_records(folder: Path) -> Iterator[RunRecord]:
+    """Every record below ``folder``, in order of their paths."""
+    for path in sorted((folder / "records").rglob("*.json")):
+        yield RunRecord.load(path)

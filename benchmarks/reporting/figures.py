@@ -1,0 +1,154 @@
+"""Records to pictures: accuracies as bars, and how they came about as curves. The same records give the same bytes."""
+
+from __future__ import annotations
+
+import io
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from benchmarks.config.suite import Row, Table
+from benchmarks.records.record import RunRecord
+from benchmarks.reporting.frames import modalities, state
+from benchmarks.reporting.tables import Sheet
+
+# Okabe and Ito's palette, told apart by colour-blind eyes; shapes and dashes say the same once more.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+MARKERS = ("o", "^", "s", "D", "v", "P")
+DASHES = ("-", "--", "-.", (0, (2, 1)), (0, (5, 1, 1, 1, 1, 1)), ":")
+BAR, INK, ALARM = "#D5D9E0", "#222222", "#A00000"
+STYLE: Any = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10,
+    "text.parse_math": False,  # a $ in a label is a $
+    "svg.hashsalt": "ogm-bench",
+    "svg.fonttype": "path",  # looks the same everywhere
+    "pdf.fonttype": 42,
+}
+FOLLOWED = ("vanilla", "ogm_ge", "ogm", "ge_noise", "static_lr", "modality_dropout")  # whose curves are drawn, first 4
+
+
+def render(figure: Figure, kind: str) -> bytes:
+    """An svg, pdf or png without a date."""
+    stamp = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
+    file = io.BytesIO()
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(file, format=kind, metadata=stamp, dpi=150)
+    return file.getvalue()
+
+
+@matplotlib.rc_context(STYLE)
+def bars(sheet: Sheet) -> Figure:
+    """Fused accuracy at the last epoch, with its std; each modality's branch (open) and probe (filled)."""
+    rows = sheet.numbers
+    y = np.arange(len(rows))
+    figure = Figure(figsize=(7.2, 1.4 + 0.3 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    axes.barh(y, rows["last_mean"], color=BAR, height=0.72)
+    axes.errorbar(rows["last_mean"], y, xerr=rows["last_std"], fmt="none", ecolor=INK, capsize=2.5, lw=1)
+    handles = [Line2D([], [], color=BAR, lw=7, label="fused, ± std")]
+    names = [c.removeprefix("branch_").removesuffix("_mean") for c in rows if c.startswith("branch_") and "_mean" in c]
+    for i, name in enumerate(names):
+        for kind, offset in (("branch", 0.16), ("probe", -0.16)):
+            look = _marker(i, filled=kind == "probe")
+            axes.plot(rows[f"{kind}_{name}_mean"], y - offset, ls="", **look)
+            handles.append(Line2D([], [], ls="", label=f"{name} {kind}", **look))
+    if rows["published"].notna().any():
+        look = {"marker": "|", "color": INK, "ms": 13, "mew": 1.8}
+        axes.plot(rows["published"], y, ls="", **look)
+        handles.append(Line2D([], [], ls="", label="published", **look))
+    bases = rows["against"].dropna().unique()
+    if len(bases) == 1:
+        look = {"color": INK, "lw": 0.8, "ls": ":"}
+        axes.axvline(float(rows.loc[rows["row"] == bases[0], "last_mean"].iloc[0]), zorder=0.5, **look)
+        handles.append(Line2D([], [], label=bases[0], **look))
+    right = axes.get_yaxis_transform()
+    for i, (broken, text) in enumerate(zip(rows["state"], sheet.cells["last epoch"], strict=True)):
+        if broken:
+            axes.text(1, i, textwrap.shorten(broken, 70), va="center", color=ALARM, style="italic")
+        else:
+            axes.text(1.01, i, text, va="center", transform=right)
+    axes.set_yticks(y, rows["row"])
+    axes.set(xlim=(0, 100), ylim=(len(rows) - 0.4, -0.6), xlabel="test accuracy (%), last epoch")
+    axes.tick_params(axis="y", length=0)
+    axes.set_title(sheet.title, loc="left")
+    columns = math.ceil(len(handles) / math.ceil(len(handles) / 5))
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)
+    return figure
+
+
+def _marker(i: int, *, filled: bool) -> dict[str, Any]:
+    colour = COLOURS[i % len(COLOURS)]
+    shape = MARKERS[i % len(MARKERS)]
+    return {"marker": shape, "color": colour, "mfc": colour if filled else "white", "ms": 5, "mew": 1.2}
+
+
+@matplotlib.rc_context(STYLE)
+def curves(sheet: Sheet, records: Mapping[str, RunRecord]) -> Figure:
+    """Per epoch: fused test accuracy, each modality's own, and the discrepancy ratio; mean and ± std over the runs."""
+    rows = followed(sheet.table)
+    panels = _panels([records[c.key] for row in rows for c in row.configs if c.key in records])
+    height = max(1, math.ceil(len(panels) / 4))
+    width = max(1, math.ceil(len(panels) / height))
+    figure = Figure(figsize=(2.6 * max(width, 2), 2.3 * height + 0.8), layout="constrained")
+    grid = figure.subplots(height, width, squeeze=False)
+    for axes, (curve, title) in zip(grid.flat, panels, strict=False):
+        axes.set_title(title, loc="left")
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+        percent = "accuracy" in curve
+        if not percent:
+            axes.axhline(1, color=INK, lw=0.8, ls=":")
+        for i, row in enumerate(rows):
+            if not state(row, records):
+                _band(axes, [records[c.key].curves.get(curve, ()) for c in row.configs], 100 if percent else 1, i)
+    for axes in grid.flat[len(panels) :]:
+        axes.set_axis_off()
+    handles = [Line2D([], [], color=COLOURS[i], ls=DASHES[i]) for i in range(len(rows))]
+    labels = [f"{row.label} ({why})" if (why := state(row, records)) else row.label for row in rows]
+    figure.legend(handles, labels, loc="outside lower center", ncols=max(len(rows), 1), frameon=False)
+    figure.suptitle(sheet.title, x=0.01, ha="left", fontsize=10)
+    return figure
+
+
+def followed(table: Table) -> list[Row]:
+    """At most four rows, in the table's order: the methods whose course is the point; of many fusions, one."""
+    trained = [row for row in table.rows if row.configs[0].epochs > 1]
+    rows = [row for row in trained if row.configs[0].method in FOLLOWED] or trained[:4]
+    if len(rows) > 4:
+        fusions = [row.configs[0].fusion for row in rows]
+        kept = "concat" if "concat" in fusions else fusions[0]
+        rows = [row for row in rows if row.configs[0].fusion == kept]
+        rows = sorted(rows, key=lambda row: FOLLOWED.index(row.configs[0].method))[:4]
+    return [row for row in table.rows if row in rows]
+
+
+def _panels(records: Sequence[RunRecord]) -> list[tuple[str, str]]:
+    """(curve, title) of all that these records have. Of two modalities, one's ratio is the other's inverse."""
+    names = modalities(records)
+    ratios = names[:1] if len(names) == 2 else names
+    panels = [("test/accuracy", "fused accuracy (%)")]
+    panels += [(f"test/accuracy/{m}", f"{m} branch accuracy (%)") for m in names]
+    panels += [(f"train/discrepancy_ratio/{m}", f"discrepancy ratio, {m}") for m in ratios]
+    return [panel for panel in panels if any(panel[0] in r.curves for r in records)]
+
+
+def _band(axes: Axes, series: Sequence[Sequence[float | None]], scale: float, i: int) -> None:
+    y = scale * np.array(series, dtype=float)  # (runs, epochs); None, an epoch without the number, becomes NaN
+    if y.size == 0:
+        return
+    epochs, mean = np.arange(1, y.shape[1] + 1), y.mean(axis=0)
+    axes.plot(epochs, mean, color=COLOURS[i], ls=DASHES[i], lw=1.6)
+    if len(y) > 1:
+        std = y.std(axis=0, ddof=1)
+        axes.fill_between(epochs, mean - std, mean + std, color=COLOURS[i], alpha=0.18, lw=0)

@@ -1,0 +1,270 @@
+"""Records to numbers in rows and columns: one row per run, or one per line of a table. Reads nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from benchmarks.config.run_config import explain
+from benchmarks.config.suite import Row, Table
+from benchmarks.records.record import SELECTIONS, RunRecord
+from benchmarks.reporting.statistics import Summary, holm, mean_ranks, paired, summary
+
+PUBLISHED = Path(__file__).resolve().parents[2] / "results" / "published.csv"
+Reader = Callable[[RunRecord], float | None]  # one number of a run, if it has it
+
+
+# ---- one row per run
+
+
+def runs_frame(records: Collection[RunRecord]) -> pd.DataFrame:
+    """Tidy: one row per run and selection protocol; a run without numbers has one row, with its reason.
+
+    Accuracies and F1 are fractions; ``probe/<modality>`` belongs to the features after the last epoch.
+    """
+    records = sorted(records, key=lambda r: (*(r.config[k] for k in ("dataset", "fusion", "method", "seed")), r.key))
+    found = modalities(records)
+    measures = ["accuracy", "macro_f1", *(f"accuracy/{m}" for m in found)]
+    rows = []
+    for r in records:
+        about = {
+            "key": r.key,
+            **{k: r.config[k] for k in ("dataset", "fusion", "method", "optimizer", "seed")},
+            "data_seed": r.config["dataset_args"].get("data_seed"),
+            **{k: compact(r.config[k]) for k in ("dataset_args", "method_args")},
+            "status": r.status,
+            "reason": r.reason,
+            "seconds": _seconds(r),
+            **{k: r.provenance.get(k) for k in ("commit", "dirty", "device")},
+            "data": " ".join(f"{split}:{word}" for split, word in fingerprints(r).items()),
+        }
+        for selection in [s for s in SELECTIONS if s in r.test] or [None]:
+            test = r.test.get(selection, {})
+            probe = r.probe if selection == "last" else {}
+            rows.append(
+                about
+                | {"selection": selection, "epoch": r.selected.get(selection)}
+                | {name: test.get(name) for name in measures}
+                | {f"probe/{m}": probe.get(m) for m in found}
+            )
+    first = ["key", "dataset", "dataset_args", "data_seed", "fusion", "method", "method_args", "optimizer", "seed"]
+    last = ["seconds", "commit", "dirty", "device", "data"]
+    columns = [*first, "status", "reason", "selection", "epoch", *measures, *(f"probe/{m}" for m in found), *last]
+    return pd.DataFrame(rows, columns=columns).astype({"data_seed": "Int64", "epoch": "Int64"})
+
+
+def modalities(records: Collection[RunRecord]) -> list[str]:
+    """All that the records measured one by one, in alphabetical order."""
+    metrics = {name for r in records for test in r.test.values() for name in test}
+    measured = {name.removeprefix("accuracy/") for name in metrics if name.startswith("accuracy/")}
+    return sorted(measured.union(*(r.probe for r in records)))
+
+
+def fingerprints(record: RunRecord) -> dict[str, str]:
+    """split -> fingerprint of its samples; empty for a run that did not get as far as its data."""
+    found = record.data.get("fingerprint", {})
+    return {split: found[split] for split in ("train", "val", "test") if split in found}
+
+
+def compact(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+# ---- one row per setting
+
+
+def table_frame(
+    table: Table, records: Mapping[str, RunRecord], printed: Mapping[str, Mapping[str, str]] | None = None
+) -> pd.DataFrame:
+    """The table's numbers, in percent. A row whose runs are not all done has no means: ``state`` says why.
+
+    ``difference`` is the last epoch's accuracy minus that of the row named in ``against``, run by run; ``p_holm`` is
+    corrected for all the comparisons of this table. Raises ValueError for rows that cannot be paired.
+    """
+    rows = {row.label: row for row in table.rows}
+    names = modalities([r for row in table.rows for c in row.configs if (r := records.get(c.key))])
+    readers = _readers(names)
+    lines = []
+    for row in table.rows:
+        line: dict[str, Any] = {"table": table.name, "variant": table.variant, "row": row.label}
+        line |= {"state": state(row, records), "asked": len(row.configs), "against": row.against}
+        line |= {"done": sum(_done(records.get(c.key)) for c in row.configs)}
+        for name, read in readers.items():
+            line |= _spread(name, summary(v) if (v := values(row, records, read)) else None)
+        line |= _difference(row, rows, records)
+        line |= _printed((printed or {}).get(row.label))
+        lines.append(line)
+    for line, p in zip(lines, holm([line["p"] for line in lines]), strict=True):
+        line["p_holm"] = p
+    columns = ["table", "variant", "row", "state", "done", "asked"]
+    columns += [f"{name}_{part}" for name in readers for part in ("mean", "std")]
+    columns += ["against", "difference_mean", "difference_low", "difference_high", "wins", "pairs", "p", "p_holm"]
+    frame = pd.DataFrame(lines, columns=[*columns, "published", "published_note"])
+    frame = frame.astype({"wins": "Int64", "pairs": "Int64"})
+    return _ranked(table, frame, records, readers) if table.ranked else frame
+
+
+def state(row: Row, records: Mapping[str, RunRecord]) -> str:
+    """What keeps a row from having a mean, in a few words; empty when all its runs are done."""
+    found = [records.get(c.key) for c in row.configs]
+    count, n = Counter("missing" if r is None else r.status for r in found), len(found)
+    words = [f"{what} {count[what]}/{n}" for what in ("diverged", "failed", "missing") if count[what]]
+    if k := count["skipped"]:
+        reasons = dict.fromkeys(r.reason for r in found if r is not None and r.status == "skipped")
+        words.append(f"refused{'' if k == n else f' {k}/{n}'}: {'; '.join(reasons)}")
+    return ", ".join(words)
+
+
+def values(row: Row, records: Mapping[str, RunRecord], read: Reader) -> list[float] | None:
+    """One number per run, in the order of the row's configs; None unless every run is done and has it."""
+    found = [read(r) if _done(r := records.get(c.key)) else None for c in row.configs]
+    return None if not found or None in found else found
+
+
+def exact(row: Row, records: Mapping[str, RunRecord], selection: str) -> list[Fraction] | None:
+    """``values`` of the accuracy as whole hits over samples, so that rounding neither makes nor breaks a tie."""
+    found = values(row, records, lambda r: r.test.get(selection, {}).get("accuracy"))
+    if found is None:
+        return None
+    counts = [records[c.key].data.get("report", {}).get("test", {}).get("found") for c in row.configs]
+    return [_hits(a, n) if n else Fraction(a) for a, n in zip(found, counts, strict=True)]
+
+
+def _hits(accuracy: float, samples: int) -> Fraction:
+    hits = round(accuracy * samples)
+    return Fraction(hits, samples) if abs(accuracy * samples - hits) < 1e-6 else Fraction(accuracy)
+
+
+def _done(record: RunRecord | None) -> bool:
+    return record is not None and record.status == "done"
+
+
+def _readers(names: Sequence[str]) -> dict[str, Reader]:
+    """Column -> where a record has it, in percent. ``branch``: the modality's own logits in the whole model."""
+
+    def test(selection: str, metric: str) -> Reader:
+        return lambda r: _percent(r.test.get(selection, {}).get(metric))
+
+    def probe(name: str) -> Reader:
+        return lambda r: _percent(r.probe.get(name))
+
+    readers = {selection: test(selection, "accuracy") for selection in SELECTIONS}
+    readers |= {f"branch_{m}": test("last", f"accuracy/{m}") for m in names}
+    readers |= {f"probe_{m}": probe(m) for m in names}
+    return readers | {"macro_f1": test("last", "macro_f1"), "seconds": _seconds}
+
+
+def _seconds(record: RunRecord) -> float | None:
+    """Wall seconds, with those of the runs it builds on."""
+    own = record.cost.get("seconds")
+    return None if own is None else own + record.cost.get("seconds_before", 0.0)
+
+
+def _percent(fraction: float | None) -> float | None:
+    return None if fraction is None else 100 * fraction
+
+
+def _spread(name: str, s: Summary | None) -> dict[str, float]:
+    return {f"{name}_mean": s.mean if s else math.nan, f"{name}_std": s.std if s else math.nan}
+
+
+def _difference(row: Row, rows: Mapping[str, Row], records: Mapping[str, RunRecord]) -> dict[str, float | None]:
+    nothing = {"difference_mean": math.nan, "difference_low": math.nan, "difference_high": math.nan, "p": math.nan}
+    if row.against is None:
+        return nothing
+    if row.against not in rows:
+        raise ValueError(f"row {row.label!r} is compared with {row.against!r}, which is not in its table")
+    other = rows[row.against]
+    if [_place(c) for c in row.configs] != [_place(c) for c in other.configs]:
+        raise ValueError(f"rows {row.label!r} and {other.label!r} are compared but do not share their seeds")
+    ours, theirs = exact(row, records, "last"), exact(other, records, "last")
+    if ours is None or theirs is None:
+        return nothing
+    pair = paired([float(100 * x) for x in ours], [float(100 * x) for x in theirs])
+    d = pair.difference
+    interval = {"difference_mean": d.mean, "difference_low": d.low, "difference_high": d.high}
+    return interval | {"wins": pair.wins, "pairs": d.n, "p": pair.p}
+
+
+def _place(config: Any) -> tuple[int, Any]:
+    return config.seed, config.dataset_args.get("data_seed")
+
+
+def _ranked(
+    table: Table, frame: pd.DataFrame, records: Mapping[str, RunRecord], readers: Mapping[str, Reader]
+) -> pd.DataFrame:
+    """Best first by validation-selected accuracy; rows without a mean at the end, without a rank. ``time`` is relative
+    to the row compared with, where both were made in the same way."""
+    rows = {row.label: row for row in table.rows}
+    scores = {label: v for label, row in rows.items() if (v := exact(row, records, "val_best"))}
+    per_run = dict(zip(scores, mean_ranks(list(scores.values())), strict=True)) if scores else {}
+    means = frame["row"].map({label: float(sum(v) / len(v)) for label, v in scores.items()})
+    bases = set(frame["against"].dropna())
+    base = frame["against"].where(frame["against"].notna(), frame["row"].where(frame["row"].isin(bases)))
+    alike = [
+        b in rows and _made(rows[label], records) == _made(rows[b], records)
+        for label, b in zip(frame["row"], base, strict=True)
+    ]
+    frame = frame.assign(
+        rank=means.rank(ascending=False, method="min").astype("Int64"),
+        mean_rank=[per_run.get(label, math.nan) for label in frame["row"]],
+        time=(frame["seconds_mean"] / base.map(frame.set_index("row")["seconds_mean"])).where(alike),
+    )
+    return frame.sort_values("rank", kind="stable", na_position="last", ignore_index=True)
+
+
+def _made(row: Row, records: Mapping[str, RunRecord]) -> list[list[Any]]:
+    """What wall times depend on besides the work: machine, threads, and the command, which says how many at once."""
+    about = ("device", "threads", "ranks", "command")
+    return [[records[c.key].provenance.get(k) for k in about] for c in row.configs if c.key in records]
+
+
+# ---- what others printed
+
+
+def read_published(table: Table, path: Path = PUBLISHED) -> dict[str, dict[str, str]]:
+    """Row label -> the printed accuracy for this table on this dataset: columns of published.csv.
+
+    Raises ValueError where the file is not the one whose sha256 stands beside it, or holds what cannot be printed.
+    """
+    content, beside = path.read_bytes(), path.with_name(f"{path.name}.sha256")
+    if hashlib.sha256(content).hexdigest() != beside.read_text().split(" ")[0]:
+        raise ValueError(
+            f"{path} is not the file of {beside.name}: restore both, or, where the change is meant, write its digest "
+            f"anew: sha256sum {path.name} > {beside.name}"
+        )
+    frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+    for number, line in enumerate(frame.to_dict("records"), 2):
+        try:
+            Printed(**line)
+        except ValidationError as error:
+            raise ValueError(f"{path}, line {number}: {explain(error.errors()[0], Printed.model_fields)}") from None
+    mine = frame[(frame.table == table.name) & (frame.dataset == table.dataset) & (frame.metric == "accuracy")]
+    return {line["row"]: line for line in mine.to_dict("records")}
+
+
+class Printed(BaseModel):
+    """A line of published.csv."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    paper: str
+    table: str
+    dataset: str
+    row: str
+    metric: Literal["accuracy", "mAP"]
+    value: float = Field(ge=0, le=100, allow_inf_nan=False)  # in percent
+    note: str
+
+
+def _printed(line: Mapping[str, str] | None) -> dict[str, Any]:
+    return {"published": float(line["value"]), "published_note": line["note"]} if line else {"published": math.nan}

@@ -1,0 +1,108 @@
+"""Everything that people read about a suite, made again from its records: tables, figures, one page."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table as Grid
+
+from benchmarks.config.run_config import RunConfig
+from benchmarks.config.suite import Suite
+from benchmarks.records.record import RunRecord, read_records, write_whole
+from benchmarks.reporting import figures, tables
+from benchmarks.reporting.frames import PUBLISHED, runs_frame
+from benchmarks.reporting.page import page
+from benchmarks.reporting.tables import Sheet, escape_markdown
+
+
+def write(suite: Suite, folder: Path, *, published: Path = PUBLISHED) -> list[Path]:
+    """Write runs.csv, tables/, figures/, README.md and report.html below ``folder``, from its records alone.
+
+    Tables use the records the suite asks for; others that lie there are in runs.csv only. Raises ValueError for a
+    damaged record, before anything is written.
+    """
+    found = {r.key: r for r in read_records(folder)}
+    contents = dict(files(suite, found, published))
+    for name, content in contents.items():
+        write_whole(folder / name, content)
+    return [folder / name for name in contents]
+
+
+def show(suite: Suite, folder: Path) -> None:
+    """The suite's tables on the terminal, from the records below ``folder``."""
+    found = {r.key: r for r in read_records(folder)}
+    console = Console()
+    if not console.is_terminal:
+        console.width = 220  # whole lines for files
+    for table in suite.tables:
+        cells = tables.sheet(table, found, quick=suite.quick)
+        grid = Grid(title=escape(cells.title), box=box.SIMPLE_HEAD, pad_edge=False)
+        for column in cells.cells:
+            grid.add_column(escape(column), justify="left" if column == "setting" else "right")
+        for row in cells.cells.itertuples(index=False):
+            grid.add_row(*(escape(str(x)) for x in row))
+        console.print(grid)
+
+
+def files(suite: Suite, records: Mapping[str, RunRecord], published: Path = PUBLISHED) -> Iterator[tuple[str, bytes]]:
+    """(path, content) of every file of the report."""
+    made = [tables.sheet(t, records, quick=suite.quick, published=published) for t in suite.tables]
+    drawn: dict[str, bytes] = {}
+    yield "runs.csv", tables.csv(runs_frame(list(records.values()))).encode()
+    for sheet in made:
+        slug = sheet.table.slug
+        yield f"tables/{slug}.csv", tables.csv(sheet.numbers).encode()
+        yield f"tables/{slug}.md", tables.markdown(sheet).encode()
+        yield f"tables/{slug}.tex", tables.latex(sheet).encode()
+        pictures = {"bars": figures.bars(sheet), "curves": figures.curves(sheet, records)}
+        for kind, figure in pictures.items():
+            drawn[f"{slug}-{kind}"] = figures.render(figure, "svg")
+            yield f"figures/{slug}-{kind}.svg", drawn[f"{slug}-{kind}"]
+            yield f"figures/{slug}-{kind}.pdf", figures.render(figure, "pdf")
+    yield "README.md", readme(suite, made, records).encode()
+    yield "report.html", page(suite, progress(suite, records), made, drawn, troubles(suite, records)).encode()
+
+
+def readme(suite: Suite, made: Sequence[Sheet], records: Mapping[str, RunRecord]) -> str:
+    parts = [f"# {escape_markdown(suite.title)}"]
+    if suite.quick:
+        parts.append(f"**{tables.QUICK}.**")
+    parts.append(f"{progress(suite, records)} Made from `records/`: what is written here by hand is lost next time.")
+    for variant, group in itertools.groupby(made, key=lambda sheet: sheet.table.variant):
+        parts.append(f"## {escape_markdown(variant)}")
+        for sheet in group:
+            slug, alt = sheet.table.slug, escape_markdown(sheet.title)
+            parts.append(tables.markdown(sheet).rstrip())
+            parts.append(f"![{alt}: accuracies](figures/{slug}-bars.svg)")
+            parts.append(f"![{alt}: course of training](figures/{slug}-curves.svg)")
+    parts.append("## Runs without a result")
+    lines = [f"{run.title}: {state}: {reason}" for run, state, reason in troubles(suite, records)]
+    parts.append("\n".join(f"- {escape_markdown(line)}" for line in lines) or "None.")
+    return "\n\n".join(parts) + "\n"
+
+
+def progress(suite: Suite, records: Mapping[str, RunRecord]) -> str:
+    """How far the suite has come, in one sentence."""
+    configs = suite.configs()
+    count = Counter(records[c.key].status if c.key in records else "missing" for c in configs)
+    states = ", ".join(f"{count[s]} {s}" for s in ("done", "diverged", "failed", "skipped", "missing") if count[s])
+    minutes = sum(records[c.key].cost.get("seconds", 0.0) for c in configs if c.key in records) / 60
+    return f"{len(configs)} runs ({states}), {minutes:.1f} minutes of run time in all."
+
+
+def troubles(suite: Suite, records: Mapping[str, RunRecord]) -> list[tuple[RunConfig, str, str]]:
+    """(run, state, reason) of every run of the suite that has no result."""
+    out = []
+    for config in suite.configs():
+        record = records.get(config.key)
+        if record is None:
+            out.append((config, "missing", "there is no record of it"))
+        elif record.status != "done":
+            out.append((config, record.status, record.reason))
+    return out

@@ -1,0 +1,183 @@
+"""What a step of each method costs: time and memory, as ratios to vanilla, measured side by side in one run."""
+
+from __future__ import annotations
+
+import multiprocessing
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from benchmarks.cli.listing import CLASSES, SHAPES
+from benchmarks.config.run_config import RunConfig, configure
+from benchmarks.runner.experiment import build_optimizer
+from models.encoders.resnet import ResNet18
+from models.fusions.concat import Concat
+from models.model import MultimodalModel
+from ogm.engine import Engine
+from ogm.registry import STRATEGIES, find
+from ogm.types import Batch, Draws
+
+# The published figures to beat, as ratios to joint training.
+PUBLISHED = {"ogm_ge": 2.9, "agm": 5.4, "mmpareto": 8.1}
+EPOCH, EPOCHS = 11, 100  # where in a run a step is measured: after warm-ups, inside windows, between estimates
+
+
+# Measured beside the method as it is by default: what it costs in its cheap form.
+FORMS = {"agm ablation=feature": ("agm", {"ablation": "feature"})}
+
+
+def methods() -> dict[str, tuple[str, dict[str, Any]]]:
+    """Row -> method and options: every method that trains two modalities, as it is on CREMA-D, and FORMS."""
+    every = {name: find(name, STRATEGIES, "strategy") for name in STRATEGIES if name != "unimodal"}
+    trained = [name for name, cls in every.items() if cls.trains and cls.competes]
+    rows = {**{name: (name, {}) for name in trained}, **FORMS}
+    given = {row: {"dataset": "crema_d", "method": m, "method_args": options} for row, (m, options) in rows.items()}
+    return {row: (settings["method"], configure(settings).method_args) for row, settings in given.items()}
+
+
+class _OneBatch:
+    """A dataset of a single batch, for methods that look at theirs between epochs."""
+
+    def __init__(self, data: Batch) -> None:
+        self.data, self.num_samples = data, len(data)
+
+    def epoch(self, number: int, draws: Draws | None = None) -> list[Batch]:
+        return [self.data]
+
+    def all(self) -> list[Batch]:
+        return [self.data]
+
+
+def engine(method: str, options: Mapping[str, Any], config: RunConfig, device: str, data: Batch) -> Engine:
+    """Two ResNet-18s, a concat head, this method's strategy and the paper's optimizer, at the start of an epoch.
+
+    What the method builds on stands there untrained.
+    """
+    torch.manual_seed(0)
+    encoders = {m: ResNet18(shape) for m, shape in SHAPES.items()}
+    model = MultimodalModel(encoders, Concat({m: e.dim for m, e in encoders.items()}, CLASSES)).to(device)
+    strategy = find(method, STRATEGIES, "strategy")(**options)
+    trained = {}
+    for name, need in strategy.needs(list(SHAPES)).items():
+        earlier = engine(need.method, need.options, config, device, data)
+        trained[name] = earlier.strategy.export(earlier.model).requires_grad_(False).eval()
+    strategy.attach(
+        model.encoders,
+        dims=model.fusion.dims,
+        num_classes=CLASSES,
+        num_samples=len(data),
+        fusion=model.fusion,
+        trained=trained,
+    ).to(device)
+    made = Engine(
+        model,
+        strategy,
+        build_optimizer(config, model, strategy),
+        loaders={split: _OneBatch(data) for split in ("train", "val")},
+        epochs=EPOCHS,
+        precision=config.precision,
+    )
+    made.epoch = EPOCH
+    strategy.on_epoch_start(made)
+    model.train()
+    return made
+
+
+def batch(size: int, device: str) -> Batch:
+    generator = torch.Generator().manual_seed(0)
+    inputs = {m: torch.randn(size, *shape, generator=generator) for m, shape in SHAPES.items()}
+    label = torch.randint(0, CLASSES, (size,), generator=generator)
+    return Batch(inputs, label, torch.arange(size)).to(torch.device(device))
+
+
+def seconds(one: Engine, data: Batch, steps: int) -> float:
+    """Wall seconds of ``steps`` steps."""
+    began = time.perf_counter()
+    for _ in range(steps):
+        one.logs = {}
+        one.strategy.step(data, one)
+    if one.device.type == "cuda":
+        torch.cuda.synchronize(one.device)
+    return time.perf_counter() - began
+
+
+def step_times(
+    rows: Sequence[str], size: int, rounds: int, steps: int, device: str, precision: str
+) -> dict[str, list[float]]:
+    """row -> seconds per step, one for each round; the methods take turns, so that a busy machine hurts all alike.
+
+    The first round warms up and is left out.
+    """
+    config = configure({"dataset": "crema_d", "precision": precision})
+    data = batch(size, device)
+    known = methods()
+    engines = {row: engine(*known[row], config, device, data) for row in rows}
+    times: dict[str, list[float]] = {row: [] for row in rows}
+    said = f"{len(rows)} methods take turns, {rounds} rounds and one to warm up"
+    for turn in track(range(rounds + 1), said, console=Console(stderr=True), transient=True):
+        first = turn % len(rows)  # each begins a round now and then: what comes first may be slower
+        for row in (*rows[first:], *rows[:first]):
+            times[row].append(seconds(engines[row], data, steps) / steps)
+    return {row: t[1:] for row, t in times.items()}
+
+
+def peak_bytes(row: str, size: int, device: str, precision: str) -> int:
+    """Peak memory of two steps: the device's own count on CUDA, else the growth of a fresh process."""
+    if not device.startswith("cuda"):
+        with multiprocessing.get_context("spawn").Pool(1) as fresh:
+            return fresh.apply(_growth, (row, size))
+    data = batch(size, device)
+    one = engine(*methods()[row], configure({"dataset": "crema_d", "precision": precision}), device, data)
+    torch.cuda.reset_peak_memory_stats(device)
+    seconds(one, data, 2)
+    return torch.cuda.max_memory_allocated(device)
+
+
+def _growth(row: str, size: int) -> int:
+    data = batch(size, "cpu")
+    one = engine(*methods()[row], configure({"dataset": "crema_d"}), "cpu", data)
+    before = _high_water()
+    seconds(one, data, 2)
+    return _high_water() - before
+
+
+def _high_water() -> int:
+    """Bytes this process has held at most; getrusage's figure is no use, it includes the parent's."""
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return 1024 * int(line.split()[1])
+
+
+def bench(device: str) -> None:
+    """Measure and print; one table per precision."""
+    on_gpu = device.startswith("cuda")
+    size, rounds, steps = (64, 20, 5) if on_gpu else (16, 8, 1)
+    console = Console(width=100)
+    for precision in ("fp32", "bf16") if on_gpu else ("fp32",):
+        rows = methods()
+        times = step_times(list(rows), size, rounds, steps, device, precision)
+        table = Table(title=f"One step, two ResNet-18s at CREMA-D's shapes, batch {size}, {precision}, {device}")
+        for title in ("method", "passes", "s/step", "x vanilla", "peak memory", "x vanilla", "published"):
+            table.add_column(title, justify="left" if title == "method" else "right")
+        alone = track(list(rows), "peak memory, each method by itself", console=Console(stderr=True), transient=True)
+        memory = {row: peak_bytes(row, size, device, precision) for row in alone}
+        for row, (method, options) in rows.items():
+            # The ratio within each round, so that what changes between rounds cancels.
+            ratio = statistics.median(t / v for t, v in zip(times[row], times["vanilla"], strict=True))
+            forward, backward = find(method, STRATEGIES, "strategy")(**options).passes(2)
+            table.add_row(
+                row,
+                f"{forward} + {backward}",
+                f"{statistics.median(times[row]):.4f}",
+                f"{ratio:.3f}",
+                f"{memory[row] / 2**20:.0f} MiB",
+                f"{memory[row] / memory['vanilla']:.3f}",
+                f"{PUBLISHED[row]:.1f}" if row in PUBLISHED else "",
+            )
+        console.print(table)

@@ -1,0 +1,181 @@
+"""Batches whose order, augmentation and split over ranks are functions of (seed, epoch) alone.
+
+A dataset that is ``static`` and small is read once and then lies on the training device, where batches are gathered;
+one that is larger is gathered from its memory maps, batch by batch, so that its size does not matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from datasets.core.base import MultimodalDataset
+from ogm.context import fold_in
+from ogm.types import Batch, Draws
+
+Key = int | tuple[int, int]
+RESIDENT = 256 << 20  # bytes a dataset may take on the device (spared from workers, which would only be in the way)
+CHUNK = 1024  # samples read at once to fill it
+
+
+class Loader:
+    """Feeds one split to an engine. The number of workers and of ranks changes nothing but the speed.
+
+    The trick: the sampler hands the dataset pairs (sample, seed), so a worker has no randomness of its own, and a batch
+    is cut from the *global* order before each rank takes every R-th row of it.
+    """
+
+    def __init__(
+        self,
+        dataset: MultimodalDataset,
+        *,
+        batch_size: int,
+        seed: int = 0,
+        workers: int = 0,
+        drop_last: bool = True,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        resident: int = RESIDENT,
+    ) -> None:
+        self.dataset, self.batch_size, self.seed, self.workers = dataset, batch_size, seed, workers
+        self.drop_last, self.device, self.num_samples = drop_last, torch.device(device), len(dataset)
+        self.dtype, self.resident = dtype, resident
+        self._held: dict[bool, Batch | None] = {}
+        if drop_last and 0 < self.num_samples < batch_size:
+            raise ValueError(
+                f"{self.num_samples} training samples do not fill one batch of {batch_size}: make batch_size smaller"
+            )
+
+    def epoch(self, number: int, draws: Draws | None = None) -> Batches:
+        """This rank's part of one shuffled, augmented epoch: the same batches whenever it is asked again."""
+        index = torch.arange(self.num_samples) if draws is None else draws.index
+        order = torch.randperm(len(index), generator=torch.Generator().manual_seed(fold_in(self.seed, "order", number)))
+        ready = dist.is_available() and dist.is_initialized()
+        rank, ranks = (dist.get_rank(), dist.get_world_size()) if ready else (0, 1)
+        parts = [p for p in torch.split(order, self.batch_size) if len(p) == self.batch_size or not self.drop_last]
+        rows = [part[rank::ranks] for part in parts]
+        keys = _Drawn(index, rows, self.seed, number)
+        return Batches(self, keys, [len(p) for p in parts], None if draws is None else [draws.keep[r] for r in rows])
+
+    def all(self) -> Iterable[Batch]:
+        """Every sample once, in order, not augmented, on every rank alike."""
+        keys: list[Sequence[Key]] = [p.tolist() for p in torch.split(torch.arange(self.num_samples), self.batch_size)]
+        return Batches(self, keys, [len(p) for p in keys])
+
+    def held(self, training: bool) -> Batch | None:
+        """All samples on the device, as ``batch`` makes them to train or to evaluate; None if there are too many.
+
+        They are read when first asked for, and judged by the size of one of them.
+        """
+        training = training and type(self.dataset).augment is not MultimodalDataset.augment  # else they are the same
+        if training not in self._held:
+            keys: list[Key] = [(i, 0) for i in range(self.num_samples)] if training else list(range(self.num_samples))
+            self._held[training] = None
+            if keys and self.dataset.static and _bytes(self.dataset.batch(keys[:1])) * len(keys) <= self.resident:
+                parts = [self.dataset.batch(keys[i : i + CHUNK]).to(self.device) for i in range(0, len(keys), CHUNK)]
+                self._held[training] = _cat(parts)
+        return self._held[training]
+
+
+class _Drawn(Sequence[Sequence[Key]]):
+    """The keys of an epoch's batches, made when a batch is: (sample, seed of its place in the epoch)."""
+
+    def __init__(self, index: Tensor, rows: Sequence[Tensor], seed: int, epoch: int) -> None:
+        self.index, self.rows, self.seed, self.epoch = index, rows, seed, epoch
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, number: Any) -> Any:
+        rows = self.rows[number].tolist()
+        samples = self.index[self.rows[number]].tolist()
+        return [(i, fold_in(self.seed, "augment", self.epoch, r)) for i, r in zip(samples, rows, strict=True)]
+
+
+class Batches:
+    """One pass over a list of batches, each a list of keys of the dataset."""
+
+    def __init__(
+        self, loader: Loader, keys: Sequence[Sequence[Key]], sizes: Sequence[int], keep: Sequence[Tensor] | None = None
+    ) -> None:
+        self.loader, self.keys, self.sizes, self.keep = loader, keys, sizes, keep
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __iter__(self) -> Iterator[Batch]:
+        dataset, workers = self.loader.dataset, self.loader.workers
+        training = isinstance(self.keys, _Drawn)
+        held = self.loader.held(training)
+        source: Iterable[Batch] = map(dataset.batch, self.keys)
+        if held is not None:
+            source = (_pick(held, keys) for keys in self.keys)
+        elif workers:
+            source = DataLoader(
+                _Gather(dataset),
+                batch_size=None,
+                sampler=self.keys,
+                num_workers=workers,  # type: ignore[arg-type]
+                pin_memory=self.loader.device.type == "cuda",
+                collate_fn=_as_is,
+            )
+        for number, batch in enumerate(source):
+            keys = self.keys[number]
+            index = torch.tensor([key if isinstance(key, int) else key[0] for key in keys], dtype=torch.int64)
+            for k, m in enumerate(dataset.modalities):
+                if dataset.present is not None:
+                    batch.present[m] = dataset.present[index, k].to(batch.index.device)
+                if self.keep is not None:
+                    batch.present[m] = batch.have([m]) & self.keep[number][:, k].to(batch.index.device)
+            batch.global_size = self.sizes[number]
+            batch = batch.to(self.loader.device)
+            if training:
+                batch = dataset.augment(batch, [seed for _, seed in keys])
+            yield batch.to(self.loader.device, self.loader.dtype)
+
+
+def _pick(held: Batch, keys: Sequence[Key]) -> Batch:
+    """A batch of its own, gathered on the device that the samples lie on."""
+    rows = torch.tensor([key if isinstance(key, int) else key[0] for key in keys], dtype=torch.int64)
+    rows = rows.to(held.label.device, non_blocking=True)
+    return Batch(
+        {m: x.index_select(0, rows) for m, x in held.inputs.items()},
+        held.label.index_select(0, rows),
+        rows,
+        {m: x.index_select(0, rows) for m, x in held.present.items()},
+        None if held.weight is None else held.weight.index_select(0, rows),
+    )
+
+
+def _cat(parts: Sequence[Batch]) -> Batch:
+    one = parts[0]
+    return Batch(
+        {m: torch.cat([p.inputs[m] for p in parts]) for m in one.inputs},
+        torch.cat([p.label for p in parts]),
+        torch.cat([p.index for p in parts]),
+        {m: torch.cat([p.present[m] for p in parts]) for m in one.present},
+        None if one.weight is None else torch.cat([p.weight for p in parts if p.weight is not None]),
+    )
+
+
+def _bytes(batch: Batch) -> int:
+    return sum(x.nbytes for x in batch.inputs.values())
+
+
+class _Gather:
+    """A dataset seen as a sequence of batches, so that a worker makes a whole batch at once."""
+
+    def __init__(self, dataset: MultimodalDataset) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, keys: Sequence[Key]) -> Batch:
+        return self.dataset.batch(keys)
+
+
+def _as_is(batch: Batch) -> Batch:
+    return batch

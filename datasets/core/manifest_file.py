@@ -1,0 +1,258 @@
+"""The CSV that describes somebody's own data (spec datasets.md, section 9): read, and every mistake in it named.
+
+Needs no torch, so that a configuration can ask for the modalities before anything is computed.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from datasets.core.checks import advice
+from datasets.core.errors import DataError, LabelError, ManifestError, SplitLeakError
+from datasets.core.paths import raw_folder
+
+KINDS = ("audio", "video", "frames", "image", "npy", "npz")
+REQUIRED = ("id", "split", "label")
+OPTIONAL = ("start", "end", "group", "weight")
+SPLITS = ("train", "val", "test")
+MODALITY = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,31}")
+EXAMPLE = "id,split,label,audio:audio,visual:video"
+SHOWN = 10  # mistakes in one message
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One row. ``files[m]`` is a path below the root, "" where the modality is missing; start and end are seconds."""
+
+    line: int
+    id: str
+    split: str
+    label: str
+    files: dict[str, str]
+    start: float = 0.0
+    end: float = math.inf
+    group: str = ""
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Listing:
+    """``kinds`` (modality -> what its column holds), the rows in order, the classes in theirs, columns not read."""
+
+    kinds: dict[str, str]
+    samples: list[Sample]
+    classes: tuple[str, ...]
+    weighted: bool
+    unread: tuple[str, ...]
+
+
+def where(path: str) -> Path:
+    """The CSV that ``path`` means; data/manifest/manifest.csv where nothing is said."""
+    return Path(path) if path else raw_folder("manifest") / "manifest.csv"
+
+
+def modalities(path: Path) -> dict[str, str]:
+    """Modality -> kind, from the header alone. Raises ManifestError."""
+    lines = _lines(path)
+    return _kinds(path, *next(lines, (1, [])))
+
+
+def read_manifest(path: Path, classes: int | None = None, allow_missing: bool = False) -> Listing:
+    """All of it. Raises DataError with the line, the column, what is wrong and what to do, for up to ten mistakes."""
+    lines = _lines(path)
+    number, header = next(lines, (1, []))
+    kinds = _kinds(path, number, header)
+    of = {name: f"{name}:{kind}" for name, kind in kinds.items()}
+    mistakes: list[str] = []
+    samples: list[Sample] = []
+    seen: dict[str, Sample] = {}
+    leaks: list[str] = []
+    for line, cells in lines:
+        if len(cells) != len(header):
+            mistakes.append(
+                f"line {line}: {len(cells)} fields, the header has {len(header)}; quote fields that hold commas"
+            )
+            continue
+        row = dict(zip(header, cells, strict=True))
+        here = _Row(row, line, mistakes)
+        files = {m: here.file(column, kinds[m], allow_missing) for m, column in of.items()}
+        if not any(row[column] for column in of.values()):
+            mistakes.append(f"line {line}: no modality has a file; remove the row")
+        sample = Sample(
+            line,
+            here.filled("id"),
+            here.choice("split", SPLITS),
+            here.filled("label"),
+            files,
+            here.number("start", 0.0),
+            here.number("end", math.inf),
+            row.get("group", ""),
+            here.number("weight", 1.0),
+        )
+        if not sample.start < sample.end:
+            mistakes.append(f"line {line}, column end: {sample.end:g} s is not behind start, {sample.start:g} s")
+        before = seen.setdefault(sample.id, sample) if sample.id else sample
+        if before is not sample and before.split == sample.split:
+            mistakes.append(f"line {line}, column id: {sample.id!r} is line {before.line} too; name it otherwise")
+        elif before is not sample:
+            leaks.append(f"{sample.id} (lines {before.line} and {line}: {before.split} and {sample.split})")
+        samples.append(sample)
+    mistakes += [
+        f"column {column}: empty in every row; remove the column"
+        for m, column in of.items()
+        if samples and not any(sample.files[m] for sample in samples)
+    ]
+    mistakes += [f"no row of {part}; add some" for part in ("train", "test") if all(s.split != part for s in samples)]
+    _complain(path, mistakes, ManifestError)
+    _complain(path, [f"{leak} stands in two splits; remove one of the rows" for leak in leaks], SplitLeakError)
+    names = _classes(path, samples, classes)
+    known = set(names)
+    _complain(path, [_unknown(s, names) for s in samples if s.label not in known], LabelError)
+    if absent := sorted(known - {s.label for s in samples if s.split == "train"}):
+        raise LabelError(f"{path}: no row of train has the label {', '.join(absent[:SHOWN])}; add some")
+    read = {*REQUIRED, *OPTIONAL, *of.values()}
+    return Listing(kinds, samples, names, "weight" in header, tuple(name for name in header if name not in read))
+
+
+class _Row:
+    """One row while it is checked: what is wrong is added to ``mistakes``."""
+
+    def __init__(self, row: dict[str, str], line: int, mistakes: list[str]) -> None:
+        self.row, self.line, self.mistakes = row, line, mistakes
+
+    def wrong(self, column: str, what: str) -> None:
+        self.mistakes.append(f"line {self.line}, column {column}: {what}")
+
+    def filled(self, column: str) -> str:
+        if not self.row[column]:
+            self.wrong(column, "empty; fill it in")
+        return self.row[column]
+
+    def choice(self, column: str, known: Sequence[str]) -> str:
+        value = self.row[column]
+        if value not in known:
+            near = difflib.get_close_matches(value.lower(), known, 1)
+            advice = f"did you mean {near[0]!r}?" if near else f"write one of {', '.join(known)}"
+            self.wrong(column, f"{value!r}; {advice}")
+        return value
+
+    def number(self, column: str, default: float) -> float:
+        text = self.row.get(column, "")
+        if not text:
+            return default
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not 0 <= value < math.inf:
+            self.wrong(column, f"{text!r} is not a number of 0 or more; correct it, or leave it empty")
+            return default
+        return value
+
+    def file(self, column: str, kind: str, allow_missing: bool) -> str:
+        text = self.row[column]
+        if not text:
+            if not allow_missing:
+                self.wrong(column, "empty; name a file, or say allow_missing=true")
+            return ""
+        path, hash_, member = text.partition("#") if kind == "npz" else (text, "", "")
+        if kind == "npz" and not (hash_ and member):
+            self.wrong(column, f"{text!r} does not say which array; write {path or 'FILE.npz'}#NAME")
+        elif _leads_out(path):
+            self.wrong(column, f"{text!r} leads out of the folder; write a path below it, with forward slashes")
+        return text
+
+
+def _leads_out(path: str) -> bool:
+    here = PurePosixPath(path)
+    return bool(here.is_absolute() or ".." in here.parts or "\\" in path or "\0" in path or PureWindowsPath(path).drive)
+
+
+def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """(line number, fields) of the header and every row behind it; blank lines, and comments before the header, are not
+    seen.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise ManifestError(
+            f"{path}: cannot be read ({error.strerror}); "
+            + advice(error, f"say path=FILE.csv, a CSV that begins {EXAMPLE}")
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ManifestError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    skipped = next((i for i, line in enumerate(lines) if line.strip() and not line.lstrip().startswith("#")), 0)
+    reader = csv.reader(lines[skipped:], skipinitialspace=True, strict=True)
+    try:
+        for fields in reader:
+            fields = [field.strip() for field in fields]
+            if any(fields):
+                yield skipped + reader.line_num, fields
+    except csv.Error as error:
+        raise ManifestError(f"{path}, line {skipped + reader.line_num}: {error}; check its quotes") from error
+
+
+def _kinds(path: Path, line: int, header: Sequence[str]) -> dict[str, str]:
+    mistakes = [f"line {line}: no column {name}; begin like {EXAMPLE}" for name in REQUIRED if name not in header]
+    mistakes += [
+        f"line {line}, column {name}: twice; name one otherwise"
+        for name in dict.fromkeys(header)
+        if header.count(name) > 1
+    ]
+    kinds: dict[str, str] = {}
+    for column in header:
+        name, colon, kind = column.partition(":")
+        if not colon:
+            continue
+        if kind not in KINDS:
+            near = difflib.get_close_matches(kind, KINDS, 1)
+            advice = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(KINDS)}"
+            if kind in ("text", "flow"):
+                advice = "make features of it and give them as npy"
+            mistakes.append(f"line {line}, column {column}: {kind!r} is no kind of file; {advice}")
+        elif not MODALITY.fullmatch(name) or name in kinds:
+            mistakes.append(f"line {line}, column {column}: {name!r} is no name of a modality, or used twice")
+        else:
+            kinds[name] = kind
+    if len(kinds) < 2 and not mistakes:
+        mistakes.append(f"line {line}: {len(kinds)} columns MODALITY:KIND, at least two are needed, like {EXAMPLE}")
+    _complain(path, mistakes, ManifestError)
+    return kinds
+
+
+def _classes(path: Path, samples: Sequence[Sample], count: int | None) -> tuple[str, ...]:
+    if count is not None:
+        return tuple(map(str, range(count)))
+    listed = path.with_name("classes.txt")
+    if not listed.is_file():
+        return tuple(sorted({sample.label for sample in samples if sample.split == "train"}))
+    try:
+        names = [line.strip() for line in listed.read_text("utf-8-sig").splitlines() if line.strip()]
+    except OSError as error:
+        raise ManifestError(f"{listed}: cannot be read ({error.strerror}); {advice(error, 'get it again')}") from error
+    except UnicodeDecodeError as error:
+        raise ManifestError(f"{listed}: cannot be read as text ({error}); save it as UTF-8") from error
+    if len(set(names)) != len(names):
+        raise ManifestError(f"{listed}: a class stands there twice; write each on one line")
+    return tuple(names)
+
+
+def _unknown(sample: Sample, classes: Sequence[str]) -> str:
+    folded = {name.lower(): name for name in reversed(classes)}
+    near = [folded[x] for x in difflib.get_close_matches(sample.label.lower(), folded, 1)]
+    known = ", ".join(classes[:SHOWN]) + (", ..." if len(classes) > SHOWN else "")
+    advice = f"did you mean {near[0]!r}?" if near else f"there are {known}"
+    return f"line {sample.line}, column label: {sample.label!r} is no class of train; {advice}"
+
+
+def _complain(path: Path, mistakes: Sequence[str], kind: type[DataError]) -> None:
+    if mistakes:
+        more = f"; and {len(mistakes) - SHOWN} more" if len(mistakes) > SHOWN else ""
+        raise kind(f"{path}: {'; '.join(mistakes[:SHOWN])}{more}")

@@ -1,0 +1,468 @@
+"""Clips with sound and pictures: from media files and split lists to prepared frames and spectrograms.
+
+What the audio-visual datasets share. Each of them says which lists there are, who belongs where, and under which names
+its files may lie; decoding, counting, tolerating, storing and drawing are here. Frames are kept as JPEG bytes with
+their sizes, at their own resolution, and decoded when a sample is made; sound is kept as the network sees it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from datasets.core.base import DataModule, ScanReport
+from datasets.core.checks import refuse_missing, refuse_pointer, write_part
+from datasets.core.errors import (
+    AudioDecodeError,
+    CacheError,
+    DataError,
+    LabelError,
+    MissingMediaError,
+    PinMismatchError,
+    VideoDecodeError,
+)
+from datasets.core.paths import cache_folder, raw_folder
+from datasets.core.progress import Progress
+from datasets.core.split_lists import Blob, Pin, about, read_pinned
+from datasets.decode import image_files, image_transforms
+from datasets.decode.video import first, stream_facts
+from datasets.storage import content
+from datasets.storage.cache import Cache, Column, Decoded, Piece, canonical, sha256, writing
+from datasets.storage.clip_files import SOUND, Jpegs, Preset, boxes_of, read_pictures, read_sound
+from datasets.storage.download import Exactly, fetch
+from datasets.storage.prepared import Options, Plan, Prepared, command
+from ogm.types import Batch
+
+Rows = list[tuple[str, int]]  # (sample, class number)
+
+# What is counted, in words.
+KINDS = {
+    "missing": "clips that are listed and could not be used",
+    "unreadable": "... of these, files that are there and cannot be decoded",
+    "too_few_frames": "... of these, clips with fewer frames than the preset asks for",
+    "classes_absent": "classes without a single clip",
+    "audio_truncated": "recordings that end before they should; what is there was used",
+    "audio_not_finite": "samples of sound that were NaN or infinite; they became 0",
+    "silent": "recordings of digital silence",
+    "video_partial": "videos with damaged or lost frames; the others were used",
+    "video_resized": "videos of another size than the rest; they were scaled",
+    "frames_damaged": "pictures in frame folders that cannot be read; the next one was used",
+    "frames_as_found": "clips whose frames came from a folder, extracted by somebody else's rule",
+    "flow_uneven": "clips whose two flow folders differ in length; what both have was used",
+    "list_lf_twin": "lists whose line ends were changed, else as published",
+    "list_extra_columns": "rows of a list with more columns than are read",
+    "list_repeated_rows": "rows that stand twice in a list; one was used",
+    "list_zero_length": "rows of a list whose event lasts no time; they were used",
+    "videos_with_more_labels": "further rows of a video, each with another label; they were used",
+    "actors_also_in_train": "actors who are in train too",
+    "groups_also_in_train": "source videos of which train has other clips",
+    "media_also_in_train": "clips whose sound or picture file is, byte for byte, that of a clip in train",
+}
+
+
+class MediaOptions(Options):
+    image_size: int = Field(224, ge=8)
+    pick: Literal["preset", "first"] = "preset"  # first: the first frames of a clip, in training and evaluation
+    max_missing: int = Field(0, ge=0)  # clips that may be absent or unusable; their number is reported
+    allow_unpinned: bool = False  # split lists of your own
+
+
+@dataclass(frozen=True)
+class ListFile:
+    """A split list: its name in ``splits/``, where it is published, and which bytes it has."""
+
+    name: str
+    url: str
+    pin: Pin | Blob
+
+    def fetch(self, folder: Path, base: str | None, progress: Progress | None) -> None:
+        path, url = folder / self.name, f"{base}/{self.name}" if base else self.url
+        if isinstance(self.pin, Pin):
+            fetch(url, path, Exactly(self.pin.size, self.pin.sha256), progress=progress)
+        elif not (path.is_file() and self.pin.fits(path.read_bytes())):
+            fetch(url, path, None, limit=self.pin.limit, progress=progress)
+            if not self.pin.fits(path.read_bytes()):
+                found = about(path)
+                path.unlink()
+                raise PinMismatchError(f"{url}: got {found}; expected git blob {' or '.join(self.pin.ids)}; try again")
+
+
+class Media(Prepared):
+    """A dataset of clips. A subclass has ``presets`` and says what ``lists`` it needs, who is in which split
+    (``read_splits``) and which files a clip has (``find``).
+    """
+
+    presets: ClassVar[Mapping[str, Any]]
+    list_files: ClassVar[tuple[ListFile, ...]] = ()
+    shared_groups: ClassVar[str] = "groups_also_in_train"  # what to call what ``group`` finds on both sides
+    published: ClassVar[tuple[str, ...]] = ()  # the sizes that papers and authors give
+
+    # ---- what a dataset writes
+    @classmethod
+    def lists(cls, options: Any) -> tuple[str, ...]:
+        """Names of the lists in splits/ that decide the splits."""
+        return tuple(file.name for file in cls.list_files)
+
+    @classmethod
+    def pin(cls, options: Any, name: str) -> Pin | Blob | None:
+        """What a list must be; None where the user brings their own."""
+        return None if options.allow_unpinned else next(file.pin for file in cls.list_files if file.name == name)
+
+    @classmethod
+    def read_list(cls, options: Any, folder: Path, name: str) -> tuple[str, Counter[str]]:
+        """The text of a list, and notes. Raises MissingMediaError, ManifestError, PinMismatchError."""
+        if not (folder / name).is_file():
+            raise MissingMediaError(
+                f"{folder / name} is missing: run `python -m datasets download {cls.name}`, then prepare again"
+            )
+        return read_pinned(folder / name, cls.pin(options, name))
+
+    @classmethod
+    def read_splits(cls, options: Any, folder: Path) -> tuple[dict[str, Rows], Counter[str]]:
+        """What belongs to train, val and test, there or not, in the order of the lists; and notes. Raises DataError."""
+        raise NotImplementedError
+
+    @classmethod
+    def find(cls, raw: Path, clips: Sequence[str]) -> dict[str, dict[str, Path]]:
+        """Every one of these clips whose files are all there -> its files, by what they are for."""
+        raise NotImplementedError
+
+    @classmethod
+    def stored(cls, options: Any, clips: Sequence[str]) -> Sequence[str]:
+        """Which clips are prepared where ``clips`` are in the splits: more, where other splits want others."""
+        return clips
+
+    @classmethod
+    def clip(cls, sample: str) -> str:
+        """The clip that a sample is made of."""
+        return sample
+
+    @classmethod
+    def group(cls, sample: str) -> str:
+        """What clips of train and of test should not share: the source video."""
+        return cls.clip(sample)
+
+    # ---- samples
+    def __init__(self, options: Any, cache: Cache, rows: Rows, listed: int, notes: Counter[str]) -> None:
+        self.cache, self.size, self.preset = cache, options.image_size, self.presets[options.preset]
+        self.picks: int = self.preset.picks
+        self.pick = first if options.pick == "first" else self.preset.pick
+        self.ids = [name for name, _ in rows]
+        self.labels = [label for _, label in rows]
+        self.label_rows = np.array(self.labels, dtype=np.int64)
+        keys = [self.clip(name) for name in self.ids]
+        self.open_columns(keys)
+        notes = notes + sum((Counter(cache.about[key]["notes"]) for key in keys), Counter())  # + drops zeros
+        per_class = Counter(self.labels)
+        self.report = ScanReport(
+            listed, len(rows), {name: per_class[i] for i, name in enumerate(self.classes)}, dict(notes)
+        )
+        self.recipe = {
+            **cache.manifest["recipe"],
+            "source": cache.manifest["source"],
+            **options.model_dump(exclude={"preset", "image_size", "max_missing", "allow_unpinned"}),
+            "image_size": self.size,
+            "picks": self.picks,
+            "missing": listed - len(rows),
+        }
+
+    def open_columns(self, keys: Sequence[str]) -> None:
+        """Where the clips of the samples lie; and ``count`` (N,), how many frames each of them has."""
+        self.audio_rows = np.array([self.cache.rows("audio", key).start for key in keys], dtype=np.int64)
+        self.visual = Jpegs(self.cache, "visual", keys)
+        self.count = self.visual.count
+
+    def batch(self, keys: Sequence[int | tuple[int, int]]) -> Batch:
+        """audio (B, 1, F, T), visual (B, 3, frames, size, size).
+
+        For evaluation all is done. For training pictures are uint8, channels last, until ``augment``.
+        """
+        index = torch.tensor([key if isinstance(key, int) else key[0] for key in keys])
+        seeds = [key[1] for key in keys if not isinstance(key, int)]
+        draws = self.draws(seeds) if seeds else None
+        chosen = self.pick(self.count[index], self.picks, None if draws is None else draws[..., 0])
+        inputs = self.inputs(index, chosen, seeds, None if draws is None else draws[..., 1:])
+        return Batch(inputs, torch.from_numpy(self.label_rows[index.numpy()]), index)
+
+    def inputs(self, index: Tensor, chosen: Tensor, seeds: Sequence[int], draws: Tensor | None) -> dict[str, Tensor]:
+        """Samples ``index`` (B,) with frames ``chosen`` (B, T); for training ``draws`` (B, T, 23) for crop and flip."""
+        clips = []
+        for b, (i, frames) in enumerate(zip(index.tolist(), chosen.tolist(), strict=True)):
+            jpegs = self.visual.read(i, frames)
+            boxes = [None] * len(jpegs) if draws is None else boxes_of(draws[b], jpegs[0])
+            clips.append([image_files.scaled(jpeg, self.size, box) for jpeg, box in zip(jpegs, boxes, strict=True)])
+        visual = torch.from_numpy(np.array(clips))
+        return {"audio": self.sound(index, seeds), "visual": visual if seeds else image_transforms.normalise(visual)}
+
+    def sound(self, index: Tensor, seeds: Sequence[int]) -> Tensor:
+        """(B, 1, F, T); ``seeds``, where there are any, decide what is random."""
+        return torch.from_numpy(np.asarray(self.cache["audio"][self.audio_rows[index.numpy()]])).unsqueeze(1)
+
+    def augment(self, batch: Batch, seeds: Sequence[int]) -> Batch:
+        """Mirrors half of the frames, each on its own as the reference code does, and normalises."""
+        batch.inputs["visual"] = image_transforms.normalise(
+            batch.inputs["visual"], (self.draws(seeds)[..., 3] < 0.5).float()
+        )
+        return batch
+
+    def draws(self, seeds: Sequence[int]) -> Tensor:
+        """(B, T, 24) in [0, 1): one stream per sample, so neither its batch nor its worker matters."""
+        return torch.stack(
+            [
+                torch.rand(self.picks, 1 + image_transforms.DRAWS, generator=torch.Generator().manual_seed(seed))
+                for seed in seeds
+            ]
+        )
+
+    # ---- download, prepare
+    @classmethod
+    def download(cls, base: str | None = None, progress: Progress | None = None) -> str:
+        """The split lists. The media need an agreement, a crawler or days: that is left to people, and told them."""
+        for file in cls.list_files:
+            file.fetch(raw_folder(cls.name) / "splits", base, progress)
+        return "" if cls.raw_available() else cls.how_to_get
+
+    @classmethod
+    def storage(cls, options: Any) -> dict[str, Any]:
+        return {
+            "dataset": cls.name,
+            "version": 1,
+            "preset": options.preset,
+            **cls.presets[options.preset].parameters(),
+        }
+
+    @classmethod
+    def columns(cls, options: Any, clips: int) -> dict[str, Column]:
+        preset: Preset = cls.presets[options.preset]
+        assert preset.sound
+        return {
+            "audio": Column(preset.sound.dtype, preset.sound.shape, clips),
+            **Jpegs.columns("visual", clips * preset.expected),
+        }
+
+    @classmethod
+    def decode(cls, options: Any, files: Mapping[str, Path], notes: Counter[str]) -> dict[str, np.ndarray]:
+        """The rows of one clip. Raises DataError."""
+        preset: Preset = cls.presets[options.preset]
+        assert preset.sound
+        sound = read_sound(files["audio"], preset.sound, notes)
+        return {"audio": sound, **Jpegs.rows("visual", read_pictures(files["visual"], preset, notes))}
+
+    @classmethod
+    def scan(cls, options: Any) -> Plan:
+        raw = raw_folder(cls.name)
+        splits, _ = cls.read_splits(options, raw / "splits")
+        wanted = sorted({cls.clip(name) for rows in splits.values() for name, _ in rows})
+        files = cls.find(raw, cls.stored(options, wanted))
+        missing = [cls.expected_at(raw, key) for key in wanted if key not in files]
+        how = f"put them there, or go on without them by max_missing={len(missing)}"
+        refuse_missing(missing, len(wanted), options.max_missing, how)
+        media = dict.fromkeys(path for key in sorted(files) for path in files[key].values())
+        for path in media:
+            if path.is_dir():
+                image_files.listing(path)
+            else:
+                refuse_pointer(path, AudioDecodeError if path.suffix.lower() in SOUND else VideoDecodeError)
+        digests = content.digests(media)
+        pieces = [Piece(key, content.source(files[key], digests)) for key in sorted(files)]
+        failures, allowed = itertools.count(1), options.max_missing - len(missing)
+
+        def decode(piece: Piece) -> Decoded:
+            notes: Counter[str] = Counter()
+            try:
+                rows = cls.decode(options, files[piece.key], notes)
+            except DataError as error:
+                if next(failures) > allowed:
+                    raise
+                return Decoded({}, {"notes": {"unreadable": 1}, "why": str(error)})
+            used: dict[Path, str] = {}
+            for name, path in files[piece.key].items():
+                used[path] = f"{used[path]} and {name}" if path in used else name
+            return Decoded(rows, {"notes": notes, "digests": {names: digests[p][:16] for p, names in used.items()}})
+
+        return Plan(pieces, cls.columns(options, len(pieces)), decode)
+
+    @classmethod
+    def sources(cls, options: Any, keys: Sequence[str]) -> Mapping[str, str]:
+        files, known = cls.find(raw_folder(cls.name), keys), set(keys)
+        return content.sources({key: of for key, of in files.items() if key in known})
+
+    @classmethod
+    def refuse_changed(cls, options: Any, cache: Cache) -> None:
+        """As every dataset's; the split lists are looked at too."""
+        super().refuse_changed(options, cache)
+        raw, kept = raw_folder(cls.name) / "splits", cache_folder(cls.name) / "splits"
+        for name in cls.lists(options):
+            if (raw / name).is_file() and (kept / name).is_file() and sha256(raw / name) != sha256(kept / name):
+                raise CacheError(
+                    f"{raw / name} has changed since it was prepared: run `{command(cls.name, options)}`, or remove it "
+                    "to go on with the list that was prepared"
+                )
+
+    @classmethod
+    def expected_at(cls, raw: Path, key: str) -> Path:
+        """Where a clip that is missing would be, for the message."""
+        return raw / f"{key}.mp4"
+
+    @classmethod
+    def prepare(cls, progress: bool = True, **args: Any) -> Path:
+        """As every dataset's; the split lists are kept beside the prepared set, so that it is enough by itself."""
+        options = cls.options(args)
+        folder = super().prepare(progress, **args)
+        if cls.raw_available():
+            target = cache_folder(cls.name) / "splits"
+            for name in cls.lists(options):
+                with writing(target):
+                    target.mkdir(parents=True, exist_ok=True)
+                    write_part(target / name, (raw_folder(cls.name) / "splits" / name).read_bytes())
+        return folder
+
+    @classmethod
+    def ready(cls, **args: Any) -> bool:
+        splits = cache_folder(cls.name) / "splits"
+        return super().ready(**args) and all((splits / name).is_file() for name in cls.lists(cls.options(args)))
+
+    @classmethod
+    def lists_digest(cls, options: Any) -> str:
+        paths = [cache_folder(cls.name) / "splits" / name for name in cls.lists(options)]
+        return canonical([sha256(path) if path.is_file() else "" for path in paths])
+
+    # ---- splits
+    @classmethod
+    def usable(cls, options: Any, cache: Cache) -> tuple[set[str], dict[str, str]]:
+        """Prepared clips that can be used, and why the others cannot: "unreadable" or "too_few_frames"."""
+        least = getattr(cls.presets[options.preset], "least", 1)
+        why = {key: "unreadable" for key in cache.keys if "why" in cache.about[key]}
+        if least > 1:
+            few = [k for k in cache.keys if k not in why and len(cache.rows("visual_size", k)) < least]
+            why |= dict.fromkeys(few, "too_few_frames")
+        return set(cache.keys) - why.keys(), why
+
+    @classmethod
+    def split(cls, options: Any, cache: Cache) -> DataModule:
+        listed, notes = cls.read_splits(options, cache_folder(cls.name) / "splits")
+        have, why = cls.usable(options, cache)
+        clips = sorted({cls.clip(name) for rows in listed.values() for name, _ in rows})
+        missing = [f"{key} ({cache.about[key].get('why', why[key])})" if key in why else key
+                   for key in clips if key not in have]  # fmt: skip
+        how = f"prepare again when their files are there, or go on without them by max_missing={len(missing)}"
+        refuse_missing(missing, len(clips), options.max_missing, how)
+        found = {part: [row for row in rows if cls.clip(row[0]) in have] for part, rows in listed.items()}
+        parts, in_train = {}, _Owners(cls, cache, found["train"])
+        for part, rows in found.items():
+            if not rows:
+                raise MissingMediaError(
+                    f"{cls.name}: not one of the {len(listed[part])} clips of {part} is prepared; prepare again when "
+                    "some are there"
+                )
+            absent = [name for i, name in enumerate(cls.classes) if i not in {label for _, label in rows}]
+            if part == "train" and absent:
+                raise LabelError(f"{cls.name}: no clip of {', '.join(absent[:10])} is left to train on")
+            odd = notes if part == "train" else Counter[str]()  # what is odd about the lists is said once
+            odd = odd + Counter(missing=len(listed[part]) - len(rows), classes_absent=len(absent))
+            odd += Counter(why[key] for name, _ in listed[part] if (key := cls.clip(name)) in why)
+            if part != "train":
+                odd += in_train.shared(rows)
+            parts[part] = cls(options, cache, rows, len(listed[part]), odd)
+        return DataModule(**parts)
+
+    # ---- what people are told
+    @classmethod
+    def describe_lists(cls, options: Any) -> list[str]:
+        """What the lists hold, before anything is prepared. Raises DataError for lists that contradict themselves."""
+        folder = raw_folder(cls.name) / "splits"
+        paths = [folder / name for name in cls.lists(options)]
+        if not all(path.is_file() for path in paths):
+            return [f"not there; `python -m datasets download {cls.name}` fetches them"]
+        splits, notes = cls.read_splits(options, folder)
+        groups = {part: {cls.group(name) for name, _ in rows} for part, rows in splits.items()}
+        clips = {part: {cls.clip(name) for name, _ in rows} for part, rows in splits.items()}
+        lines = [about(path) for path in paths]
+        for part, rows in splits.items():
+            counts = Counter(label for _, label in rows)
+            least, most = min(counts.values()), max(counts.values())
+            line = f"{part}: {len(rows)} samples of {len(counts)} classes ({least} to {most} each)"
+            if part != "train":
+                line += f"; {len(clips[part] & clips['train'])} clips and {len(groups[part] & groups['train'])} sources"
+                line += " are in train too"
+            lines.append(line)
+        return lines + [_in_words(kind, count) for kind, count in notes.items()]
+
+    @classmethod
+    def describe(cls, options: Any) -> list[str]:
+        """What verify adds: lists, sizes beside the published ones, one line per oddity, files that are the same."""
+        cache = cls.open(options)
+        parts = cls.split(options, cache).splits()
+        lines = [about(cache_folder(cls.name) / "splits" / name) for name in cls.lists(options)]
+        lines += [f"published: {said}" for said in cls.published]
+        for part, dataset in parts.items():
+            lines.append(f"ours: {part} {dataset.report.found} of {dataset.report.listed}")
+            lines += [f"  {part}: {_in_words(kind, count)}" for kind, count in dataset.report.notes.items()]
+        lines += [f"  {key}: {cache.about[key]['why']}" for key in cache.keys if "why" in cache.about[key]]
+        labels = {cls.clip(name): cls.classes[label] for part in parts.values()
+                  for name, label in zip(part.ids, part.labels, strict=True)}  # fmt: skip
+        for modality, twins in _twins(cache).items():
+            lines.append(f"{len(twins)} groups of clips with the same {modality} file, byte for byte")
+            lines += ["  " + " = ".join(f"{key} ({labels.get(key, 'in no split')})" for key in keys) for keys in twins]
+        raw = raw_folder(cls.name)
+        if cls.raw_available():
+            chosen = sorted(cache.keys, key=lambda key: hashlib.sha256(key.encode()).hexdigest())[:20]
+            files = {path for found in cls.find(raw, chosen).values() for path in found.values() if path.is_file()}
+            lines += [f"  {stream_facts(path)}" for path in sorted(files)]
+        return lines
+
+
+def carve(
+    train: Rows, share: int, least: int, key: Callable[[str], str], group: Callable[[str], str]
+) -> tuple[Rows, Rows]:
+    """Train and val: of each class the first ``share`` percent (at least ``least``) by sha256 of ``key``, and with them
+    all of ``train`` that is of the same source.
+    """
+    by_class: dict[int, list[str]] = defaultdict(list)
+    for name, label in train:
+        by_class[label].append(name)
+    val: set[str] = set()
+    for names in by_class.values():
+        names.sort(key=lambda name: hashlib.sha256(key(name).encode()).hexdigest())
+        val.update(group(name) for name in names[: max(len(names) * share // 100, least)])
+    return [row for row in train if group(row[0]) not in val], [row for row in train if group(row[0]) in val]
+
+
+class _Owners:
+    """What train has: its sources and its files' digests."""
+
+    def __init__(self, cls: type[Media], cache: Cache, rows: Rows) -> None:
+        self.cls, self.cache = cls, cache
+        self.groups = {cls.group(name) for name, _ in rows}
+        self.media = {digest for name, _ in rows for digest in self._digests(name)}
+
+    def shared(self, rows: Rows) -> Counter[str]:
+        names = [name for name, _ in rows]
+        groups = {self.cls.group(name) for name in names} & self.groups
+        media = sum(not self.media.isdisjoint(self._digests(name)) for name in names)
+        return Counter({self.cls.shared_groups: len(groups), "media_also_in_train": media})
+
+    def _digests(self, name: str) -> set[tuple[str, str]]:
+        return set(self.cache.about[self.cls.clip(name)]["digests"].items())
+
+
+def _twins(cache: Cache) -> dict[str, list[list[str]]]:
+    owners: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for key in cache.keys:
+        for modality, digest in cache.about[key].get("digests", {}).items():
+            owners[modality][digest].append(key)
+    return {m: [keys for keys in by.values() if len(keys) > 1] for m, by in owners.items()}
+
+
+def _in_words(kind: str, count: int) -> str:
+    return f"{kind} {count}: {KINDS[kind]}"

@@ -1,0 +1,251 @@
+"""Downloads that go on where they stopped and are only believed when their digest is right; archives that stay put."""
+
+from __future__ import annotations
+
+import gzip
+import http.client
+import io
+import re
+import tarfile
+import time
+import urllib.error
+import urllib.request
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from datasets.core.checks import open_part, part_size, printable, write_part
+from datasets.core.errors import DataError, PinMismatchError
+from datasets.core.progress import Progress
+from datasets.storage.cache import sha256, writing
+
+WEB = ("https://", "http://")
+TRIES = 4
+PAUSE = 1.0  # seconds before the second try, then twice as long each time
+TIMEOUT = 30.0  # seconds without a byte
+SLOWEST = 200  # bytes a second, over any TIMEOUT: a server that sends less never ends
+BESIDES = 1 << 20  # bytes that a server may send besides the file: headers, and what divides a body
+BLOCK = 1 << 16
+
+
+@dataclass(frozen=True)
+class Exactly:
+    """The one file that is wanted."""
+
+    size: int
+    sha256: str
+
+
+class _Unfinished(Exception):
+    """Worth another try."""
+
+
+def fetch(url: str, path: Path, pin: Exactly | None, *, limit: int = 0, progress: Progress | None = None) -> Path:
+    """Downloads ``url`` to ``path``; a file that is there already and matches ``pin`` is not fetched again.
+
+    Bytes go to ``path``.part, which a later call continues, and are renamed when size and sha256 are right. Without a
+    pin at most ``limit`` bytes are taken. Raises DataError: no such address, a server that fails ``TRIES`` times, a
+    body that ends early, other bytes than pinned (those are deleted), a disk that is full or read-only, a link or
+    somebody else's file where the bytes should go.
+    """
+    if not url.startswith(WEB):
+        raise DataError(f"{url}: not an http or https address")
+    if pin and path.is_file() and path.stat().st_size == pin.size and sha256(path) == pin.sha256:
+        return path
+    part = path.with_name(path.name + ".part")
+    with writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    for attempt in range(TRIES):
+        if attempt:
+            time.sleep(PAUSE * 2 ** (attempt - 1))
+        try:
+            _transfer(url, part, pin.size if pin else limit, progress)
+            break
+        except _Unfinished as error:
+            reason = printable(error)
+    else:
+        raise DataError(f"{url}: {reason}, {TRIES} times; run the command again later, it goes on where it stopped")
+    if pin and (found := Exactly(part.stat().st_size, sha256(part))) != pin:
+        part.unlink()
+        raise PinMismatchError(
+            f"{url}: got {found.size} bytes with sha256 {found.sha256}, expected {pin.size} with {pin.sha256}; it was "
+            "deleted: try again, or get the file elsewhere"
+        )
+    with writing(path.parent):
+        part.replace(path)
+    return path
+
+
+def _transfer(url: str, part: Path, limit: int, progress: Progress | None) -> None:
+    """One request, from where ``part`` ends. Raises _Unfinished where another try may help."""
+    with writing(part.parent):
+        have = part_size(part)
+    request = urllib.request.Request(url, headers={"User-Agent": "ogm-bench", **_range(have)})
+    try:
+        with _opener(limit + BESIDES).open(request, timeout=TIMEOUT) as answer:
+            if answer.status != 206:  # the server sends all of it, whatever was asked for
+                have = 0
+            elif not str(answer.headers["Content-Range"]).startswith(f"bytes {have}-"):
+                part.unlink(missing_ok=True)
+                raise _Unfinished("sends another part of the file than was asked for")
+            total = have + (answer.length or 0)
+            with writing(part.parent):
+                file = open_part(part, append=have > 0)
+            with file:
+                while block := answer.read1(BLOCK):
+                    with writing(part.parent):
+                        file.write(block)
+                        file.flush()
+                    have += len(block)
+                    if have > limit:
+                        break
+                    if progress:
+                        progress(f"fetching {part.stem}", have, total)
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code == 416:  # nothing lies behind what we have: it is complete, or not a part of this file
+            if have != limit:
+                part.unlink(missing_ok=True)
+                raise _Unfinished("what was there of it did not fit") from error
+            return
+        reason = f"HTTP {error.code} {printable(error.reason)}"
+        if error.code < 500 and error.code not in (408, 429):
+            raise DataError(f"{url}: {reason}; check the address, or get the file elsewhere") from error
+        raise _Unfinished(reason) from error
+    except (OSError, http.client.HTTPException) as error:  # refused, unknown host, timed out, cut off
+        raise _Unfinished(str(getattr(error, "reason", error) or type(error).__name__)) from error
+    if have > limit:
+        part.unlink()
+        raise PinMismatchError(f"{url}: sends more than the expected {limit} bytes; it was deleted: check the address")
+    if have < total:
+        raise _Unfinished(f"the body ended after {have} of {total} bytes")
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Goes on to where a server leads, on the web alone."""
+
+    def http_error_302(self, req: Any, fp: Any, code: int, msg: str, headers: Any) -> Any:
+        try:
+            return super().http_error_302(req, fp, code, msg, headers)
+        except DataError:  # of a server that this one leads to
+            raise
+        except ValueError as error:
+            fp.close()
+            raise DataError(
+                f"{req.full_url}: leads to no http or https address ({printable(error)}); get the file elsewhere"
+            ) from error
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        if not newurl.startswith(WEB):
+            raise ValueError(newurl)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+class _Watched(io.RawIOBase):
+    """What a server sends, headers and all: at most ``limit`` bytes, and none of them too slowly."""
+
+    def __init__(self, raw: io.RawIOBase, limit: int) -> None:
+        self.raw, self.left = raw, limit
+        self.since, self.got = time.monotonic(), 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        count = self.raw.readinto(buffer) or 0
+        self.left, self.got, now = self.left - count, self.got + count, time.monotonic()
+        if self.left < 0:
+            raise http.client.HTTPException("sends without end")
+        if now - self.since > TIMEOUT:
+            if self.got < SLOWEST * TIMEOUT:
+                raise TimeoutError(f"sends less than {SLOWEST} bytes a second")
+            self.since, self.got = now, 0
+        return count
+
+    def close(self) -> None:
+        self.raw.close()
+        super().close()
+
+
+def _opener(limit: int) -> urllib.request.OpenerDirector:
+    """Opens http and https alone, not the files and ftp servers that urllib would follow a redirect to."""
+
+    class Response(http.client.HTTPResponse):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self.fp: IO[bytes] = io.BufferedReader(_Watched(self.fp.detach(), limit))
+
+    class Plain(http.client.HTTPConnection):
+        response_class = Response
+
+    class Secure(http.client.HTTPSConnection):
+        response_class = Response
+
+    class Web(urllib.request.HTTPSHandler, urllib.request.HTTPHandler):
+        def http_open(self, req: Any) -> Any:
+            return self.do_open(Plain, req)
+
+        def https_open(self, req: Any) -> Any:
+            return self.do_open(Secure, req)
+
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler(), Web(), _Redirects(), urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.HTTPErrorProcessor(), urllib.request.UnknownHandler(),
+    ):  # fmt: skip
+        opener.add_handler(handler)
+    return opener
+
+
+def _range(have: int) -> dict[str, str]:
+    return {"Range": f"bytes={have}-"} if have else {}
+
+
+class _Limited(io.RawIOBase):
+    """The content of a gzip file up to a limit: a megabyte of it may hold a gigabyte of zeros."""
+
+    def __init__(self, file: IO[bytes], archive: Path, limit: int) -> None:
+        self.file, self.archive, self.limit, self.left = file, archive, limit, 2 * limit + BESIDES
+
+    def read(self, count: int = -1) -> bytes:
+        data = self.file.read(min(count, BLOCK))
+        self.left -= len(data)
+        if self.left < 0:
+            raise _too_much(self.archive, self.limit)
+        return data
+
+
+def _too_much(archive: Path, limit: int) -> DataError:
+    return DataError(f"{archive}: unpacks to more than {limit} bytes; it is not the expected archive")
+
+
+def unpack(archive: Path, folder: Path, names: re.Pattern[str], limit: int) -> None:
+    """Extracts the regular files of a tar whose path matches ``names`` into ``folder``, by the last part of their path.
+
+    Raises DataError, before that member is written, for an archive that is damaged, holds a path or link that leads
+    out of it, or holds more than ``limit`` bytes. Damage behind the first members may only look like an early end: the
+    caller checks what was unpacked.
+    """
+    total = 0
+    try:
+        with gzip.open(archive) as file, tarfile.open(fileobj=_Limited(file, archive, limit), mode="r|") as tar:
+            for member in tar:
+                member = tarfile.data_filter(member, str(folder))
+                if not member.isfile() or not names.fullmatch(member.name):
+                    continue
+                if member.size < 0:
+                    raise tarfile.ReadError("a member of less than no bytes")
+                total += member.size
+                if total > limit:
+                    raise _too_much(archive, limit)
+                content = tar.extractfile(member).read()  # type: ignore[union-attr]
+                with writing(folder):
+                    folder.mkdir(parents=True, exist_ok=True)
+                    write_part(folder / Path(member.name).name, content)
+    except tarfile.FilterError as error:
+        raise DataError(f"{archive}: refused, a member would leave the folder ({printable(error)})") from error
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(f"{archive}: a damaged archive ({printable(error)}); download it again") from error

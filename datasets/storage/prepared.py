@@ -1,0 +1,202 @@
+"""Datasets that are decoded once, by ``prepare``, and then read from a prepared folder: what they have in common."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import Tensor
+
+from datasets import cards
+from datasets.core.base import DataModule, MultimodalDataset
+from datasets.core.errors import CacheError, DataError
+from datasets.core.paths import cache_folder
+from datasets.core.progress import Progress, bar
+from datasets.storage.cache import Cache, Column, Decoded, Piece, build, canonical, source_word, word
+
+_MODULES: dict[tuple[str, ...], DataModule] = {}
+
+
+class Options(BaseModel):
+    """The arguments of one dataset. A subclass lists them with types and defaults."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Plan:
+    """What a dataset wants decoded: pieces, the columns they fill, and how one piece becomes rows.
+
+    ``columns`` may be a function, where they cannot be known without opening large files: it is called to build alone.
+    """
+
+    def __init__(
+        self,
+        pieces: Sequence[Piece],
+        columns: Mapping[str, Column] | Callable[[], Mapping[str, Column]],
+        decode: Callable[[Piece], Decoded],
+    ) -> None:
+        self.pieces, self._columns, self.decode = pieces, columns, decode
+
+    @property
+    def columns(self) -> Mapping[str, Column]:
+        return self._columns() if callable(self._columns) else self._columns
+
+
+class Prepared(MultimodalDataset):
+    """A dataset with three verbs, each safe to repeat: ``download``, ``prepare`` and (in its Cache) ``verify``.
+
+    A subclass says which of its options decide what is stored (``storage``), what is to be decoded (``scan``), what the
+    raw files of a piece hold (``sources``) and how the prepared pieces become three splits (``split``). Preparations
+    that store the same share one folder.
+    """
+
+    embedded: ClassVar[bool] = False
+    how_to_get: ClassVar[str]
+    Options: ClassVar[type[Options]]
+
+    # ---- what a dataset writes
+    @classmethod
+    def storage(cls, options: Any) -> dict[str, Any]:
+        """The recipe: everything that decides the stored bytes, as JSON. Its hash names the folder."""
+        raise NotImplementedError
+
+    @classmethod
+    def scan(cls, options: Any) -> Plan:
+        """Looks at the raw files without decoding any. Raises DataError if something is missing or wrong."""
+        raise NotImplementedError
+
+    @classmethod
+    def sources(cls, options: Any, keys: Sequence[str]) -> Mapping[str, str]:
+        """``Piece.source`` as it is now, of those pieces whose raw files are there; without decoding any of them."""
+        raise NotImplementedError
+
+    @classmethod
+    def split(cls, options: Any, cache: Cache) -> DataModule:
+        raise NotImplementedError
+
+    @classmethod
+    def lists_digest(cls, options: Any) -> str:
+        """A digest of whatever beside the prepared set decides the splits."""
+        return ""
+
+    @classmethod
+    def download(cls, base: str | None = None, progress: Progress | None = None) -> str:
+        """Fetches what may be fetched, from ``base`` instead of the official addresses if it is given.
+
+        Returns what is left to do, or "".
+        """
+        raise NotImplementedError
+
+    # ---- what it gets
+    def load(self, i: int, rng: torch.Generator | None) -> dict[str, Tensor]:
+        """One sample as the loader's batches hold it, by the subclass's ``batch`` and ``augment``."""
+        seeds = [] if rng is None else [rng.initial_seed()]
+        batch = self.batch([(i, seed) for seed in seeds] or [i])
+        batch = self.augment(batch, seeds) if seeds else batch
+        return {m: x[0] for m, x in batch.inputs.items()}
+
+    @classmethod
+    def options(cls, args: Mapping[str, Any]) -> Any:
+        """Checked arguments. Raises DataError with one line that names the nearest known argument."""
+        try:
+            return cls.Options(**args)
+        except ValidationError as error:
+            raise DataError(
+                f"{cls.name}: " + "; ".join(_complaint(e, cls.Options.model_fields) for e in error.errors())
+            ) from error
+
+    @classmethod
+    def raw_available(cls) -> bool:
+        return cards.raw_available(cls.name)
+
+    @classmethod
+    def folder(cls, options: Any) -> Path:
+        return cache_folder(cls.name) / word(cls.storage(options))
+
+    @classmethod
+    def ready(cls, **args: Any) -> bool:
+        return (cls.folder(cls.options(args)) / "manifest.json").is_file()
+
+    @classmethod
+    def open(cls, options: Any) -> Cache:
+        """The prepared set. Raises DataError with the command that helps where there is none."""
+        folder = cls.folder(options)
+        if not (folder / "manifest.json").is_file():
+            help_ = command(cls.name, options) if cls.raw_available() else f"python -m datasets download {cls.name}"
+            raise DataError(f"{cls.name} is not prepared ({folder} is not there): run `{help_}`")
+        cache = Cache(folder)
+        if cache.manifest["recipe"] != json.loads(canonical(cls.storage(options))):
+            raise CacheError(
+                f"{folder} holds another preparation than its name says; delete it and run "
+                f"`{command(cls.name, options)}`"
+            )
+        return cache
+
+    @classmethod
+    def refuse_changed(cls, options: Any, cache: Cache) -> None:
+        """Raises CacheError where raw files are there and no longer those that the prepared set was made of."""
+        found = cls.sources(options, cache.keys)
+        if other := [key for key in cache.keys if found.get(key, cache.sources[key]) != cache.sources[key]]:
+            raise CacheError(
+                f"{cls.name}: the raw files of {len(other)} of {len(cache.keys)} ({', '.join(other[:3])}"
+                f"{', ...' if len(other) > 3 else ''}) have changed since they were prepared: run "
+                f"`{command(cls.name, options)}`"
+            )
+
+    @classmethod
+    def module(cls, **args: Any) -> DataModule:
+        """The three splits, from the prepared set alone; made once per process. Raises DataError.
+
+        Raw files need not be there any more; where they are, they are still those that were prepared.
+        """
+        options = cls.options(args)
+        cache = cls.open(options)
+        cls.refuse_changed(options, cache)
+        chosen = canonical(options.model_dump())
+        key = (cls.name, str(cache.folder.absolute()), cache.digest, chosen, cls.lists_digest(options))
+        if key not in _MODULES:
+            _MODULES[key] = cls.split(options, cache)
+        return _MODULES[key]
+
+    @classmethod
+    def prepare(cls, progress: bool = True, **args: Any) -> Path:
+        """Decodes what is not decoded yet and returns the prepared folder.
+
+        Without raw files an existing folder is taken as it is; with other raw files than it was made of, it is made
+        again. Raises DataError.
+        """
+        options = cls.options(args)
+        folder = cls.folder(options)
+        if not cls.raw_available():
+            return cls.open(options).folder
+        plan = cls.scan(options)
+        try:
+            source = cls.open(options).manifest["source"] if cls.ready(**args) else ""
+        except CacheError:
+            source = ""  # damaged, or of another version: it is made again
+        if source == source_word(plan.pieces):
+            return folder
+        with bar(progress) as show:
+            return build(folder, cls.storage(options), plan.pieces, plan.columns, plan.decode, show).folder
+
+
+def command(name: str, options: Options) -> str:
+    """The line that prepares a dataset with these options."""
+    words = [f"{key}={value}" for key, value in options.model_dump(exclude_defaults=True).items()]
+    return shlex.join(["python", "-m", "datasets", "prepare", name, *words])
+
+
+def _complaint(error: Mapping[str, Any], known: Mapping[str, Any]) -> str:
+    name = str(error["loc"][0]) if error["loc"] else ""
+    if error["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(name, known, 1)
+        advice = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+        return f"no argument is called {name!r}; {advice}"
+    reason = str(error["msg"]).removeprefix("Value error, ")
+    return f"{name}={error['input']!r}: {reason[0].lower()}{reason[1:]}" if name else reason
