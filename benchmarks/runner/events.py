@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.config import RunConfig
-from benchmarks.record import RunRecord
+from benchmarks.config.run_config import RunConfig
+from benchmarks.records.record import RunRecord
 
 
 @dataclass(frozen=True)

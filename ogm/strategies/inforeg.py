@@ -29,8 +29,8 @@ class InfoReg(EqualWeightMultiloss):
 
     Deviations from the released code: its beta, for CREMA-D alone, is 0.95 for audio and 0.1 for visual; here every
     modality has 0.95 unless told otherwise, as by ``beta={"audio": 0.95, "visual": 0.1}``, which a run on CREMA-D is
-    given (benchmarks/config/method_defaults.py). Each modality's window is its own trace's (there, audio's decides for both); its
-    three further backward passes serve nothing but logs, and are left out. A score sums over the batch, so the gap soon
+    given (benchmarks/config/method_defaults.py). Each modality's window is its own trace's (there, audio's decides for
+    both); its three further backward passes serve nothing but logs, and are left out. A score sums over the batch, so the gap soon
     saturates the tanh: as in the code.
     """
 

@@ -21,8 +21,8 @@ WIDTH = 128  # of the projected embeddings
 class SSLUnimodal(Strategy):
     """Train one encoder without labels, on two random views of each sample.
 
-    1. Two views of each input (``ogm/augmentations.py``) are mapped by the encoder and a projector (Linear, batch norm, ReLU,
-       Linear) to embeddings (B, 128).
+    1. Two views of each input (``ogm/augmentations.py``) are mapped by the encoder and a projector (Linear, batch norm,
+       ReLU, Linear) to embeddings (B, 128).
     2. ``"simclr"``: NT-Xent loss of the unit-norm embeddings (eq. 1 of SimCLR), mean over all 2B anchors; all other
        views of the global batch are negatives. ``"vicreg"``: 25 invariance + 25 variance + 1 covariance; no negatives.
 
