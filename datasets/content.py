@@ -23,6 +23,7 @@ from pathlib import Path
 from datasets import pictures
 from datasets.cache import canonical, sha256
 from datasets.errors import DataError, MissingMediaError
+from datasets.files import advice
 from datasets.paths import cache_folder
 from datasets.progress import bar
 
@@ -115,7 +116,9 @@ def _read(path: Path) -> str:
 
 
 def _unreadable(path: Path, error: OSError) -> DataError:
-    return DataError(f"{error.filename or path}: cannot be read ({error.strerror}); get the file again")
+    return DataError(
+        f"{error.filename or path}: cannot be read ({error.strerror}); {advice(error, 'get the file again')}"
+    )
 
 
 class _Memory:

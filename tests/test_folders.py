@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.__main__ import main, parser
+from benchmarks.__main__ import main, read
 from benchmarks.folder import Comparison, Recipe, read
 from benchmarks.record import RunRecord
 from benchmarks.suite import competing, names
@@ -38,7 +38,7 @@ def test_no_command_writes_into_the_reference_by_itself() -> None:
     folders = [Recipe(name=n, datasets=[], quick=quick).folder() for n in names() for quick in (False, True)]
     folders += [Comparison(given=g, methods=["vanilla"], seeds=1).folder() for g in ({}, {"dataset": "avmnist"})]
     for words in (["run"], ["grid"], ["compare"], ["reproduce"]):
-        given = parser().parse_args(words)
+        given = read(words)
         folders += [given.results] if given.results else []
     assert len(folders) == 2 * len(names()) + 4
     assert not [folder for folder in folders if folder == REFERENCE or REFERENCE in folder.parents]
