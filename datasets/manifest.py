@@ -1,4 +1,4 @@
-"""Your own data, without code: a CSV with one row per sample and one column per modality (spec datasets.md, section 9).
+"""Your own data, without code: a CSV with one row per sample and one column per modality.
 
     id,split,label,audio:audio,visual:video,text:npy
     clip 1,train,happy,sound/1.wav,film/1.mp4,words/1.npy
@@ -19,8 +19,8 @@ Without rows of val a tenth of train becomes val, of each class those with the s
 The fingerprint covers the content of every file, and the labels, splits, classes, groups and weights. Each root has its
 own prepared folder, so two sets with the same names do not take turns in one.
 
-The specification's kinds ``text`` and ``flow`` are refused: it does not say what becomes of them; features of both can
-be given as npy. A training sample is cropped and mirrored (``augment=batched``), as the released code does it picture
+Columns of the kinds ``text`` and ``flow`` are refused: it is not defined how to prepare them. Features of both can be
+given as npy. A training sample is cropped and mirrored (``augment=batched``), as the released code does it picture
 by picture (``parity``), or left alone (``none``).
 """
 

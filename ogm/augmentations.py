@@ -30,9 +30,9 @@ def kind_of(x: Tensor) -> Kind:
 def view(x: Tensor, kind: Kind, index: Tensor, purpose: str, ctx: Context) -> Tensor:
     """A random view of a batch, of the same shape. ``index`` (B,) are sample numbers.
 
-    Spec methods_loss.md, section 17. Every choice is a function of (seed, step, ``purpose``, sample), so of no other
-    sample and of no rank; all frames of a clip share theirs. Values are taken as the dataset gives them: spectrograms
-    are logarithms, in no particular unit, and images are standardised.
+    The choice of transformations is this suite's. Each is a function of (seed, step, ``purpose``, sample), so it does
+    not depend on other samples or on ranks; all frames of a clip share theirs. Values are taken as the dataset gives
+    them: spectrograms are logarithms, in no particular unit, and images are standardised.
 
     - image, frames: a crop of 30 to 100 % of the area and an aspect of 3/4 to 4/3, resized; half are mirrored;
       brightness, contrast and saturation (the latter of three channels) by up to 40 %, in 80 %; grey in 20 %; blur in

@@ -56,7 +56,7 @@ def engines(engine: Engine, batches: list[Batch]) -> Engine:
 
 
 def three_batches(engine: Engine) -> list[Batch]:
-    return engine.loaders["train"].epoch(0)[:3]  # type: ignore[index]
+    return engine.loaders["train"].epoch(0)[1:]  # type: ignore[index]  # of 16, 16 and 12 samples
 
 
 # ---- the same as the engine

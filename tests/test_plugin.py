@@ -14,8 +14,8 @@ import torch
 from torch import nn
 
 import ogm
-from ogm import Output, Strategy
-from tests.small import CLASSES_OF, TRAINED, TWO, build, digest, strategy, train
+from ogm import Output
+from tests.small import TWO, build
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -50,30 +50,6 @@ def test_the_package_is_ogm_and_nothing_else(tmp_path: Path) -> None:
 def test_importing_it_does_not_import_torch() -> None:
     code = "import sys, ogm, ogm.registry; assert 'torch' not in sys.modules, 'torch'"
     assert python("-c", code, cwd=ROOT).returncode == 0
-
-
-HOOKS = ("step", "draws", "on_features", "on_epoch_start", "on_epoch_end", "needs")
-PLAIN = [m for m in TRAINED if not any(getattr(CLASSES_OF[m], h) is not getattr(Strategy, h) for h in HOOKS)]
-
-
-@pytest.mark.parametrize("method", PLAIN)
-def test_a_plain_loop_gives_the_engines_bits(method: str) -> None:
-    ours, theirs = train(build(method)), build(method)
-    plan = strategy(method)
-    plan.attach(theirs.model.encoders, dims=theirs.model.fusion.dims, num_classes=4, fusion=theirs.model.fusion)
-    plan.load_state_dict(theirs.strategy.state_dict())
-    groups = [{"params": list(theirs.model.parameters())}, *(g for g in plan.param_groups() if g["params"])]
-    optimizer = torch.optim.SGD(groups, lr=0.1, momentum=0.9, weight_decay=1e-4)
-    batches = theirs.loaders["train"].epoch(0)
-    for number, batch in enumerate(batches):
-        output = theirs.model(batch.inputs)
-        optimizer.zero_grad()
-        said, done = Output(output.logits, output.unimodal_logits, output.features), number / len(batches)
-        plan.backward(said, batch, epochs=4, fraction=done, optimizer=optimizer)
-        nn.utils.clip_grad_norm_([p for g in groups for p in g["params"]], 5.0)
-        optimizer.step()
-    theirs.parameters = [p for g in groups for p in g["params"]]
-    assert digest(ours) == digest(theirs)
 
 
 def test_a_scaled_update_in_a_plain_loop() -> None:

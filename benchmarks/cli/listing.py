@@ -19,7 +19,7 @@ from models.registry import ENCODERS, FAMILIES, FUSIONS
 from ogm.registry import STRATEGIES, find
 from ogm.strategy import Strategy
 
-# CREMA-D as the paper feeds it (spec datasets.md, 10.6): a 3 s spectrogram and one frame; six emotions.
+# A sample of CREMA-D in the preset ``paper``: the spectrogram of 3 s and one frame; six emotions.
 SHAPES = {"audio": (1, 257, 188), "visual": (3, 1, 224, 224)}
 CLASSES = 6
 

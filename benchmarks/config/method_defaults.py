@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-# The pilot's recipe (spec synthav.md, section 2), shared by all methods; nothing in it was tuned for one of them.
+# Small networks for small data. All methods share this recipe; nothing in it was tuned for one of them.
 _SMALL: dict[str, Any] = {
     "encoders": {"audio": "cnn", "visual": "cnn"},
     "epochs": 20,
@@ -18,7 +18,7 @@ _SMALL: dict[str, Any] = {
     "weight_decay": 1e-4,
     "schedule": "cosine",
 }
-# OGM-GE's released training script: SGD 1e-3, 100 epochs, x0.1 every 70 (spec methods_gradient.md, 3.1).
+# The released training script of OGM-GE (GeWu-Lab/OGM-GE_CVPR2022 at 343dc1d): SGD 1e-3, 100 epochs, x0.1 every 70.
 _PAPER: dict[str, Any] = {
     "encoders": {"audio": "resnet18", "visual": "resnet18"},
     "epochs": 100,
@@ -83,7 +83,7 @@ class Default:
 
 
 _PRETRAINING = Default(
-    "spec methods_loss.md, section 17; AV-MNIST's grey images are no spectrograms",
+    "AV-MNIST: its grey images have the shape of spectrograms, so their kind is named",
     per_dataset={"avmnist": {"kinds": {"visual": "image"}}},
 )
 _ALPHA = [0.1, 0.3, 0.5, 0.8, 1.0]
@@ -93,68 +93,73 @@ _OGM_ALPHA: dict[str, dict[str, Any]] = {
 }
 METHODS: dict[str, Default] = {
     "ogm": Default(
-        "CREMA-D, VGGSound: the paper's repository, its README. SynthAV, AV-MNIST: CREMA-D's value, not tuned",
+        "CREMA-D, VGGSound: the README of GeWu-Lab/OGM-GE_CVPR2022 at 343dc1d. SynthAV, AV-MNIST: CREMA-D's value, not "
+        "tuned",
         per_dataset=_OGM_ALPHA,
         search={"alpha": _ALPHA},
     ),
     "ogm_ge": Default("as ogm", per_dataset=_OGM_ALPHA, search={"alpha": _ALPHA}),
-    "weak_boost": Default("spec methods_gradient.md, 3.5", search={"alpha": _ALPHA}),
+    "weak_boost": Default("this suite's own method and settings", search={"alpha": _ALPHA}),
     "pmr": Default(
-        "the paper's repository, its commands for CREMA-D and AVE, for CG-MNIST",
+        "the commands in fanyunfeng-bit/Modal-Imbalance-PMR at 3615e48: for CREMA-D and AVE, and for CG-MNIST",
         per_dataset={"cg_mnist": {"alpha": 1.0, "end": 60}},
         search={"alpha": [1.0, 2.0, 3.0]},
     ),
     "reconboost": Default(
-        "the paper's repository (spec methods_gradient.md, 3.14). SynthAV, AV-MNIST: BalanceBenchmark's one epoch per "
-        "phase, as 4 + 4 would make two and a half stages of 20",
+        "huacong/ReconBoost at 14ab57a. SynthAV, AV-MNIST: one epoch per phase, as in GeWu-Lab/BalanceBenchmark at "
+        "4c1482f, since 4 + 4 epochs would make two and a half stages of 20",
         per_dataset={
             "ave": {"weight1": 4.0},
             **{d: {"boost_epochs": 1, "rectify_epochs": 1} for d in ("synthav", "avmnist")},
         },
     ),
-    "mmpareto": Default("the paper's repository (CREMA-D)", search={"gamma": [1.0, 1.5, 2.0]}),
+    "mmpareto": Default("GeWu-Lab/MMPareto_ICML2024 at a339db3 (CREMA-D)", search={"gamma": [1.0, 1.5, 2.0]}),
     "agm": Default(
-        "CREMA-D: the author, in an issue; AVE: the MLB repository. Elsewhere the spec's (methods_gradient.md, 3.6)",
+        "CREMA-D: the author, in issues 3 and 10 of lihongcs/AGM. AVE: kkontras/MLB at 357b5ce. Elsewhere 1, as the "
+        "command line of lihong2303/AGM_ICCV2023 at 5a65542 has if nothing is given",
         per_dataset={d: {"alpha": 1.5} for d in ("crema_d", "ave")},
         search={"alpha": [0.5, 1.0, 1.5, 2.5, 4.0]},
     ),
-    "cggm": Default("spec methods_gradient.md, 3.16; classifiers learn at the run's rate, whatever the optimizer"),
+    "cggm": Default(
+        "zrguo/CGGM at 21e428c (MOSI, IEMOCAP); the classifiers have the run's learning rate, whatever the optimizer"
+    ),
     "mlb": Default(
-        "the paper's repository: CREMA-D and AVE, UCF101",
+        "kkontras/MLB at 357b5ce: CREMA-D and AVE, UCF101",
         per_dataset={"ucf101": {"alpha": 1.0}},
         search={"alpha": _ALPHA},
     ),
     "mslr": Default(
-        "CREMA-D, AVE: AGM's repository. Elsewhere 1 each (spec methods_gradient.md, section 5); its 1.3 and 0.7 for "
-        "AV-MNIST are for other data of that name",
+        "CREMA-D, AVE: lihong2303/AGM_ICCV2023 at 5a65542. Elsewhere 1 for each modality; its 1.3 and 0.7 for AV-MNIST "
+        "are for other data of that name",
         per_dataset={d: {"init": {"audio": 0.9, "visual": 1.1}} for d in ("crema_d", "ave")},
     ),
     "mses": Default(
-        "spec methods_gradient.md, 3.10: a tenth of the run, at least 5 epochs (AGM's repository: 80 of 1500)"
+        "this suite's patience: a tenth of the run, at least 5 epochs (lihong2303/AGM_ICCV2023 at 5a65542: 80 of 1500)"
     ),
     "inforeg": Default(
-        "CREMA-D: the paper's repository. Elsewhere the spec's (methods_gradient.md, 3.17)",
+        "CREMA-D: GeWu-Lab/InfoReg_CVPR2025 at 939b2ed. Elsewhere its value for audio, for every modality",
         per_dataset={"crema_d": {"beta": {"audio": 0.95, "visual": 0.1}}},
         search={"beta": [0.1, 0.5, 0.95, 2.5]},
     ),
-    "uncertainty_weighting": Default("spec methods_loss.md, section 2"),
-    "gblend": Default("spec methods_gradient.md, 3.11; of any super-epoch, a run costs 3 of joint training"),
+    "uncertainty_weighting": Default("Kendall, Gal and Cipolla, CVPR 2018: the form for classification"),
+    "gblend": Default("this suite's length of a super-epoch; whatever it is, a run costs three times joint training"),
     "diagnosing_relearning": Default(
-        "the paper's repository (spec methods_gradient.md, 3.13): after epochs 20 and 40 of 50. SynthAV, AV-MNIST: the "
-        "same shares of 20 epochs",
+        "GeWu-Lab/Diagnosing_Relearning_ECCV2024 at 025085e: after epochs 20 and 40 of 50. SynthAV, AV-MNIST: the same "
+        "shares of 20 epochs",
         per_dataset={d: {"period": 8} for d in ("synthav", "avmnist")},
         search={"lam": [1.0, 3.0, 5.0, 7.0]},
     ),
     "static_lr": Default(
-        "spec synthav.md, section 3: the first of its three factors that matched OGM-GE",
+        "this suite: of the factors 0.2, 0.1 and 0.05, the first that matched OGM-GE's test accuracy in a pilot study on "
+        "SynthAV, so this row was tuned on test there",
         everywhere={"factors": {"audio": 0.1}},
         search={"factors": [{"audio": f} for f in (0.2, 0.1, 0.05)]},
     ),
-    "umt": Default("spec methods_loss.md, section 4 (BalanceBenchmark's)", search={"lam": [1.0, 10.0, 50.0]}),
-    "g2d": Default("spec methods_loss.md, section 15: tau is half of the run"),
+    "umt": Default("GeWu-Lab/BalanceBenchmark at 4c1482f", search={"lam": [1.0, 10.0, 50.0]}),
+    "g2d": Default("rAIson-Lab/G2D at 95969d8; tau is half of the run"),
     "di_mml": Default(
-        "CREMA-D, AVE: the paper's repository (spec methods_loss.md, section 14). Elsewhere the spec's; stages in the "
-        "paper's proportions",
+        "CREMA-D, AVE: fanyunfeng-bit/DI-MML at 83b9b7a. Elsewhere its temperatures for UCF101; stages in its "
+        "proportions",
         per_dataset={
             "crema_d": {"temperature": 50.0, "certainty": 1.0},
             "ave": {"temperature": 10.0, "certainty": 3.0},
@@ -162,26 +167,32 @@ METHODS: dict[str, Default] = {
         search={"temperature": [1.0, 10.0, 50.0]},
     ),
     "kd_strong_to_weak": Default(
-        "spec methods_loss.md, section 16; the fusion gets its 20 epochs of 100",
+        "this suite: soft outputs only, temperature as in MM-DistillNet's code, a fifth of the run for the fusion",
         per_dataset={"avmnist": {"kinds": {"visual": "image"}}},
     ),
-    "ssl_pretrain": Default("spec methods_loss.md, section 17; pre-training has the run's own epochs"),
+    "ssl_pretrain": Default("this suite: pre-training has as many epochs as the run"),
     "ssl_unimodal": _PRETRAINING,
     "ssl_crossmodal": _PRETRAINING,
     "opm": Default(
-        "the paper's repository, its script for Kinetics-Sounds (spec methods_loss.md, section 9), everywhere",
+        "everywhere: the script for Kinetics-Sounds in GeWu-Lab/BML_TPAMI2024 at 4b3aa4f",
         search={"q_base": [0.3, 0.4, 0.5, 0.7], "start": [0, 3, 6]},
     ),
-    "opm_ogm": Default("as opm and, for Kinetics-Sounds, ogm (section 10)", search={"alpha": _ALPHA}),
+    "opm_ogm": Default("as opm: alpha and window from the same script", search={"alpha": _ALPHA}),
     "mmcosine": Default(
-        "the paper's repository, CREMA-D and VoxCeleb2; search: BalanceBenchmark's 15", search={"s": [5, 10, 15]}
+        "the released scripts for CREMA-D and VoxCeleb2; search: also the 15 of GeWu-Lab/BalanceBenchmark at 4c1482f",
+        search={"s": [5, 10, 15]},
     ),
-    "mbsd": Default("BalanceBenchmark, with unit weights (section 6)", search={"w_kl": [0.1, 1.0], "w_rs": [0.1, 1.0]}),
-    "cml": Default("BalanceBenchmark (section 7); the batch's sum, so for its size", search={"lam": [0.01, 0.03, 0.1]}),
-    "lfm": Default("the paper's repository (section 8)", search={"schedule": ["fitted", "heuristic"]}),
-    "amco": Default("BalanceBenchmark (section 11)", search={"sigma": [0.5, 0.6], "eps": [0.3, 0.5, 1.0]}),
+    "mbsd": Default(
+        "GeWu-Lab/BalanceBenchmark at 4c1482f, with weights of 1", search={"w_kl": [0.1, 1.0], "w_rs": [0.1, 1.0]}
+    ),
+    "cml": Default(
+        "GeWu-Lab/BalanceBenchmark at 4c1482f; the penalty is a sum, so this depends on the batch size",
+        search={"lam": [0.01, 0.03, 0.1]},
+    ),
+    "lfm": Default("the released main script (CREMA-D)", search={"schedule": ["fitted", "heuristic"]}),
+    "amco": Default("GeWu-Lab/BalanceBenchmark at 4c1482f", search={"sigma": [0.5, 0.6], "eps": [0.3, 0.5, 1.0]}),
     "modality_dropout": Default(
-        "spec methods_loss.md, section 12; SynthAV, AV-MNIST: synthav.md, section 3 (audio only)",
+        "this suite's definition and settings; SynthAV, AV-MNIST: audio only, as in a pilot study on SynthAV",
         per_dataset={d: {"p": {"audio": 0.5}} for d in ("synthav", "avmnist")},
         search={"p": [0.1, 0.3, 0.5]},
     ),

@@ -1,4 +1,4 @@
-"""The CSV that describes somebody's own data (spec datasets.md, section 9): read, and every mistake in it named.
+"""The CSV that describes somebody's own data: read, and every mistake in it named.
 
 Needs no torch, so that a configuration can ask for the modalities before anything is computed.
 """

@@ -1,4 +1,4 @@
-"""Arrays out of a pickle that somebody else made, without running anything that it asks for (spec datasets.md, 7.3).
+"""Arrays out of a pickle that somebody else made, without running anything that it asks for.
 
 A pickle is a program. It is not run here: its instructions are read one by one, and those that make numbers, texts,
 containers and numpy's arrays of them are followed. No name in it is ever imported or called, no object is handed a

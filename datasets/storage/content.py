@@ -20,6 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from datasets.core.checks import advice
 from datasets.core.errors import DataError, MissingMediaError
 from datasets.core.paths import cache_folder
 from datasets.core.progress import bar
@@ -115,7 +116,9 @@ def _read(path: Path) -> str:
 
 
 def _unreadable(path: Path, error: OSError) -> DataError:
-    return DataError(f"{error.filename or path}: cannot be read ({error.strerror}); get the file again")
+    return DataError(
+        f"{error.filename or path}: cannot be read ({error.strerror}); {advice(error, 'get the file again')}"
+    )
 
 
 class _Memory:

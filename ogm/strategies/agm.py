@@ -40,7 +40,8 @@ class AGM(Strategy):
     Only samples with every modality enter the scores. An absent modality counts as one that was removed.
 
     Args:
-        alpha: strength of the modulation, 0 or more. Published: 1.5 for CREMA-D, 2.5 for AV-MNIST, 4.0 for UR-FUNNY.
+        alpha: strength of the modulation, 0 or more. Published: 1.5 for CREMA-D, 2.5 for AV-MNIST, 4.0 for UR-FUNNY, in
+            runs of 1500, 1000 and 800 epochs.
         ablation: how modalities are removed. ``"input"`` (as released): their inputs are zero, and F(S) is computed in
             evaluation mode, with a graph; this costs another forward and backward pass through every encoder.
             ``"feature"``: their features are zero, in training mode, at almost no cost. For a concat fusion this
@@ -56,8 +57,8 @@ class AGM(Strategy):
         - Released code: after the window the last kappa stays in force. Ours: kappa is 1 outside the window.
         - Released code: encodes all modalities again for every subset. Ours: each encoder runs once on its input and
           once on a single zero input. A fusion in which the encoders exchange signals is run once per subset.
-        - Released code: ``cap`` and ``floor`` differ between its scripts (no cap for AVE, AV-MNIST and MOSEI). Ours:
-          always both.
+        - Released code: ``cap`` and ``floor`` differ between its scripts (caps: 10 for CREMA-D, 7 for UR-FUNNY, none
+          for AVE, AV-MNIST and MOSEI). Ours: always both.
         - BalanceBenchmark: the sign of tau_m - r_m is inverted, and the term F(m) / 2 of the response is missing. Ours
           follows the released code.
 

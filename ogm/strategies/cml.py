@@ -1,4 +1,4 @@
-"""Calibrated multimodal learning: taking a modality away must not make the prediction more confident."""
+"""Calibrated multimodal learning (CML): removing a modality must not make the prediction more confident."""
 
 from __future__ import annotations
 
@@ -10,27 +10,44 @@ from torch import Tensor
 
 from ogm.checks import check_complete
 from ogm.context import Context, world_size
+from ogm.losses import full
 from ogm.strategy import Strategy
 from ogm.types import Batch, Output
 
 
 class CML(Strategy):
-    """Ma et al., ICML 2023 (spec methods_loss.md, section 7).
+    """Penalise a prediction that becomes more confident when a modality is removed.
 
-    Modalities are taken away one by one, in an order drawn anew every step, down to one. With x^(k) the logits without
-    the first k, L = mean over k of CE(x^(k)) + lam sum over k and samples of max(0, confidence(x^(k)) -
-    confidence(x^(k-1))). ``mask`` excuses a sample whose prediction the removal put right. The penalty is a sum over
-    the batch, so lam means what it says at one batch size only (official: 10/100 at up to 200 samples).
+    In each step:
+    1. Draw an order of the modalities. z^(k) (B, C) are the fused logits without the first k of them, k = 0 .. M - 1;
+       c^(k) (B,) is their confidence, the largest class probability.
+    2. R = sum over k = 1 .. M - 1 and over the samples of the global batch of e max(0, c^(k) - c^(k-1)). With ``mask``,
+       e = 0 for a sample that removing the modality changed from wrong to right; otherwise e = 1.
+    3. L = mean over k of CE(z^(k), y) + lam R. Gradients flow through both confidences.
 
-    "Without" is one rule for all fusions: the fusion with those features at zero and every bias kept. For concat and
-    sum that is x - u_m + b_m; it costs M - 1 evaluations of the fusion, none of an encoder. A sample counts for x^(k)
-    if a modality it has is left. The hinge is per sample as in the official branches; BalanceBenchmark's is of the
-    batch's sum, where a few large decreases hide many increases, and computes the mask without applying it.
+    A modality is removed by setting its features to zero, with all biases kept; for a concat fusion with bias b this is
+    z - u_m + b / M. It costs M - 1 evaluations of the fusion and none of the encoders. A sample counts for z^(k) if it
+    has one of the remaining modalities. R is a sum over the batch, so ``lam`` holds for one batch size only. The
+    prediction is argmax z.
 
-    The official code has two branches, for two generative backbones that take inputs away rather than features.
-    ``variant="cpm"`` has the penalty of its CPM-Nets branch, and one order for all samples of a step. ``"miwae"`` has
-    that of its MIWAE branch: the order is drawn for each sample of each step, and where both predictions are wrong the
-    confidence before the removal has no gradient, so that it is never raised there ("trick 2" of its code).
+    Args:
+        lam: weight of the penalty, 0 or more. BalanceBenchmark: 0.1. The released MIWAE script has 10/100 for batches
+            of up to 200 samples.
+        mask: apply e of step 2; without it every sample counts.
+        variant: ``"cpm"``: the penalty of the released CPM-Nets branch, and one order for all samples of a step.
+            ``"miwae"``: that of the released MIWAE branch: an order per sample and step, and where both predictions are
+            wrong c^(k-1) has no gradient, so that it is never raised there ("trick 2" of that code).
+
+    Differences:
+        - Released code: two branches, for two generative backbones, which remove inputs. Ours: any fusion, and features
+          are removed.
+        - BalanceBenchmark: takes max(0, .) of the batch sum, where a few large decreases hide many increases, and
+          computes the mask without applying it. Ours, as in the released code: per sample, with the mask.
+        - BalanceBenchmark: one order for a whole epoch. Ours: a new order in every step.
+
+    References:
+        - Paper: Ma et al., ICML 2023.
+        - Code: GeWu-Lab/BalanceBenchmark at 4c1482f; the authors' CPM-Nets and MIWAE branches.
     """
 
     category = "loss"
@@ -46,48 +63,72 @@ class CML(Strategy):
     def losses(self, output: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
         check_complete(self, "features", output.features)
         losses, before = {"fused": self.loss(output.logits, batch, ctx)}, output.logits
-        reduced, penalty = [], []
+        reduced_losses, penalties = [], []
         for k in range(1, len(self.modalities)):
             after, weight = self.without(k, output, batch, ctx)
-            reduced.append(ctx.mean(self.criterion(after, batch.label), weight))
+            reduced_losses.append(ctx.mean(self.criterion(after, batch.label), weight))
             rise = rises(before, after, batch.label, self.mask, trick_2=self.variant == "miwae").clamp_min(0)
-            penalty.append(rise.sum() if weight is None else (rise * weight).sum())
+            penalties.append(rise.sum() if weight is None else (rise * weight).sum())
             before = after
-        losses["reduced"] = torch.stack(reduced).sum()
+        losses["reduced"] = torch.stack(reduced_losses).sum()
         losses = {name: loss / len(self.modalities) for name, loss in losses.items()}
-        # ctx.backward weighs by share and averages over ranks: this way the sum over the global batch comes out.
-        return losses | {"penalty": self.lam * torch.stack(penalty).sum() * world_size() / ctx.share}
+        # ctx.backward weights by share and averages over ranks: so the result is the sum over the global batch.
+        return losses | {"penalty": self.lam * torch.stack(penalties).sum() * world_size() / ctx.share}
 
     def without(self, k: int, output: Output, batch: Batch, ctx: Context) -> tuple[Tensor, Tensor | None]:
-        """Logits (B, C) without the first k modalities of an order, and how much each sample counts there."""
+        """Remove the first k modalities of the order of this step.
+
+        Args:
+            k: how many modalities are removed, 1 .. M - 1.
+            output: output of the model, with the features of all modalities.
+            batch: the batch of this step.
+            ctx: seed and step number, from which the order is drawn.
+
+        Returns:
+            (B, C) fused logits, and the (B,) weights of the samples there (None: all equal).
+        """
         if self.variant == "miwae":
-            drawn = torch.stack([ctx.uniform(batch.index, f"cml/{m}") for m in self.modalities])
-            seen = {m: place >= k for m, place in zip(self.modalities, drawn.argsort(0).argsort(0), strict=True)}
-            left = {m: f * seen[m][:, None].to(f.dtype) for m, f in output.features.items()}
-            return self.fusion(left, batch.present), still_seen(batch, seen)
+            draws = torch.stack([ctx.uniform(batch.index, f"cml/{m}") for m in self.modalities])
+            kept = {m: rank >= k for m, rank in zip(self.modalities, draws.argsort(0).argsort(0), strict=True)}
+            features = {m: f * kept[m][:, None].to(f.dtype) for m, f in output.features.items()}
+            return self.fusion(features, batch.present), still_seen(batch, kept)
         order = sorted(self.modalities, key=lambda m: ctx.chance(f"cml/{m}"))
         return self.fusion(output.features, batch.present, drop=order[:k]), still_seen(batch, dict.fromkeys(order[k:]))
 
 
 def rises(before: Tensor, after: Tensor, label: Tensor, mask: bool = True, trick_2: bool = False) -> Tensor:
-    """(B,) how much confidence rises from logits ``before`` (B, C) to ``after``; 0 where that put a wrong one right.
+    """How much confidence rises when a modality is removed.
 
-    ``trick_2``: where both are wrong, no gradient reaches ``before``.
+    Args:
+        before: (B, C) logits before the removal.
+        after: (B, C) logits after it.
+        label: (B,) classes.
+        mask: 0 for samples that the removal changed from wrong to right.
+        trick_2: where both predictions are wrong, ``before`` gets no gradient.
+
+    Returns:
+        (B,) rise of the largest class probability, between -1 and 1.
     """
-    before, after = (x.float() if x.itemsize < 4 else x for x in (before, after))
-    first, second = before.softmax(1).amax(1), after.softmax(1).amax(1)
-    wrong, right = before.argmax(1) != label, after.argmax(1) == label
+    before, after = full(before), full(after)
+    confidence_before, confidence_after = before.softmax(1).amax(1), after.softmax(1).amax(1)
+    wrong_before, right_after = before.argmax(1) != label, after.argmax(1) == label
     if trick_2:
-        first = torch.where(wrong & ~right, first.detach(), first)
-    return torch.where(wrong & right, 0.0, second - first) if mask else second - first
+        confidence_before = torch.where(wrong_before & ~right_after, confidence_before.detach(), confidence_before)
+    rise = confidence_after - confidence_before
+    return torch.where(wrong_before & right_after, 0.0, rise) if mask else rise
 
 
-def still_seen(batch: Batch, seen: Mapping[str, Tensor | None]) -> Tensor | None:
-    """(B,) how much each sample counts where only the modalities ``seen`` are looked at. None: all alike.
+def still_seen(batch: Batch, kept: Mapping[str, Tensor | None]) -> Tensor | None:
+    """Weights of the samples when only some modalities are kept.
 
-    ``seen[m]`` (B,) bool says in which samples m is; None in all.
+    Args:
+        batch: says which samples have which modality, and their weights.
+        kept: kept modality -> (B,) bool, in which samples it is kept; None: in all.
+
+    Returns:
+        (B,) weight of each sample, 0 where it has none of the kept modalities; None: all equal.
     """
     if not batch.present:
         return batch.weight
-    there = [batch.have([m]) if mine is None else batch.have([m]) & mine for m, mine in seen.items()]
-    return torch.stack(there).any(0) * (1.0 if batch.weight is None else batch.weight)
+    visible = [batch.have([m]) if rows is None else batch.have([m]) & rows for m, rows in kept.items()]
+    return torch.stack(visible).any(0) * (1.0 if batch.weight is None else batch.weight)

@@ -47,6 +47,8 @@ class DIMML(Strategy):
     Differences:
         - Released code: saves both encoders whenever either improves. Ours: each at its own best epoch.
         - Released code: searches effective dimensions on augmented, shuffled data. Ours: without augmentation.
+        - Released code: its loader for CREMA-D adds noise to the frames, also at evaluation. Ours: none, since the data
+          do not depend on the method.
         - Released code: exponentials of dot products overflow for small temperatures. Ours: log-softmax.
         - Released code: two modalities. The division by M - 1 for more is ours.
         - Ours: a fusion in which the encoders exchange signals is refused, since encoders must be trainable one by one.

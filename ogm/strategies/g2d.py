@@ -43,6 +43,7 @@ class G2D(Strategy):
         - Released code: sets the gradients of 4-d tensors to 0, so that norm layers and running statistics change, and
           weight decay and momentum go on. Ours: a frozen encoder does not change at all.
         - Released code: a phase includes epoch tau. Ours: it does not.
+        - Released code: late fusion (mean of logits). Ours: the fusion of the run.
 
     References:
         - Paper: Rakib and Bagavathi, ICCV 2025.

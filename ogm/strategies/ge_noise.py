@@ -22,7 +22,8 @@ class GENoise(Strategy):
         scope: which parameters get noise: ``"weights"`` (two or more dimensions), ``"conv4d"`` (exactly four, as in the
             released code) or ``"all"``.
         start: first epoch with noise, counted from 0.
-        end: last epoch with noise (inclusive); None: until the end of the run.
+        end: last epoch with noise (inclusive), whatever the run's length; None: until the end of the run. Default 50,
+            as in ``OGM``: a run of 20 epochs has noise to its end.
 
     Differences:
         - Released code: 4-d tensors only. Ours: all tensors with two or more dimensions; on the paper's ResNet-18 these

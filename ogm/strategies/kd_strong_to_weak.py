@@ -1,4 +1,4 @@
-"""Strong teaches weak: the best modality's model is the teacher, the others' are its students, then all are fused."""
+"""Strong-to-weak distillation: the best unimodal model teaches the other encoders, then the fusion is trained."""
 
 from __future__ import annotations
 
@@ -23,26 +23,43 @@ from ogm.types import Batch, Need, Output
 
 
 class KDStrongToWeak(Strategy):
-    """Hinton et al., 2015, across modalities (spec methods_loss.md, section 16); MTA: Valverde et al., CVPR 2021.
+    """Take the best unimodal model as the teacher of the other modalities' encoders, then train the fusion on all.
 
-    1. Teacher: of the ``unimodal`` runs, at their best validation epochs, the one with the best validation accuracy (or
-       that of ``strong``). It is one of the encoders from here on, frozen, in evaluation mode.
-    2. Students: the encoder and a head of every other modality, on the paired samples, with
-       w_hard CE(l_S) + (1 - w_hard) T^2 KL(softmax(l_T / T) || softmax(l_S / T)) + w_mta L_MTA. The fusion rests.
-    3. Fuse: all encoders and heads stand still, and the fusion trains with CE (``head_only``).
+    1. Train one ``unimodal`` model per modality. The teacher is the one with the best validation accuracy (or that of
+       ``strong``), as it was after its best validation epoch. Its encoder and head are copied, frozen, and run in
+       evaluation mode.
+    2. Students: for every other modality, train the encoder and a linear head on the samples that have both modalities,
+       with w_hard CE(l_S, y) + (1 - w_hard) T^2 KL(softmax(l_T / T) || softmax(l_S / T)) + w_mta L_MTA. l_T and l_S
+       (B, C) are the logits of teacher and student. The fusion is not trained.
+    3. Fusion: freeze all encoders and heads, and train the fusion with CE.
 
-    The run's epochs are divided: the last fifth fuses (``fuse`` epochs, if given), the rest goes to the students; the
-    teachers have had runs of their own. The spec's 20 epochs of fusing are a fifth of 100. As a new beginning, stage 3
-    has the learning rate that the run began with, until its end. The prediction is the fusion's in stage 3 and, before
-    there is one, the mean of the heads' probabilities; only epochs of stage 3 are selected. With ``fuse=0`` there is no
-    stage 3, and that mean is what the method predicts.
+    L_MTA = KL(softmax(a_T / 9) || softmax(a_S / 9)) aligns attention maps. a is the mean over channels of |f|^2 in the
+    last feature maps f of an encoder, scaled to unit Euclidean length. Positions of sound and image do not correspond:
+    if both modalities have a time axis, everything else is averaged and the times are brought to the smaller number of
+    the two; otherwise both maps are brought to the smaller grid, at most 7 x 7. The maps are computed once more for it.
 
-    ``w_mta`` adds the alignment of attention maps: channel-mean |f|^p of the encoders' last maps (their ``maps`` are
-    computed once more for it). A sound's and a picture's positions do not correspond: where both have a time axis, all
-    else is averaged away and the times are brought to the shorter one's number; otherwise both maps are brought to the
-    smaller grid, at most 7 x 7. ``kinds`` names inputs whose shape misleads (see ``views.kind_of``). The released MTA
-    passes probabilities where its divergence expects their logarithms; ours is the divergence. It adds up several
-    layers, with a weight of 0.005; here it is the last one, and a comparison of all methods has a row of that weight.
+    The run's epochs are divided into stage 2 and stage 3; stage 1 has runs of its own. In stage 3 the learning rate is
+    the initial one of the run. The prediction is that of the fusion in stage 3. Before, it is the mean of the heads'
+    probabilities, and no epoch is selected; with ``fuse=0`` there is no stage 3, and this mean is the prediction.
+
+    Args:
+        temperature: T, above 0.
+        w_hard: weight of the labels against the teacher's outputs, in [0, 1].
+        w_mta: weight of the alignment, 0 or more. Released: 0.005. Every encoder must have ``fold`` and ``maps``.
+        strong: modality of the teacher. Default: the one with the best validation accuracy.
+        fuse: number of epochs of stage 3, at the end of the run. Default: a fifth of the run, at least 1.
+        kinds: modality -> kind of its input, where the shape of the input misleads, see ``views.kind_of``.
+
+    Differences:
+        - The losses are those of the papers below; the three stages are ours.
+        - Released code of MTA: passes probabilities to a divergence that expects their logarithms. Ours: the
+          divergence.
+        - Released code of MTA: sums over several layers, with a weight of 0.005. Ours: the last layer only; off by
+          default. A comparison of all methods has a row with that weight.
+
+    References:
+        - Paper: Hinton et al., 2015 (soft targets).
+        - Paper: Valverde et al., CVPR 2021 (MM-DistillNet; MTA).
     """
 
     category = "stage"
@@ -85,7 +102,7 @@ class KDStrongToWeak(Strategy):
         if self.w_mta > 0 and not all(hasattr(e, "maps") for e in self._encoders.values()):
             raise ValueError("w_mta aligns feature maps: every encoder needs fold and maps, as models/encoder.py has")
         self.heads.update({m: self.head(m) for m in self.modalities})
-        self.register_buffer("strongest", torch.tensor(-1))  # number of the modality; -1: not known yet
+        self.register_buffer("strongest", torch.tensor(-1))  # number of the teacher's modality; -1: not known yet
         self.register_buffer("fusing", torch.tensor(False))
 
     # ---- stages
@@ -105,28 +122,28 @@ class KDStrongToWeak(Strategy):
             engine.freeze(self._encoders[self._teacher], self.heads[self._teacher], self.fusion)
 
     def _choose(self, engine: Engine) -> None:
-        """Find the strongest, and give its encoder and head the weights of its own run."""
+        """Find the strongest modality, and give its encoder and head the weights of its unimodal run."""
         if self.strong is not None:
             best = torch.tensor(self.modalities.index(self.strong), device=self.strongest.device)
         else:
-            right = torch.stack([self._accuracy(m, engine) for m in self.modalities])
-            best = right.argmax()  # the first, at a tie
+            accuracies = torch.stack([self._accuracy(m, engine) for m in self.modalities])
+            best = accuracies.argmax()  # the first, at a tie
         self.strongest.copy_(engine.decide(best))
         m = self.modalities[int(self.strongest)]
-        branch = cast(Any, self._trained[m])
-        start_from({m: self._encoders[m]}, {m: branch.encoder})
-        self.heads[m].load_state_dict(branch.classifier.state_dict())
+        teacher = cast(Any, self._trained[m])
+        start_from({m: self._encoders[m]}, {m: teacher.encoder})
+        self.heads[m].load_state_dict(teacher.classifier.state_dict())
 
     @torch.no_grad()
     def _accuracy(self, m: str, engine: Engine) -> Tensor:
-        """Of m's teacher on the validation samples that have m."""
-        right, count = torch.zeros(2, device=self.strongest.device, dtype=torch.float64)
+        """0-dim accuracy of the unimodal model of modality m, on the validation samples that have m."""
+        hits, count = torch.zeros(2, device=self.strongest.device, dtype=torch.float64)
         for batch in engine.loaders["val"].all():
-            there = batch.have([m])
-            right = right + ((self._trained[m](batch.inputs[m]).logits.argmax(1) == batch.label) & there).sum()
-            count = count + there.sum()
-        share: Tensor = right / count.clamp_min(1)
-        return share
+            present = batch.have([m])
+            hits = hits + ((self._trained[m](batch.inputs[m]).logits.argmax(1) == batch.label) & present).sum()
+            count = count + present.sum()
+        accuracy: Tensor = hits / count.clamp_min(1)
+        return accuracy
 
     # ---- inside a step
     def read(self, output: Output) -> Output:
@@ -135,33 +152,41 @@ class KDStrongToWeak(Strategy):
     def losses(self, output: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
         if self._fusing:
             return super().losses(output, batch, ctx)
-        said = output.unimodal_logits
-        found = {}
+        logits = output.unimodal_logits
+        losses = {}
         for m in self.modalities:
             if m == self._teacher:
                 continue
             both = batch.weights([self._teacher, m])
-            soft = ctx.mean(soft_targets(said[self._teacher], said[m], self.temperature), both)
-            found[f"soft/{m}"] = (1 - self.w_hard) * soft
+            soft = ctx.mean(soft_targets(logits[self._teacher], logits[m], self.temperature), both)
+            losses[f"soft/{m}"] = (1 - self.w_hard) * soft
             if self.w_hard:
-                found[f"hard/{m}"] = self.w_hard * self.loss(said[m], batch, ctx, m)
+                losses[f"hard/{m}"] = self.w_hard * self.loss(logits[m], batch, ctx, m)
             if self.w_mta:
                 student, teacher = aligned(self._energy(m, batch), self._energy(self._teacher, batch))
-                found[f"attention/{m}"] = self.w_mta * ctx.mean(mta(student, [teacher]), both)
-        p = (full(said[self._teacher]) / self.temperature).log_softmax(1)
-        ctx.log(teacher_entropy=-(p.exp() * p).sum(1).mean())
-        return found
+                losses[f"attention/{m}"] = self.w_mta * ctx.mean(mta(student, [teacher]), both)
+        log_p = (full(logits[self._teacher]) / self.temperature).log_softmax(1)
+        ctx.log(teacher_entropy=-(log_p.exp() * log_p).sum(1).mean())
+        return losses
 
     def _energy(self, m: str, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        """Where m's encoder looks: energies (B, h, w) of its last maps, and over time (B, T) where there is a time."""
+        """Energy of the last feature maps of an encoder.
+
+        Args:
+            m: the modality.
+            batch: the batch of this step.
+
+        Returns:
+            (B, h, w) energy, averaged over frames; and (B, T) energy over time, None without a time axis.
+        """
         encoder, x = cast(Any, self._encoders[m]), batch.inputs[m]
         folded, frames = encoder.fold(x)
-        found = energy(full(encoder.maps(folded)))
-        if found.ndim == 2:  # a sequence
-            return found[:, None], found
-        kind, clip = self.kinds.get(m, kind_of(x)), torch.unflatten(found, 0, (-1, frames))  # (B, T, h, w)
-        time = {"frames": clip.mean((2, 3)), "spectrogram": clip.mean((1, 2))}.get(kind)
-        return clip.mean(1), time
+        energies = energy(full(encoder.maps(folded)))
+        if energies.ndim == 2:  # a sequence
+            return energies[:, None], energies
+        kind, clip = self.kinds.get(m, kind_of(x)), torch.unflatten(energies, 0, (-1, frames))  # (B, T, h, w)
+        over_time = {"frames": clip.mean((2, 3)), "spectrogram": clip.mean((1, 2))}.get(kind)
+        return clip.mean(1), over_time
 
     def forward(self, model: Any, batch: Batch, drop: Collection[str] = ()) -> Output:
         output = super().forward(model, batch, drop)
@@ -172,17 +197,42 @@ class KDStrongToWeak(Strategy):
 
 
 def soft_targets(teacher: Tensor, student: Tensor, temperature: float) -> Tensor:
-    """(B,) T^2 KL(softmax(teacher / T) || softmax(student / T)) of logits (B, C); the teacher gets no gradient."""
+    """Distillation of softened outputs (Hinton et al., 2015).
+
+    Args:
+        teacher: (B, C) logits; they get no gradient.
+        student: (B, C) logits.
+        temperature: T.
+
+    Returns:
+        (B,) T^2 KL(softmax(teacher / T) || softmax(student / T)).
+    """
     return temperature**2 * kl(full(teacher).detach() / temperature, full(student) / temperature)
 
 
 def energy(maps: Tensor, p: float = 2.0) -> Tensor:
-    """Feature maps (B, channels, ...) -> (B, ...): the mean over channels of |f|^p."""
+    """Energy of feature maps at each position.
+
+    Args:
+        maps: (B, channels, ...) feature maps f.
+        p: exponent.
+
+    Returns:
+        (B, ...) mean over channels of |f|^p.
+    """
     return maps.abs().pow(p).mean(1)
 
 
 def aligned(a: tuple[Tensor, Tensor | None], b: tuple[Tensor, Tensor | None]) -> tuple[Tensor, Tensor]:
-    """Two pairs (energies (B, h, w), over time (B, T) or None) -> two attention vectors over the same positions."""
+    """Bring the energies of two modalities to the same positions: those of time if both have a time axis, else a grid.
+
+    Args:
+        a: (B, h, w) energy of one modality, and its (B, T) energy over time or None.
+        b: the same of the other modality; sizes may differ.
+
+    Returns:
+        Two (B, positions) attention vectors of unit Euclidean length.
+    """
     if a[1] is not None and b[1] is not None:
         length = min(a[1].shape[1], b[1].shape[1])
         first, second = (x @ bins(x.shape[1], length, x).T for x in (a[1], b[1]))
@@ -196,9 +246,15 @@ def aligned(a: tuple[Tensor, Tensor | None], b: tuple[Tensor, Tensor | None]) ->
 
 
 def bins(length: int, number: int, like: Tensor) -> Tensor:
-    """(number, length): the matrix that averages ``length`` positions into ``number``, as adaptive pooling does.
+    """Matrix that averages positions as adaptive pooling does, whose own gradient is not deterministic on accelerators.
 
-    A product, because the gradient of adaptive pooling is not deterministic on accelerators.
+    Args:
+        length: number of positions.
+        number: number of positions after pooling.
+        like: tensor whose dtype and device the matrix gets.
+
+    Returns:
+        (number, length) matrix; each row sums to 1.
     """
     at, each = torch.arange(length, device=like.device), torch.arange(number, device=like.device)[:, None]
     inside = (at >= each * length // number) & (at < ((each + 1) * length + number - 1) // number)
@@ -206,13 +262,20 @@ def bins(length: int, number: int, like: Tensor) -> Tensor:
 
 
 def mta(student: Tensor, teachers: Sequence[Tensor], temperature: float = 9.0) -> Tensor:
-    """(B,) KL(softmax(a_T / T) || softmax(a_S / T)) of attention vectors (B, positions) of unit Euclidean length.
+    """Alignment of attention vectors (MTA; Valverde et al., CVPR 2021).
 
-    Several teachers: a_T is the product of theirs, brought to unit sum. They get no gradient.
+    Args:
+        student: (B, positions) attention vector a_S of unit Euclidean length.
+        teachers: attention vectors of one or more teachers, each like ``student``; they get no gradient. That of
+            several is their product, scaled to unit sum.
+        temperature: T.
+
+    Returns:
+        (B,) KL(softmax(a_T / T) || softmax(a_S / T)).
     """
-    together = teachers[0]
+    target = teachers[0]
     for other in teachers[1:]:
-        together = together * other
+        target = target * other
     if len(teachers) > 1:
-        together = F.normalize(together, p=1.0)
-    return kl(together.detach() / temperature, student / temperature)
+        target = F.normalize(target, p=1.0)
+    return kl(target.detach() / temperature, student / temperature)

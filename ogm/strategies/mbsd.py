@@ -1,4 +1,4 @@
-"""Self-distillation: in each sample the modality that knows better teaches the other."""
+"""Self-distillation (MBSD): in each sample the modality that is surer of the label teaches the other."""
 
 from __future__ import annotations
 
@@ -10,22 +10,47 @@ from torch import Tensor
 
 from ogm.checks import check_complete
 from ogm.context import Context
-from ogm.losses import kl
+from ogm.losses import full, kl
 from ogm.strategy import Strategy
 from ogm.types import Batch, Output
 
 
 class MBSD(Strategy):
-    """After Liu et al., WSDM 2023, as BalanceBenchmark ported it to classification (spec methods_loss.md, section 6).
+    """Pull the weaker modality of each sample towards the stronger one, in its prediction and in its logits.
 
-    L = CE(z) + w_uni sum_m CE(u_m) + mean over pairs of [w_kl KL + w_rs RS], both terms weighted per sample by how much
-    better the better one knows the label, and only if one of the two is right; outside the window L = CE(z). A pair's
-    mean is over all samples that have both modalities, active or not. The window is BalanceBenchmark's, epochs 0 to 80,
-    whatever the run's length: a run of 20 epochs never leaves it.
+    Inside the epoch window, for every pair of modalities and every sample:
+    1. P_m = softmax(u_m), from the unimodal logits u_m (B, C). The modality with the larger P_m[y] is the strong one s,
+       the other the weak one w; on a tie the strong one is the first.
+    2. weight = |P_s[y] - P_w[y]| if one of the two predicts y, else 0; without gradient.
+    3. KL = KL(P_s || P_w) and RS = mean over classes of (u_s - u_w)^2, both without gradient to the strong modality.
+    4. L = CE(z, y) + w_uni sum_m CE(u_m, y) + mean over pairs and samples of weight (w_kl KL + w_rs RS). The mean over
+       samples is over all that have both modalities, also those of weight 0.
 
-    No classification code of the authors exists. ``variant="bb_literal"`` is what BalanceBenchmark computes, for
-    comparison only: its KL is p_w (log p_w - p_s) of two scalars, which is no divergence; nothing is detached, so the
-    strong modality is dragged towards the weak; with three or more modalities RS compares probabilities, not logits.
+    Outside the window L = CE(z, y). The prediction is argmax z.
+
+    Args:
+        w_kl: weight of KL, 0 or more.
+        w_rs: weight of RS, 0 or more.
+        w_uni: weight of the unimodal losses, 0 or more.
+        variant: ``"default"``: the steps above. ``"bb_literal"``: what BalanceBenchmark computes, for comparison only,
+            see below.
+        start: first epoch of the window, counted from 0.
+        end: last epoch of the window (inclusive), whatever the run's length; None: until the end of the run. Default
+            80, as in BalanceBenchmark: a run of 20 epochs never leaves it.
+
+    Differences:
+        - Paper: pre-training for e-commerce. BalanceBenchmark ported the idea to classification, for which no code of
+          the authors exists. Ours is the port with the corrections below.
+        - BalanceBenchmark: its KL is P_w[y] (log P_w[y] - P_s[y]) of two scalars, which is not a divergence. Ours: the
+          divergence of the class distributions.
+        - BalanceBenchmark: nothing is detached, so the strong modality is drawn towards the weak one, and the weight is
+          trained too. Ours: only the weak modality learns.
+        - BalanceBenchmark: RS compares probabilities for three or more modalities. Ours: always logits.
+        - BalanceBenchmark: no weights. Ours: ``w_kl``, ``w_rs`` and ``w_uni``, all 1 by default.
+
+    References:
+        - Paper: Liu et al., WSDM 2023.
+        - Code: GeWu-Lab/BalanceBenchmark at 4c1482f.
     """
 
     category = "loss"
@@ -51,23 +76,30 @@ class MBSD(Strategy):
         losses = super().losses(output, batch, ctx)
         if not self.active(ctx):
             return losses
-        own = output.unimodal_logits
-        check_complete(self, "unimodal_logits", own)
-        losses |= {f"unimodal/{m}": self.w_uni * self.loss(z, batch, ctx, m) for m, z in own.items()}
-        pairs = list(itertools.combinations(own, 2))
+        unimodal_logits = output.unimodal_logits
+        check_complete(self, "unimodal_logits", unimodal_logits)
+        losses |= {f"unimodal/{m}": self.w_uni * self.loss(z, batch, ctx, m) for m, z in unimodal_logits.items()}
+        pairs = list(itertools.combinations(unimodal_logits, 2))
         for m, n in pairs:
+            first, second = unimodal_logits[m], unimodal_logits[n]
             if self.variant == "default":
-                lesson = lessons(own[m], own[n], batch.label)
+                terms = lessons(first, second, batch.label)
             else:
-                lesson = literal(own[m], own[n], batch.label, probabilities=len(own) > 2)
-            there = batch.weights((m, n))
-            losses[f"kl/{m}-{n}"] = self.w_kl * ctx.mean(lesson.weight * lesson.kl, there) / len(pairs)
-            losses[f"rs/{m}-{n}"] = self.w_rs * ctx.mean(lesson.weight * lesson.rs, there) / len(pairs)
+                terms = literal(first, second, batch.label, probabilities=len(unimodal_logits) > 2)
+            sample_weight = batch.weights((m, n))
+            losses[f"kl/{m}-{n}"] = self.w_kl * ctx.mean(terms.weight * terms.kl, sample_weight) / len(pairs)
+            losses[f"rs/{m}-{n}"] = self.w_rs * ctx.mean(terms.weight * terms.rs, sample_weight) / len(pairs)
         return losses
 
 
 class Lesson(NamedTuple):
-    """What one modality has to learn from another, per sample: three (B,) tensors."""
+    """The terms of one pair of modalities, per sample.
+
+    Attributes:
+        weight: (B,) difference of the true-class probabilities; 0 where both predictions are wrong.
+        kl: (B,) distillation of the prediction.
+        rs: (B,) distillation of the logits.
+    """
 
     weight: Tensor
     kl: Tensor
@@ -75,25 +107,54 @@ class Lesson(NamedTuple):
 
 
 def lessons(one: Tensor, other: Tensor, label: Tensor) -> Lesson:
-    """From unimodal logits (B, C) of two modalities. Gradients reach the weaker alone; in a tie, that is the second."""
-    one, other = (z.float() if z.itemsize < 4 else z for z in (one, other))
+    """The terms of one pair (``variant="default"``). Only the weaker modality of each sample gets a gradient.
+
+    Args:
+        one: (B, C) unimodal logits; the stronger modality on a tie.
+        other: (B, C) unimodal logits.
+        label: (B,) classes.
+
+    Returns:
+        Weight (without gradient), KL and RS.
+    """
+    one, other = full(one), full(other)
     weight, p, q = knowledge(one.detach(), other.detach(), label)
-    ahead = (p >= q)[:, None]
-    strong, weak = torch.where(ahead, one, other).detach(), torch.where(ahead, other, one)
+    one_is_stronger = (p >= q)[:, None]
+    strong, weak = torch.where(one_is_stronger, one, other).detach(), torch.where(one_is_stronger, other, one)
     return Lesson(weight, kl(strong, weak), (strong - weak).square().mean(1))
 
 
 def literal(one: Tensor, other: Tensor, label: Tensor, *, probabilities: bool) -> Lesson:
-    """BalanceBenchmark's arithmetic; ``probabilities``: its RS for three modalities."""
-    one, other = (z.float() if z.itemsize < 4 else z for z in (one, other))
+    """The terms of one pair as BalanceBenchmark computes them (``variant="bb_literal"``), all with gradient.
+
+    Args:
+        one: (B, C) unimodal logits.
+        other: (B, C) unimodal logits.
+        label: (B,) classes.
+        probabilities: RS of probabilities, as it has for three modalities, instead of logits.
+
+    Returns:
+        Weight, its KL and RS.
+    """
+    one, other = full(one), full(other)
     weight, p, q = knowledge(one, other, label)
     strong, weak = torch.maximum(p, q), torch.minimum(p, q)
-    apart = one.softmax(1) - other.softmax(1) if probabilities else one - other
-    return Lesson(weight, weak * (weak.log() - strong), apart.square().mean(1))
+    difference = one.softmax(1) - other.softmax(1) if probabilities else one - other
+    return Lesson(weight, weak * (weak.log() - strong), difference.square().mean(1))
 
 
 def knowledge(one: Tensor, other: Tensor, label: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(B,) each: how far the label's probabilities are apart (0 where both predict wrongly), and the two themselves."""
+    """True-class probabilities of two modalities.
+
+    Args:
+        one: (B, C) unimodal logits.
+        other: (B, C) unimodal logits.
+        label: (B,) classes.
+
+    Returns:
+        (B,) absolute difference of the two, 0 where both predictions are wrong; (B,) that of ``one``; (B,) that of
+        ``other``.
+    """
     p, q = (z.softmax(1).gather(1, label[:, None])[:, 0] for z in (one, other))
-    right = (one.argmax(1) == label) | (other.argmax(1) == label)
-    return (p - q).abs() * right, p, q
+    one_is_right = (one.argmax(1) == label) | (other.argmax(1) == label)
+    return (p - q).abs() * one_is_right, p, q

@@ -44,6 +44,8 @@ class MLA(Strategy):
           previous one, without graph, as we read the paper.
         - Released code: the prediction weights are normalised over the batch, so a prediction depends on the other
           samples. Ours: over the modalities, per sample.
+        - Released script: replaces these weights by fixed ones, 0.55 for audio and 0.45 for visual, whatever its flag
+          says. Ours: fixed weights are not offered.
         - Released code: gradients are set to zero, so momentum moves encoders that are not being trained. Ours: None.
 
     References:

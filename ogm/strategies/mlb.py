@@ -38,6 +38,8 @@ class MLB(EqualWeightMultiloss):
     Differences:
         - Released code: the snapshot that was read cannot build the method, because a base class is named that no
           longer exists. Ours follows its formulas.
+        - Released code: trains with Adam, which undoes a constant factor, so that only changes of k_m have an effect.
+          Ours: the optimizer of the run; with SGD every k_m has its full effect.
 
     References:
         - Paper: Kontras et al., BMVC 2024 (arXiv 2405.07930).

@@ -35,6 +35,7 @@ class MMPareto(EqualWeightMultiloss):
           tensor.
         - Released code: M + 2 backward passes. Ours: two, since one pass over the sum of all unimodal losses gives
           every u.
+        - Released code: a constant learning rate, since its scheduler is never stepped. Ours: the schedule of the run.
         - Released code: divides by zero for zero gradients. Ours: their cosine is 0, and a tensor whose two gradients
           cancel (v_j below 1e-6 of the length of the sum) is not rescaled, which would enlarge rounding errors.
         - BalanceBenchmark: reads both gradients after all backward passes, so every encoder gradient is 2 gamma times

@@ -1,4 +1,4 @@
-"""Modality dropout: in each sample, hide a modality's feature with some probability, but never all of them."""
+"""Modality dropout: drop modalities of each sample at random, but never all of them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,26 @@ from ogm.types import Batch
 
 
 class ModalityDropout(Strategy):
-    """The ModDrop family, in this suite's definition (spec methods_loss.md, section 12); no single official code.
+    """Drop the feature of each modality in each sample with a fixed probability, but never all of them.
 
-    ``p`` is the probability of hiding, one for all modalities or one for each that is named (the others stay).
-    Decisions are independent, given that at least one modality that is there is kept; hidden features are zeros, kept
-    ones are not rescaled. The encoder still runs on every sample, and gets no gradient from hidden ones.
+    In each step, for every sample:
+    1. Drop modality m with probability p_m, independently of the others, given that at least one modality that the
+       sample has is kept.
+    2. Features of dropped modalities become zero; those of kept ones are not rescaled.
+    3. L = CE of the fused logits.
+
+    Every encoder still runs on every sample, and gets no gradient from samples in which it was dropped. Nothing is
+    dropped at evaluation.
+
+    Args:
+        p: probability p_m, at least 0 and below 1: one number for all modalities, or a mapping from modality to number
+            (0 for a modality it does not name).
+
+    Differences:
+        - The methods of this family differ, and none has an official code; this definition is ours.
+
+    References:
+        - This suite, after the ModDrop family.
     """
 
     category = "feature"
@@ -38,26 +53,43 @@ class ModalityDropout(Strategy):
 
     def on_features(self, features: dict[str, Tensor], batch: Batch, ctx: Context) -> tuple[dict[str, Tensor], Batch]:
         rates = [self.p.get(m, 0.0) if isinstance(self.p, dict) else self.p for m in self.modalities]
-        there = torch.stack([batch.have([m]) for m in self.modalities], 1)
-        keep = drawn(ctx.uniform(batch.index, "modality_dropout"), rates, there)
+        present = torch.stack([batch.have([m]) for m in self.modalities], 1)
+        keep = drawn(ctx.uniform(batch.index, "modality_dropout"), rates, present)
         ctx.log(**{f"kept/{m}": keep[:, i].double().mean() for i, m in enumerate(self.modalities)})
         return {m: features[m] * keep[:, i, None].to(features[m].dtype) for i, m in enumerate(self.modalities)}, batch
 
 
 def patterns(rates: Sequence[float]) -> tuple[Tensor, Tensor]:
-    """Every pattern of kept modalities but the empty one, (P, M) bool, and its chance before conditioning, (P,)."""
+    """All patterns of kept modalities except the empty one.
+
+    Args:
+        rates: drop probability of each of the M modalities.
+
+    Returns:
+        (P, M) bool, which modalities each of the P = 2^M - 1 patterns keeps, and its (P,) float64 probability when
+        modalities are dropped independently; the sum is below 1, as the empty pattern is missing.
+    """
     kept = [pattern for pattern in itertools.product((True, False), repeat=len(rates)) if any(pattern)]
     chance = [[1 - p if k else p for k, p in zip(pattern, rates, strict=True)] for pattern in kept]
     return torch.tensor(kept), torch.tensor(chance, dtype=torch.float64).prod(1)
 
 
-def drawn(u: Tensor, rates: Sequence[float], there: Tensor) -> Tensor:
-    """(B, M) bool: one pattern per sample, chosen by u (B,) in [0, 1) among those that keep something that is there.
+def drawn(u: Tensor, rates: Sequence[float], present: Tensor) -> Tensor:
+    """Choose one pattern per sample among those that keep a modality it has.
 
-    Inverting the cumulative distribution is exactly "draw again until something is kept", without drawing again.
+    The pattern is found by inverting the cumulative distribution, which has the same result as drawing again until a
+    modality is kept.
+
+    Args:
+        u: (B,) uniform random numbers in [0, 1).
+        rates: drop probability of each of the M modalities.
+        present: (B, M) bool, which samples have which modality.
+
+    Returns:
+        (B, M) bool, which modalities are kept.
     """
     kept, chance = (x.to(u.device) for x in patterns(rates))
-    possible = (kept[None] & there[:, None]).any(2)  # (B, P)
+    possible = (kept[None] & present[:, None]).any(2)  # (B, P)
     edges = (possible * chance).cumsum(1)
     choice = (u[:, None] * edges[:, -1:] >= edges).sum(1).clamp_max(len(kept) - 1)
     return kept[choice]

@@ -1,4 +1,4 @@
-"""On-the-fly gradient modulation: slow down the modality that is ahead."""
+"""On-the-fly gradient modulation (OGM): scale down the encoder gradient of the leading modality."""
 
 from __future__ import annotations
 
@@ -17,23 +17,51 @@ Variant = Literal["paper", "acc", "journal"]
 
 
 class OGM(Strategy):
-    """Peng et al., CVPR 2022 (arXiv 2203.15332), eq. 8-10.
+    """Slow the leading modality down by scaling the gradient of its encoder.
 
-    With rho_m how far modality m is ahead, the gradient of its encoder is multiplied by k_m < 1 where rho_m > 1. Heads
-    and fusion keep theirs. ``target="update"`` shortens the optimizer's step instead, for optimizers that undo a
-    gradient's scale. ``multi`` says what "ahead" means among three or more: of the others on average (the authors'
-    suggestion), or of the weakest. ``variant="acc"`` speeds the weak modality up instead (the PMR repository's);
-    ``"journal"`` is the coefficient of the journal version (Wei et al., TPAMI 2024), continuous at rho = 1 and far
-    gentler; read in two independent re-implementations, not in the text (spec methods_loss.md, section 10).
+    After the backward pass, inside the epoch window:
+    1. s_m = sum over the global batch of softmax(u_m)[y], from the unimodal logits u_m (B, C) of this step (eq. 8).
+    2. rho_m = mean_{k != m} s_m / s_k, above 1 for a modality that leads (eq. 9 for two modalities).
+    3. k_m = 1 - tanh(alpha rho_m) where rho_m > 1, else 1 (eq. 10).
+    4. g <- k_m g for every parameter in scope of encoder m. Heads and fusion keep their gradients.
 
-    The window is the released code's, epochs 0 to 50 of its 100, whatever the run's length: a run of 20 epochs is
-    modulated to its end. ``end`` sets another; None is no end. The journal version's code has alpha 0.8 and epochs 6 to
-    60 for Kinetics-Sounds: ``alpha=0.8, start=6, end=60``, there with the noise of ``ogm_ge``.
+    k_m jumps at rho_m = 1, from 1 to 1 - tanh(alpha). Epochs of the window are counted whatever the run's length: with
+    the default window a run of 20 epochs is modulated to its end.
 
-    Where paper and released code disagree, or crash: an exact tie slows nobody (the code slows the first modality); the
-    scope is every weight, not only 4-d ones, as the authors say in their issue 22 (the same set on a ResNet); for
-    fusions that do not add up the scores come from Shapley responses (the code stops with a shape error); a score that
-    is not a number changes nothing and is counted in the curves (the code trains on NaN), or raises under ``debug``.
+    Args:
+        alpha: strength of the modulation, 0 or more. The released README recommends 0.8 for CREMA-D and 0.1 for
+            VGGSound; the code of the journal version has 0.8 for Kinetics-Sounds.
+        variant: formula of the coefficient. ``"paper"``: step 3. ``"journal"`` (Wei et al., TPAMI 2024):
+            1 - alpha tanh(rho_m - 1), at least 0, where rho_m > 1, else 1; continuous at rho_m = 1 and far gentler.
+            ``"acc"`` (the PMR repository) speeds the weak modality up instead: 1 + tanh(alpha / rho_m) where
+            rho_m < 1, else 1.
+        multi: discrepancy ratio for three or more modalities. ``"pairwise_mean"``: step 2, as the authors suggest in
+            issue 16 of their repository. ``"min_ratio"``: rho_m = s_m / min_k s_k, as in BalanceBenchmark.
+        scope: which parameters are modulated: ``"weights"`` (two or more dimensions), ``"conv4d"`` (exactly four) or
+            ``"all"``.
+        target: scale the gradient (``"grad"``) or the optimizer's update (``"update"``), for optimizers that undo a
+            constant scale of the gradient.
+        start: first epoch of the window, counted from 0.
+        end: last epoch of the window (inclusive); None: until the end of the run. Default 50, as released, of 100
+            epochs.
+
+    Differences:
+        - Released code: on an exact tie the first modality is slowed. Ours, as in the paper: none.
+        - Released code: 4-d tensors only. Ours: all tensors with two or more dimensions, since the authors say in issue
+          22 that fully connected layers should be included; on the paper's ResNet-18 these are the same.
+        - Released code: for FiLM and gated fusion, training stops with a shape error. Ours: for fusions that do not
+          split into modalities, the scores come from Shapley values of the logits (``ogm.coalitions.responses``).
+        - Released code: trains on NaN if a score is not a number. Ours: such a coefficient counts as 1, and how many
+          there were is logged; with ``debug`` it is an error.
+        - Journal version's code for Kinetics-Sounds: epochs 6 to 60, with the noise of ``OGMGE``. Ours: available as
+          ``ogm_ge`` with ``alpha=0.8, start=6, end=60``.
+        - Journal version's coefficient: read in two independent re-implementations, not in the paper's text.
+
+    References:
+        - Paper: Peng, Wei, Deng, Wang and Hu, CVPR 2022 (arXiv 2203.15332).
+        - Paper of the journal version: Wei et al., TPAMI 2024.
+        - Code: GeWu-Lab/OGM-GE_CVPR2022 at 343dc1d; GeWu-Lab/BML_TPAMI2024 at 4b3aa4f (journal version);
+          fanyunfeng-bit/Modal-Imbalance-PMR at 3615e48 (``"acc"``); GeWu-Lab/BalanceBenchmark at 4c1482f.
     """
 
     category = "gradient"
@@ -65,19 +93,33 @@ class OGM(Strategy):
         if not self.active(ctx):
             return
         k = usable(coefficients(rho, self.alpha, self.variant), ctx)
-        ctx.log(**{f"coefficient/{m}": x for m, x in k.items()})
+        ctx.log(**{f"coefficient/{m}": coefficient for m, coefficient in k.items()})
         for number, m, p in self.in_scope(self.scope):
             self.edit(p, k[m], number, batch, ctx)
 
     def edit(self, parameter: nn.Parameter, k: Tensor, number: int, batch: Batch, ctx: Context) -> None:
-        """What happens to one parameter of an encoder; ``number`` is its place among all of them."""
+        """Modulate one parameter of an encoder; subclasses do more.
+
+        Args:
+            parameter: the parameter, with its gradient.
+            k: 0-dim coefficient of its modality.
+            number: number of the parameter among all encoder parameters.
+            batch: the batch of this step.
+            ctx: step number, seed and communication between ranks.
+        """
         self.modulate(parameter, k, self.target)
 
 
 def coefficients(rho: Mapping[str, Tensor], alpha: float, variant: Variant = "paper") -> dict[str, Tensor]:
-    """k_m = 1 - tanh(alpha rho_m) where rho_m > 1, else 1; ``acc``: 1 + tanh(alpha / rho_m) where rho_m < 1, else 1.
+    """Coefficients of the gradients (eq. 10).
 
-    ``journal``: 1 - alpha tanh(rho_m - 1), at least 0, where rho_m > 1, else 1. NaN stays NaN.
+    Args:
+        rho: modality -> 0-dim discrepancy ratio; above 1 for a modality that leads.
+        alpha: strength of the modulation.
+        variant: formula, see ``OGM``.
+
+    Returns:
+        modality -> 0-dim k_m. NaN where rho_m is NaN.
     """
     if variant == "acc":
         return {m: torch.where(r >= 1, 1.0, 1 + torch.tanh(alpha / r)) for m, r in rho.items()}
@@ -87,9 +129,20 @@ def coefficients(rho: Mapping[str, Tensor], alpha: float, variant: Variant = "pa
 
 
 def usable(k: Mapping[str, Tensor], ctx: Context) -> dict[str, Tensor]:
-    """Coefficients with 1 in place of what is not finite; how many that were is logged, or an error under ``debug``."""
-    bad = torch.stack([~torch.isfinite(x) for x in k.values()])
+    """Replace coefficients that are not finite by 1, and log how many there were.
+
+    Args:
+        k: modality -> 0-dim coefficient.
+        ctx: where to log, and whether to raise.
+
+    Returns:
+        modality -> 0-dim finite coefficient.
+
+    Raises:
+        FloatingPointError: if one is not finite and ``ctx.debug`` is set.
+    """
+    bad = torch.stack([~torch.isfinite(coefficient) for coefficient in k.values()])
     if ctx.debug and bool(bad.any()):
         raise FloatingPointError(f"a coefficient is not finite at step {ctx.step}: {k}")
     ctx.log(coefficients_not_finite=bad.sum())
-    return {m: torch.where(torch.isfinite(x), x, 1.0) for m, x in k.items()}
+    return {m: torch.where(torch.isfinite(coefficient), coefficient, 1.0) for m, coefficient in k.items()}

@@ -35,7 +35,8 @@ class OGMGE(OGM):
             ``"all"``.
         target: scale the gradient (``"grad"``) or the optimizer's update (``"update"``).
         start: first epoch of the window, counted from 0.
-        end: last epoch of the window (inclusive); None: until the end of the run. Default 50, as released.
+        end: last epoch of the window (inclusive), whatever the run's length; None: until the end of the run. Default
+            50, as released: a run of 20 epochs is modulated to its end.
 
     Differences:
         - Paper: noise with the covariance of the SGD gradient. Released code and ours: one scalar variance per tensor.

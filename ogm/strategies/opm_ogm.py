@@ -1,4 +1,4 @@
-"""OPM in the forward pass and OGM in the backward pass of one step."""
+"""OPM in the forward pass and OGM in the backward pass of the same step."""
 
 from __future__ import annotations
 
@@ -15,16 +15,44 @@ from ogm.types import Batch, Output
 
 
 class OPMOGM(OPM):
-    """Wei et al., TPAMI 2024, which calls the two compatible (spec methods_loss.md, section 10).
+    """Drop features of the dominant modality as ``OPM`` does, and scale its encoder's gradient down as ``OGM`` does.
 
-    Features are hidden as in OPM, on p_exe of the steps; then the gradient of every encoder in ``scope`` is multiplied
-    by k_m, on all steps from epoch ``start`` to ``ogm_end``. Both go by the same ratios, of features before hiding.
-    ``cvpr`` is OGM's coefficient, which both repositories have; ``tpami`` the journal's, at the same ratio a far
-    gentler one. The scope is every weight, as in OGM here (the code: 4-d ones, the same set on a ResNet).
+    Both act in the same step, from epoch ``start`` on:
+    1. Compute the discrepancy ratios rho_m, from the unimodal logits before anything is dropped.
+    2. Drop features and compute the loss as in ``OPM``, in a share p_exe of the steps, until epoch ``end``.
+    3. After the backward pass of every step, until epoch ``ogm_end``: g <- k_m g for every parameter in scope of
+       encoder m, with the coefficient k_m of ``OGM`` for the same rho_m.
+    4. With ``noise``, add the noise of ``OGMGE`` to each of these gradients, also where k_m = 1.
 
-    The released scripts run the two separately, so that this order in one step is the specification's; and what they
-    run as OGM is OGM-GE, the default of the code's ``modulation``: ``noise=True`` adds its noise after scaling (see
-    ``ogm_ge``). ``ogm_end`` is an epoch, whatever the run's length: one of 20 epochs is modulated to its end.
+    Args:
+        q_base: drop probability at balance, in [0, 1].
+        lam: how much the probability grows with dominance, 0 or more.
+        p_exe: probability of dropping anything in a step, in [0, 1].
+        alpha: strength of the gradient modulation, 0 or more.
+        variant: formula of the coefficient. ``"cvpr"``: that of ``OGM``, which the code of both papers has.
+            ``"tpami"``: that of the journal version (``"journal"`` of ``OGM``), far gentler at the same ratio.
+        scope: which parameters are modulated: ``"weights"`` (two or more dimensions), ``"conv4d"`` (exactly four) or
+            ``"all"``.
+        target: scale the gradient (``"grad"``) or the optimizer's update (``"update"``).
+        noise: add the noise of ``OGMGE`` after scaling.
+        rescale: divide the features by 1 - theta, see ``OPM``.
+        start: first epoch of both, counted from 0. Default 6, as released.
+        end: last epoch in which features are dropped (inclusive); None: until the end of the run.
+        ogm_end: last epoch in which gradients are modulated (inclusive), whatever the run's length; None: until the end
+            of the run. Default 60, as released for Kinetics-Sounds: a run of 20 epochs is modulated to its end.
+
+    Differences:
+        - Paper: calls the two compatible. Released scripts: run them separately. The order within one step is ours.
+        - Released code: its default for ``modulation`` is OGM-GE, so that its OGM adds noise. Ours: only with
+          ``noise=True``.
+        - Released code: 4-d tensors only. Ours: all tensors with two or more dimensions; on a ResNet these are the
+          same.
+        - The journal version's coefficient: read in two independent re-implementations, not in the paper's text.
+        - The differences of ``OPM`` and ``OGM`` apply.
+
+    References:
+        - Paper: Wei et al., TPAMI 2024.
+        - Code: GeWu-Lab/BML_TPAMI2024 at 4b3aa4f; GeWu-Lab/OGM-GE_CVPR2022 at 343dc1d.
     """
 
     category = "feature"
@@ -62,7 +90,7 @@ class OPMOGM(OPM):
         if not self.active(ctx) or (self.ogm_end is not None and ctx.epoch > self.ogm_end):
             return
         k = usable(coefficients(self._rho, self.alpha, "paper" if self.variant == "cvpr" else "journal"), ctx)
-        ctx.log(**{f"coefficient/{m}": x for m, x in k.items()})
+        ctx.log(**{f"coefficient/{m}": coefficient for m, coefficient in k.items()})
         for number, m, p in self.in_scope(self.scope):
             assert p.grad is not None
             sigma = deviation(p.grad) if self.noise else None

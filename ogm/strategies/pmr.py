@@ -1,4 +1,4 @@
-"""Prototypical modal rebalance: an extra pull towards class prototypes for the modality that lags."""
+"""Prototypical modal rebalance (PMR): a cross-entropy with class prototypes speeds lagging modalities up."""
 
 from __future__ import annotations
 
@@ -22,21 +22,45 @@ Coefficient = Literal["binary", "clipped"]
 
 
 class PMR(Strategy):
-    """Fan et al., CVPR 2023 (spec methods_gradient.md, 3.7): L = CE(z) + alpha sum_m beta_m CE(-D_m).
+    """Pull the features of lagging modalities towards class prototypes, past the fused head.
 
-    D_m are the Euclidean distances, not squared, of modality m's features to its class prototypes; beta, formed before
-    the backward pass from the scores of softmax(-D_m), is above 0 for all modalities but the strongest. The fused head
-    has no part in it, so its gradients are joint training's. Before each epoch in the window prototypes are made anew
-    as class means of features in evaluation mode, and blended: (1 - momentum) fresh + momentum old. A class without
-    samples keeps its prototype; one that never had any is nobody's neighbour, and its samples have no such loss.
+    Inside the epoch window:
+    1. Before each epoch, with the encoders in evaluation mode, take the mean feature of every class and modality.
+       Prototypes c_m (C, D_m) become momentum times the old ones plus 1 - momentum times these means. A class without
+       samples keeps its prototype.
+    2. In each step D_m (B, C) are the Euclidean distances (not squared) of the features of modality m to its
+       prototypes, and s_m = sum over the global batch of softmax(-D_m)[y].
+    3. beta_m is above 0 for all modalities but the one with the largest s_m, see ``coefficient``.
+    4. L = CE(z, y) + alpha sum_m beta_m CE(-D_m, y). beta_m and the prototypes have no gradient, so the fused head gets
+       the gradients of joint training.
 
-    ``coefficient="binary"`` is the released code's (1 for the lagging modalities); ``"clipped"``, the paper's as far as
-    we know it: clip(s_max / s_m - 1, 0, 1). The prototypical entropy term of the abstract is in no released code, and
-    is not here. The code takes its distance as a root with an infinite slope at 0 and divides by empty classes: both
-    give NaN. Prototypes are means over the whole training set up to 20,000 samples; beyond, as in the code, over the
-    first tenth of the shuffled, augmented batches (of CG-MNIST it takes the test set). ``alpha``, ``momentum`` and the
-    window are those of its commands for CREMA-D and AVE: epochs 0 to 70 of 150; for CG-MNIST they are 1 and 0 to 60,
-    which a run on that is given. A run of 20 epochs never leaves either.
+    Outside the window L = CE(z, y). A class that never had a sample has no prototype: no sample is compared with it,
+    and its own samples have no prototype loss. The prediction is argmax z. Epochs of the window are counted whatever
+    the run's length: a run of 20 epochs never leaves the default window.
+
+    Args:
+        alpha: weight of the prototype losses, 0 or more. The released commands have 2 for CREMA-D and AVE, 1 for
+            CG-MNIST.
+        momentum: share of the old prototypes, at least 0 and below 1. The released commands have 0.
+        coefficient: ``"binary"``, as released: beta_m = 1 where s_m is below the largest score s_max, else 0.
+            ``"clipped"``, the paper's form as far as we know it: beta_m = clip(s_max / s_m - 1, 0, 1).
+        start: first epoch of the window, counted from 0.
+        end: last epoch of the window (inclusive); None: until the end of the run. Default 70, as in the released
+            commands for CREMA-D and AVE (of 150 epochs); 60 for CG-MNIST.
+
+    Differences:
+        - Paper: the abstract names a prototypical entropy term. Released code and ours: there is none.
+        - Released code: means over the first tenth of the shuffled, augmented batches; over the test set for CG-MNIST.
+          Ours: over the whole training set without augmentation up to 20,000 samples, and over the first tenth of the
+          shuffled, augmented batches beyond.
+        - Released code: the distance is a root with an infinite slope at 0, and classes without samples are divided by
+          0; both give NaN. Ours: the slope at 0 is 0, and such classes are left out.
+        - Released code: two modalities. The rule for three or more is ours.
+        - The suite's runs on CG-MNIST have ``alpha=1, end=60``.
+
+    References:
+        - Paper: Fan et al., CVPR 2023.
+        - Code: fanyunfeng-bit/Modal-Imbalance-PMR at 3615e48.
     """
 
     category = "loss"
@@ -68,7 +92,14 @@ class PMR(Strategy):
             self.register_buffer(f"known_{m}", torch.zeros(self.num_classes, dtype=torch.bool))
 
     def prototypes(self, modality: str) -> tuple[Tensor, Tensor]:
-        """(C, D_m) prototypes, and (C,) bool which classes have one."""
+        """The prototypes of a modality.
+
+        Args:
+            modality: its name.
+
+        Returns:
+            (C, D_m) prototypes, and (C,) bool, which classes have one.
+        """
         return self.get_buffer(f"prototypes_{modality}"), self.get_buffer(f"known_{modality}")
 
     @torch.no_grad()
@@ -87,34 +118,42 @@ class PMR(Strategy):
                 features = engine.model.encode(batch.inputs, batch.present)
             for m, f in features.items():
                 sums[m] = sums.get(m, 0) + class_sums(f, batch.label, self.num_classes, batch.have([m]))
-        for m, found in sums.items():
-            old, known = self.prototypes(m)
-            found = engine.total(found)  # where every rank saw all of them, sums and counts grow alike
-            old.copy_(blended(old, known, found, self.momentum))
-            known |= found[:, -1] > 0
+        for m, local in sums.items():
+            prototypes, known = self.prototypes(m)
+            total = engine.total(local)  # if every rank saw all samples, sums and counts grow by the same factor
+            prototypes.copy_(blended(prototypes, known, total, self.momentum))
+            known |= total[:, -1] > 0
 
     def losses(self, output: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
-        found = super().losses(output, batch, ctx)
+        losses = super().losses(output, batch, ctx)
         if not self.active(ctx):
-            return found
-        near, sure = {}, {}
+            return losses
+        prototype_logits, has_prototype = {}, {}
         for m in self.modalities:
             prototypes, known = self.prototypes(m)
-            near[m], sure[m] = nearness(output.features[m], prototypes, known), known[batch.label]
-        score = true_class_scores(near, batch, ctx)
-        beta = coefficients(score, self.coefficient)
-        ctx.log(**{f"prototype_score/{m}": s for m, s in score.items()}, **{f"beta/{m}": b for m, b in beta.items()})
-        for m, z in near.items():
-            there = batch.weights([m])
-            counted = sure[m].to(z.dtype) * (1.0 if there is None else there)
-            found[f"prototype/{m}"] = self.alpha * beta[m] * ctx.mean(self.criterion(z, batch.label), counted)
-        return found
+            prototype_logits[m] = nearness(output.features[m], prototypes, known)
+            has_prototype[m] = known[batch.label]
+        scores = true_class_scores(prototype_logits, batch, ctx)
+        beta = coefficients(scores, self.coefficient)
+        ctx.log(**{f"prototype_score/{m}": s for m, s in scores.items()}, **{f"beta/{m}": b for m, b in beta.items()})
+        for m, z in prototype_logits.items():
+            sample_weight = batch.weights([m])
+            weight = has_prototype[m].to(z.dtype) * (1.0 if sample_weight is None else sample_weight)
+            losses[f"prototype/{m}"] = self.alpha * beta[m] * ctx.mean(self.criterion(z, batch.label), weight)
+        return losses
 
 
 def class_sums(features: Tensor, label: Tensor, classes: int, there: Tensor) -> Tensor:
-    """(C, D + 1) float64: per class, the sum of features (B, D) over samples that are ``there`` (B,), and their number.
+    """Sums of the features of each class, and numbers of samples; to be added up over batches and ranks.
 
-    To be added up over batches and ranks before anything is divided.
+    Args:
+        features: (B, D).
+        label: (B,) classes.
+        classes: number of classes C.
+        there: (B,) bool, which samples have the modality.
+
+    Returns:
+        (C, D + 1) float64: the sum, then the number of samples.
     """
     rows = torch.cat([features.double(), features.new_ones(len(features), 1, dtype=torch.float64)], 1)
     one_hot = F.one_hot(label, classes).double()
@@ -122,9 +161,17 @@ def class_sums(features: Tensor, label: Tensor, classes: int, there: Tensor) -> 
 
 
 def blended(old: Tensor, known: Tensor, sums: Tensor, momentum: float) -> Tensor:
-    """(C, D) prototypes: momentum old + (1 - momentum) fresh where the class was ``known`` (C,) before, else fresh.
+    """Update prototypes with new class means.
 
-    ``sums`` as of ``class_sums``; a class without samples keeps its old one.
+    Args:
+        old: (C, D) prototypes.
+        known: (C,) bool, which classes have one.
+        sums: (C, D + 1) result of ``class_sums``, added up over batches and ranks.
+        momentum: share of the old prototypes.
+
+    Returns:
+        (C, D) momentum old + (1 - momentum) mean for known classes, the mean for others; ``old`` for classes without
+        samples.
     """
     count = sums[:, -1:]
     fresh = (sums[:, :-1] / count.clamp_min(1)).to(old.dtype)
@@ -133,9 +180,18 @@ def blended(old: Tensor, known: Tensor, sums: Tensor, momentum: float) -> Tensor
 
 
 def nearness(features: Tensor, prototypes: Tensor, known: Tensor) -> Tensor:
-    """(B, C) -||z_i - c_k||, the logits of prototypes (C, D) for features (B, D); next to nothing where not ``known``.
+    """Logits of a classification by prototypes.
 
-    Where a feature is its prototype the slope is 0. Not by a matrix product, which is off by rounding near 0.
+    Distances are not computed by a matrix product, whose rounding errors are large near 0. Where a feature equals a
+    prototype, the gradient is 0.
+
+    Args:
+        features: (B, D).
+        prototypes: (C, D).
+        known: (C,) bool, which classes have a prototype.
+
+    Returns:
+        (B, C) -||f_i - c_k||; the smallest finite number for classes without a prototype.
     """
     with torch.autocast(features.device.type, enabled=False):
         x = full(features)
@@ -144,9 +200,17 @@ def nearness(features: Tensor, prototypes: Tensor, known: Tensor) -> Tensor:
 
 
 def coefficients(scores: Mapping[str, Tensor], rule: Coefficient = "binary") -> dict[str, Tensor]:
-    """modality -> beta, 0-dim, from score sums: 0 for the strongest, for all at a tie, and where there is no score."""
-    most = torch.stack(list(scores.values())).amax()
+    """Weights of the prototype losses.
+
+    Args:
+        scores: modality -> 0-dim sum of true-class probabilities s_m.
+        rule: formula, see ``PMR``.
+
+    Returns:
+        modality -> 0-dim beta_m; 0 for the strongest modality, for all at a tie, and for all if all scores are 0.
+    """
+    largest = torch.stack(list(scores.values())).amax()
     if rule == "binary":
-        return {m: (s < most).to(s.dtype) for m, s in scores.items()}
-    lag = {m: (most / s.clamp_min(TINY) - 1).clamp(0, 1) for m, s in scores.items()}
-    return {m: torch.where(most > TINY, x, 0.0) for m, x in lag.items()}
+        return {m: (s < largest).to(s.dtype) for m, s in scores.items()}
+    lag = {m: (largest / s.clamp_min(TINY) - 1).clamp(0, 1) for m, s in scores.items()}
+    return {m: torch.where(largest > TINY, beta, 0.0) for m, beta in lag.items()}

@@ -46,7 +46,8 @@ class WeakBoost(Strategy):
         target: scale the gradient (``"grad"``) or the optimizer's update (``"update"``); ``"auto"``: the update for
             Adam and AdamW, which undo a constant scale of the gradient, and the gradient for all others.
         start: first epoch of the window, counted from 0.
-        end: last epoch of the window (inclusive); None: until the end of the run.
+        end: last epoch of the window (inclusive), whatever the run's length; None: until the end of the run. Default
+            50, as in ``OGM``: a run of 20 epochs is boosted to its end.
 
     Differences:
         - The coefficient 1 + tanh(alpha rho) exists as the ``Acc`` ablation in PMR's repository and as a commented line
