@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.__main__ import main, read
+from benchmarks.__main__ import main
+from benchmarks.__main__ import read as read_command
 from benchmarks.folder import Comparison, Recipe, read
 from benchmarks.record import RunRecord
 from benchmarks.suite import competing, names
@@ -38,7 +39,7 @@ def test_no_command_writes_into_the_reference_by_itself() -> None:
     folders = [Recipe(name=n, datasets=[], quick=quick).folder() for n in names() for quick in (False, True)]
     folders += [Comparison(given=g, methods=["vanilla"], seeds=1).folder() for g in ({}, {"dataset": "avmnist"})]
     for words in (["run"], ["grid"], ["compare"], ["reproduce"]):
-        given = read(words)
+        given = read_command(words)
         folders += [given.results] if given.results else []
     assert len(folders) == 2 * len(names()) + 4
     assert not [folder for folder in folders if folder == REFERENCE or REFERENCE in folder.parents]
