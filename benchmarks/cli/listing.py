@@ -26,7 +26,7 @@ CLASSES = 6
 _LEGEND = """\
 modalities: how many it balances
 passes: encoder forward passes + backward passes of one training step with two modalities; joint training has 2 + 1
-defaults: the class's own; below, what a dataset's runs use instead, and its source (benchmarks/config/method_defaults.py)
+defaults: the class's own; below, what a dataset's runs use instead, and its source
 set them with method_args.NAME=VALUE"""
 
 

@@ -150,8 +150,8 @@ METHODS: dict[str, Default] = {
         search={"lam": [1.0, 3.0, 5.0, 7.0]},
     ),
     "static_lr": Default(
-        "this suite: of the factors 0.2, 0.1 and 0.05, the first that matched OGM-GE's test accuracy in a pilot study on "
-        "SynthAV, so this row was tuned on test there",
+        "this suite: of the factors 0.2, 0.1 and 0.05, the first that matched OGM-GE's test accuracy in a pilot study "
+        "on SynthAV, so this row was tuned on test there",
         everywhere={"factors": {"audio": 0.1}},
         search={"factors": [{"audio": f} for f in (0.2, 0.1, 0.05)]},
     ),

@@ -116,9 +116,8 @@ def _read(path: Path) -> str:
 
 
 def _unreadable(path: Path, error: OSError) -> DataError:
-    return DataError(
-        f"{error.filename or path}: cannot be read ({error.strerror}); {advice(error, 'get the file again')}"
-    )
+    mend = advice(error, "get the file again")
+    return DataError(f"{error.filename or path}: cannot be read ({error.strerror}); {mend}")
 
 
 class _Memory:
