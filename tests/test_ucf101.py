@@ -258,7 +258,11 @@ def test_bad_rows_are_one_line(tmp_path, text, error, says):
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize("content", [b"not a zip", zipped({"classInd.txt": b"1 x"}), zipped(LISTS)[:-60]])
+@pytest.mark.parametrize(
+    "content",
+    [b"not a zip", zipped({"classInd.txt": b"1 x"}), zipped(LISTS)[:-60]],
+    ids=["no zip", "lists missing", "cut off"],  # by name: a zip holds the time at which it was made
+)
 def test_archives_that_are_no_good(tmp_path, content):
     (tmp_path / "a.zip").write_bytes(content)
     with pytest.raises(DataError, match=r"a\.zip") as error:
