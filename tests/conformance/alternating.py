@@ -9,7 +9,7 @@ import torch
 from ogm.context import Context
 from ogm.strategies import diagnosing_relearning as relearning
 from ogm.strategies import gblend, greedy, mla, modality_valuation, pmr, reconboost
-from tests.conformance.vectors import Checker, Unsupported, Vector, batch, given, scores, tensor
+from tests.conformance.common import Checker, Unsupported, Vector, batch, given, scores, tensor
 
 
 def prototypes(vector: Vector) -> dict[str, Any]:

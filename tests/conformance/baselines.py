@@ -12,7 +12,7 @@ from ogm.strategies.modality_dropout import patterns
 from ogm.strategies.ume import ensemble
 from ogm.strategies.vanilla import Vanilla
 from ogm.types import Output
-from tests.conformance.vectors import Checker, Unsupported, Vector, batch, tensor
+from tests.conformance.common import Checker, Unsupported, Vector, batch, tensor
 
 
 def joint_loss(vector: Vector) -> dict[str, Any]:

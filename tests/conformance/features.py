@@ -22,8 +22,8 @@ from ogm.strategies.ogm import coefficients
 from ogm.strategies.opm import hidden_share, masked, rates
 from ogm.strategies.vanilla import Vanilla
 from ogm.types import Output
+from tests.conformance.common import Checker, Unsupported, Vector, batch, given, tensor
 from tests.conformance.fusions import filled
-from tests.conformance.vectors import Checker, Unsupported, Vector, batch, given, tensor
 
 Named = dict[str, Tensor]
 

@@ -21,8 +21,8 @@ from ogm.strategies.uncertainty_weighting import weighted
 from ogm.strategies.vanilla import Vanilla
 from ogm.strategies.weak_boost import lag_ratios
 from ogm.types import Output
+from tests.conformance.common import Checker, Unsupported, Vector, batch, given, scores, tensor
 from tests.conformance.fusions import filled
-from tests.conformance.vectors import Checker, Unsupported, Vector, batch, given, scores, tensor
 
 
 def row(said: dict[str, Any]) -> Tensor:

@@ -16,7 +16,7 @@ from ogm.strategies.weak_boost import boosts, bounded, lag_ratios
 from ogm.strategy import scaled_update
 from ogm.types import Output
 from tests.conformance.alternating import over_ranks
-from tests.conformance.vectors import Checker, Unsupported, Vector, batch, given, scores, tensor
+from tests.conformance.common import Checker, Unsupported, Vector, batch, given, scores, tensor
 
 
 def ogm(vector: Vector) -> dict[str, Any]:

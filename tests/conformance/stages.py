@@ -19,7 +19,7 @@ from ogm.strategies.ssl_unimodal import vicreg
 from ogm.strategies.umt import feature_gap
 from ogm.strategies.vanilla import Vanilla
 from ogm.types import Output
-from tests.conformance.vectors import Checker, Unsupported, Vector, batch, tensor
+from tests.conformance.common import Checker, Unsupported, Vector, batch, tensor
 
 
 def named(inputs: Mapping[str, Any], prefix: str) -> dict[str, Tensor]:
