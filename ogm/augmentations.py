@@ -12,11 +12,11 @@ from torch import Tensor
 
 from ogm.context import Context
 
-Kind = Literal["spectrogram", "image", "frames", "tokens"]
+InputKind = Literal["spectrogram", "image", "frames", "tokens"]
 Draw = Callable[[str], Tensor]  # what for -> (B,) numbers in [0, 1)
 
 
-def kind_of(x: Tensor) -> Kind:
+def kind_of(x: Tensor) -> InputKind:
     """What a batch holds, by its shape: frames (B, C, T, H, W), spectrogram (B, 1, F, T), image (B, C, H, W), else
     tokens. A grey image looks like a spectrogram: who has some says so."""
     if x.ndim == 5:
@@ -27,7 +27,7 @@ def kind_of(x: Tensor) -> Kind:
 
 
 @torch.no_grad()
-def view(x: Tensor, kind: Kind, index: Tensor, purpose: str, ctx: Context) -> Tensor:
+def view(x: Tensor, kind: InputKind, index: Tensor, purpose: str, ctx: Context) -> Tensor:
     """A random view of a batch, of the same shape. ``index`` (B,) are sample numbers.
 
     The choice of transformations is this suite's. Each is a function of (seed, step, ``purpose``, sample), so it does

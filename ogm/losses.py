@@ -14,8 +14,7 @@ from ogm.context import world_size
 
 def kl(target: Tensor, logits: Tensor) -> Tensor:
     """(B,) KL(softmax(target) || softmax(logits)) of two (B, C) logits tensors, natural log, summed over classes."""
-    p, q = (z.float() if z.itemsize < 4 else z for z in (target, logits))
-    p, q = p.log_softmax(1), q.log_softmax(1)
+    p, q = full(target).log_softmax(1), full(logits).log_softmax(1)
     return (p.exp() * (p - q)).sum(1)
 
 

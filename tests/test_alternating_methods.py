@@ -95,7 +95,7 @@ def test_a_run_resumed_within_a_phase_is_the_same_run(method: str, fusion: str, 
 def test_the_lagging_modalities_are_pulled(
     rule: pmr.Coefficient, scores: dict[str, float], beta: dict[str, float]
 ) -> None:
-    assert plain(pmr.coefficients(numbers(**scores), rule)) == beta
+    assert plain(pmr.prototype_loss_weights(numbers(**scores), rule)) == beta
 
 
 def test_nearness_is_the_negative_distance() -> None:
@@ -285,12 +285,12 @@ def test_what_the_others_know_counts_less() -> None:
 # ---- Greedy
 def test_the_branch_that_learns_fastest_from_others_is_held() -> None:
     main, bypass = torch.tensor([1.0, 1.0, 1.0]), torch.tensor([1.0, 100.0, 10.0])
-    lead = greedy.leads(main, bypass)
+    lead = greedy.speed_leads(main, bypass)
     torch.testing.assert_close(lead, torch.tensor([-1.5, 1.5, 0.0]))
     regular, zero = torch.tensor(-1), torch.tensor(0)
     assert int(greedy.turn(regular, zero, lead, 0.01, 5)[0]) == 1
     assert int(greedy.turn(regular, zero, lead, 1.5, 5)[0]) == -1
-    still = greedy.leads(main, torch.tensor([0.0, 1.0, 1.0]))
+    still = greedy.speed_leads(main, torch.tensor([0.0, 1.0, 1.0]))
     assert int(greedy.turn(regular, zero, still, 0.01, 5)[0]) == -1
     nan = torch.full((3,), torch.nan)
     assert int(greedy.turn(regular, zero, nan, 0.01, 5)[0]) == -1

@@ -13,14 +13,15 @@ from torch import Tensor, nn
 
 from ogm.context import Context
 from ogm.engine import Engine
-from ogm.strategies.agm import AGM, evaluating, leads, multipliers, routed, shared
+from ogm.parts.gradients import modulation_coefficients
+from ogm.parts.heads import unimodal_head_parts
+from ogm.strategies.agm import AGM, evaluating, lead_ratios, multipliers, routed, shared
 from ogm.strategies.cggm import CGGM, others_share
 from ogm.strategies.inforeg import growth, strengths
-from ogm.strategies.mlb import paces, shares
+from ogm.strategies.mlb import paces
 from ogm.strategies.mmpareto import integrate
 from ogm.strategies.mses import unwatched, watch
 from ogm.strategies.mslr import quotients
-from ogm.strategies.ogm import coefficients
 from ogm.strategies.uncertainty_weighting import weighted
 from ogm.types import Batch, Output
 from tests.small import THREE, TWO, build, digest, flat, strategy, train
@@ -85,10 +86,10 @@ def test_mistakes_are_said_in_a_line(method: str, options: dict[str, Any]) -> No
 # ---- OGM of the journal
 def test_the_journals_coefficient_is_continuous_and_gentler() -> None:
     rho = {"a": torch.tensor(1.0 + 1e-9, dtype=D), "b": torch.tensor(2.0, dtype=D), "c": torch.tensor(0.5, dtype=D)}
-    k, paper = coefficients(rho, 0.8, "journal"), coefficients(rho, 0.8)
+    k, paper = modulation_coefficients(rho, 0.8, "journal"), modulation_coefficients(rho, 0.8)
     assert float(k["a"]) == pytest.approx(1) and paper["a"] < 0.5
     assert k["b"] > paper["b"] and k["c"] == 1
-    assert coefficients({"a": torch.tensor(9.0)}, 5.0, "journal")["a"] == 0
+    assert modulation_coefficients({"a": torch.tensor(9.0)}, 5.0, "journal")["a"] == 0
     found = {digest(train(build(m, options={"variant": v}))) for m in ("ogm", "ogm_ge") for v in ("paper", "journal")}
     assert len(found) == 4
 
@@ -259,7 +260,7 @@ def test_leading_by_more_than_usual_slows_down() -> None:
     usual = torch.tensor([1.0, 1.5], dtype=D)
     more, same = multipliers(usual - torch.tensor([0.5, 0.0]), usual, 1.0, 10.0), multipliers(usual, usual, 1.0, 10.0)
     assert more[0] < 1 < more[1] and torch.equal(same, torch.ones(2, dtype=D))
-    assert leads(usual)[0] > 1 > leads(usual)[1]
+    assert lead_ratios(usual)[0] > 1 > lead_ratios(usual)[1]
     assert float(multipliers(torch.tensor([90.0, 0.0], dtype=D), torch.tensor([0.0, 90.0], dtype=D), 0.5, 7.0)[0]) == (
         pytest.approx(np.exp(0.5 * 7.0))
     )
@@ -333,7 +334,7 @@ def test_mlb_scales_what_is_a_modalitys_own_and_nothing_else(fusion: str) -> Non
     found = one_step(engine)
     k = {m: engine.logs[f"coefficient/{m}"] for m in TWO}
     assert any(x > 1 for x in k.values()) and any(x < 1 for x in k.values())
-    parts = list(shares(engine.model.fusion, engine.model.fusion.dims))
+    parts = list(unimodal_head_parts(engine.model.fusion, engine.model.fusion.dims))
     assert len(parts) == {"concat": 2, "sum": 4, "film": 0}[fusion]
     for m, p, columns in parts:
         name = next(n for n, q in engine.model.named_parameters() if q is p)

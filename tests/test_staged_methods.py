@@ -17,13 +17,14 @@ from ogm.augmentations import crop, kind_of, view
 from ogm.context import Context
 from ogm.engine import Engine
 from ogm.losses import gather, info_nce, kl, nt_xent
-from ogm.strategies.di_mml import by_certainty, dimension_accuracy, effective_dimensions, interaction, last_epochs
+from ogm.parts.ensembles import average_predictions
+from ogm.parts.stages import last_stage_length
+from ogm.parts.teachers import feature_distance, run_teachers
+from ogm.strategies.di_mml import by_certainty, dimension_accuracy, effective_dimensions, interaction
 from ogm.strategies.g2d import training, weak_to_strong
 from ogm.strategies.kd_strong_to_weak import aligned, bins, mta, soft_targets
 from ogm.strategies.ssl_crossmodal import discrimination
 from ogm.strategies.ssl_unimodal import vicreg
-from ogm.strategies.ume import ensemble
-from ogm.strategies.umt import feature_gap, teach
 from tests.small import CLASSES, THREE, TWO, build, digest, flat, strategy, train
 
 Q64 = {"dtype": torch.float64}
@@ -236,9 +237,11 @@ def test_umt_without_weight_is_joint_training_and_with_it_imitates() -> None:
     train(vanilla, 3), train(none, 3), train(umt, 3)
     assert digest(vanilla) == digest(none)
     batch = vanilla.loaders["train"].epoch(0)[0]  # type: ignore[index]
-    taught = teach(umt.strategy._trained, TWO, batch)
+    taught = run_teachers(umt.strategy._trained, TWO, batch)
     far, near = (
-        sum(float(feature_gap(e.model.encode(batch.inputs)[m], taught[m].features[m]).mean().detach()) for m in TWO)
+        sum(
+            float(feature_distance(e.model.encode(batch.inputs)[m], taught[m].features[m]).mean().detach()) for m in TWO
+        )
         for e in (vanilla, umt)
     )
     assert near < far / 2
@@ -318,8 +321,12 @@ def test_the_certain_speak_louder() -> None:
 
 
 def test_epochs_are_divided_and_never_all_given_away() -> None:
-    assert [last_epochs(e, 20 / 170, None) for e in (0, 1, 2, 4, 20, 100, 170)] == [0, 0, 1, 1, 2, 12, 20]
-    assert last_epochs(20, 0.2, None) == 4 and last_epochs(20, 0.2, 7) == 7 and last_epochs(5, 0.2, 9) == 4
+    assert [last_stage_length(e, 20 / 170, None) for e in (0, 1, 2, 4, 20, 100, 170)] == [0, 0, 1, 1, 2, 12, 20]
+    assert (
+        last_stage_length(20, 0.2, None) == 4
+        and last_stage_length(20, 0.2, 7) == 7
+        and last_stage_length(5, 0.2, 9) == 4
+    )
 
 
 def test_di_mml_trains_apart_then_the_fusion_alone_from_the_best_epochs() -> None:
@@ -534,12 +541,12 @@ def test_weights_count_for_the_modalities_that_are_there() -> None:
     logits = {m: rows(3, 4, seed=i) for i, m in enumerate(TWO)}
     there = {"audio": torch.tensor([True, True, False]), "visual": torch.tensor([True, False, True])}
     p = {m: z.softmax(1) for m, z in logits.items()}
-    found = ensemble(logits, there, "prob_mean", {"audio": 3.0, "visual": 1.0}).exp()
+    found = average_predictions(logits, there, "prob_mean", {"audio": 3.0, "visual": 1.0}).exp()
     torch.testing.assert_close(found[0], 0.75 * p["audio"][0] + 0.25 * p["visual"][0])
     torch.testing.assert_close(found[1], p["audio"][1])
     torch.testing.assert_close(found[2], p["visual"][2])
     nobody = {m: torch.zeros(3, dtype=torch.bool) for m in TWO}
-    assert torch.isfinite(ensemble(logits, nobody, "logit_mean")).all()
+    assert torch.isfinite(average_predictions(logits, nobody, "logit_mean")).all()
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,12 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ogm.checks import check_complete
 from ogm.context import Context
+from ogm.parts.gradients import clip_gradients_where, finite_or_one
 from ogm.shapley import coalitions, shapley
-from ogm.strategies.ogm import usable
 from ogm.strategy import Passes, Strategy
 from ogm.types import Batch, Output
 
@@ -146,7 +146,7 @@ class AGM(Strategy):
         valid = (count > 0) & torch.isfinite(ce).all()
         self.count += valid
         self.running.copy_(torch.where(valid, moved(self.running, ce, self.count.clamp_min(1)), self.running))
-        coefficients = usable(dict(zip(self.modalities, kappa.unbind(), strict=True)), ctx)
+        coefficients = finite_or_one(dict(zip(self.modalities, kappa.unbind(), strict=True)), ctx)
         ctx.log(
             coefficients_above_100=(kappa > 100).sum(),
             **{f"coefficient/{m}": coefficient for m, coefficient in coefficients.items()},
@@ -164,7 +164,7 @@ class AGM(Strategy):
             p.grad.abs().amax() for p in self.fusion.head.parameters() if p.grad is not None and p.ndim > 1
         ]
         if head_gradients:
-            clip_where(torch.stack(head_gradients).amax() > 1, with_gradient, self.clip)
+            clip_gradients_where(torch.stack(head_gradients).amax() > 1, with_gradient, self.clip)
 
 
 def floored_ce(logits: Tensor, label: Tensor, floor: float = 1e-8) -> Tensor:
@@ -181,7 +181,7 @@ def floored_ce(logits: Tensor, label: Tensor, floor: float = 1e-8) -> Tensor:
     return -logits.double().softmax(1).gather(1, label[:, None])[:, 0].clamp_min(floor).log()
 
 
-def leads(ce: Tensor) -> Tensor:
+def lead_ratios(ce: Tensor) -> Tensor:
     """How far each modality leads the others.
 
     Args:
@@ -205,7 +205,7 @@ def multipliers(ce: Tensor, running: Tensor, alpha: float, cap: float) -> Tensor
     Returns:
         (M,) kappa = exp(alpha min(leads(running) - leads(ce), cap)). NaN stays NaN.
     """
-    return torch.exp(alpha * (leads(running) - leads(ce)).clamp_max(cap))
+    return torch.exp(alpha * (lead_ratios(running) - lead_ratios(ce)).clamp_max(cap))
 
 
 def moved(running: Tensor, ce: Tensor, t: Tensor | int) -> Tensor:
@@ -250,18 +250,6 @@ def routed(logits: Tensor, phi: Mapping[str, Tensor], kappa: Mapping[str, Tensor
         backward pass. The values equal ``logits`` bit for bit.
     """
     return logits.detach() + torch.stack([kappa[m] * (p - p.detach()) for m, p in phi.items()]).sum(0)
-
-
-def clip_where(condition: Tensor, parameters: list[nn.Parameter], norm: float) -> None:
-    """Clip all gradients together to a norm if a condition on the device holds, without waiting for the device.
-
-    Args:
-        condition: 0-dim bool.
-        parameters: the parameters whose gradients are clipped.
-        norm: the largest norm allowed.
-    """
-    total = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-    nn.utils.clip_grads_with_norm_(parameters, norm, torch.where(condition, total, 0.0))
 
 
 @contextlib.contextmanager

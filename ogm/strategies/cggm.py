@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ogm.checks import check_complete
 from ogm.context import Context
-from ogm.strategies.agm import clip_where
+from ogm.parts.gradients import clip_gradients_where
 from ogm.strategy import Strategy
 from ogm.types import Batch, Output
 
@@ -134,7 +134,7 @@ class CGGM(Strategy):
         if self.clip is not None:
             modules = (*self._encoders.values(), *(f for f in self._fusion if f is not None))
             with_gradient = [p for module in modules for p in module.parameters() if p.grad is not None]
-            clip_where(accuracies.new_ones((), dtype=torch.bool), with_gradient, self.clip)
+            clip_gradients_where(accuracies.new_ones((), dtype=torch.bool), with_gradient, self.clip)
 
     def hits(self, modality: str, output: Output, batch: Batch, ctx: Context) -> Tensor:
         """0-dim accuracy of a classifier on the samples that have its modality; without any, its last accuracy."""

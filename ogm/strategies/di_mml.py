@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ogm.context import Context
 from ogm.engine import Engine
 from ogm.losses import full, one_way
+from ogm.parts.stages import last_stage_length, last_stage_start, require_feature_fusion, restore_initial_learning_rate
 from ogm.strategy import Strategy
 from ogm.types import Batch, Output
 
@@ -88,7 +89,7 @@ class DIMML(Strategy):
         self.heads, self.widen = nn.ModuleDict(), nn.ModuleDict()
 
     def setup(self) -> None:
-        apart(self)
+        require_feature_fusion(self)
         width = max(self.dims.values(), default=0)
         self.widen.update({m: nn.Linear(d, width) for m, d in self.dims.items() if d != width})
         self.dims = dict.fromkeys(self.dims, width)  # the width of the heads' inputs
@@ -109,10 +110,10 @@ class DIMML(Strategy):
 
     # ---- stages
     def first_final_epoch(self, epochs: int) -> int:
-        return first_of_last(epochs, 20 / 170, self.fuse)
+        return last_stage_start(epochs, 20 / 170, self.fuse)
 
     def on_epoch_start(self, engine: Engine) -> None:
-        fuse = last_epochs(engine.epochs, 20 / 170, self.fuse)
+        fuse = last_stage_length(engine.epochs, 20 / 170, self.fuse)
         separate = engine.epochs - fuse
         e_c = max(1, round(separate * 20 / 150)) if self.e_c is None else self.e_c
         self._fusing, self._interactive = engine.epoch >= separate, e_c <= engine.epoch
@@ -126,7 +127,7 @@ class DIMML(Strategy):
             for m, best in zip(self.modalities, self.best.values(), strict=True):
                 self._branch(m).load_state_dict(best.state_dict())
         engine.freeze(*self._encoders.values(), self.heads, self.widen, self.shared)
-        full_rate(engine)
+        restore_initial_learning_rate(engine)
 
     def on_epoch_end(self, engine: Engine) -> None:
         """Save each branch whose validation accuracy is the best so far."""
@@ -256,50 +257,3 @@ def by_certainty(logits: Sequence[Tensor], temperature: float, there: Sequence[T
     certainty = stacked.softmax(2).amax(2) / temperature
     weight = certainty.masked_fill(~counted, -torch.inf).softmax(0)
     return (weight[..., None] * stacked).sum(0), weight
-
-
-def last_epochs(epochs: int, share: float, given: int | None) -> int:
-    """Number of epochs of the last stage of a run.
-
-    Args:
-        epochs: epochs of the run.
-        share: share of the run that the stage gets by default.
-        given: a number of epochs to use instead.
-
-    Returns:
-        ``given``, or share epochs (rounded, at least 1); at most epochs - 1.
-    """
-    length = max(1, round(share * epochs)) if given is None else given
-    return min(length, max(epochs - 1, 0))
-
-
-def first_of_last(epochs: int, share: float, given: int | None) -> int:
-    """The epoch in which the last stage begins; 0 if the run is to have none, ``epochs`` if it is too short for one."""
-    return 0 if given == 0 else max(1, epochs - last_epochs(epochs, share, given))
-
-
-def full_rate(engine: Engine) -> None:
-    """Set the learning rate of this epoch to the initial one of the run, for a stage that trains something new.
-
-    Args:
-        engine: the engine of the run.
-    """
-    assert engine.optimizer is not None
-    for group in engine.optimizer.param_groups:
-        group["lr"] = group.get("initial_lr", group["lr"])
-
-
-def apart(strategy: Strategy) -> None:
-    """Check that each encoder can be trained and saved by itself.
-
-    Args:
-        strategy: a strategy that has been given its fusion.
-
-    Raises:
-        ValueError: if the fusion lets encoders exchange signals.
-    """
-    if getattr(strategy.fusion, "input_kind", "features") != "features":
-        raise ValueError(
-            f"{type(strategy).__name__} trains the encoders separately, but {type(strategy.fusion).__name__} lets them "
-            "exchange maps or tokens: choose a fusion of features, such as concat"
-        )

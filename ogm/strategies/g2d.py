@@ -11,7 +11,7 @@ from ogm.context import Context
 from ogm.engine import Engine
 from ogm.imbalance import true_class_scores
 from ogm.losses import full, kl
-from ogm.strategies.umt import feature_gap, same_width, teach, teachers
+from ogm.parts.teachers import check_teacher_widths, feature_distance, run_teachers, unimodal_prerequisites
 from ogm.strategy import Passes, Strategy
 from ogm.types import Batch, Need, Output
 
@@ -77,13 +77,13 @@ class G2D(Strategy):
         self._training: list[str] = []
 
     def needs(self, modalities: Sequence[str]) -> dict[str, Need]:
-        return teachers(modalities)
+        return unimodal_prerequisites(modalities)
 
     def passes(self, modalities: int) -> Passes:
         return Passes(2 * modalities, 1)
 
     def setup(self) -> None:
-        same_width(self)
+        check_teacher_widths(self)
         phases = len(self.modalities) - 1
         if self.tau is not None and len(self.tau) != phases:
             raise ValueError(
@@ -105,7 +105,7 @@ class G2D(Strategy):
         """Sums of the teachers' true-class probabilities over the training set, not augmented, by modality (0-dim)."""
         sums: dict[str, Tensor] = {}
         for batch in engine.loaders["train"].all():
-            logits = {m: teacher.logits for m, teacher in teach(self._trained, self.modalities, batch).items()}
+            logits = {m: teacher.logits for m, teacher in run_teachers(self._trained, self.modalities, batch).items()}
             for m, score in true_class_scores(logits, batch, engine).items():
                 sums[m] = sums.get(m, 0) + score
         return sums
@@ -113,10 +113,10 @@ class G2D(Strategy):
     def losses(self, output: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
         losses = {name: self.w_ce * loss for name, loss in super().losses(output, batch, ctx).items()}
         t = self.temperature
-        for m, teacher in teach(self._trained, self.modalities, batch).items():
+        for m, teacher in run_teachers(self._trained, self.modalities, batch).items():
             weights = batch.weights([m])
             losses[f"teacher_feature/{m}"] = self.alpha * ctx.mean(
-                feature_gap(output.features[m], teacher.features[m]), weights
+                feature_distance(output.features[m], teacher.features[m]), weights
             )
             divergence = kl(full(teacher.logits) / t, full(output.logits) / t)
             losses[f"teacher_logits/{m}"] = self.beta * t**2 * ctx.mean(divergence, weights)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from ogm import create
 from ogm.context import Context
 from ogm.engine import Engine
 from ogm.losses import full
-from ogm.strategies.unimodal import Unimodal
-from ogm.strategies.vanilla import Vanilla
 from ogm.strategy import Strategy
 from ogm.types import Batch, Output
 
@@ -128,38 +127,37 @@ class GBlend(Strategy):
         for name in self.blended:
             engine.strategy = self.alone(name)
             engine.optimizer.state.clear()
-            before = mean_loss("train", engine), mean_loss("val", engine)
+            needed = [] if name == JOINT else [name]
+            before = mean_loss("train", needed, engine), mean_loss("val", needed, engine)
             for _ in range(epochs):
                 engine.train_epoch()
-            losses[name] = Losses(*before, mean_loss("train", engine), mean_loss("val", engine))
+            losses[name] = Losses(*before, mean_loss("train", needed, engine), mean_loss("val", needed, engine))
             engine.strategy = self
             engine.load_state_dict(copy.deepcopy(state))  # an optimizer keeps the very tensors it is given
         return losses
 
     def alone(self, name: str) -> Strategy:
         """A strategy that trains on one loss alone, with the network and heads of the run."""
-        strategy: Strategy = Vanilla() if name == JOINT else Unimodal(name)
+        strategy = create("vanilla") if name == JOINT else create("unimodal", modality=name)
         strategy.attach(self._encoders, dims=self.dims, num_classes=self.num_classes, fusion=self._fusion[0])
-        if isinstance(strategy, Unimodal):
-            head = self.heads[name]
-            assert isinstance(head, nn.Linear)
-            strategy.classifier = head
+        if name != JOINT:
+            strategy.classifier = self.heads[name]
         strategy.criterion = self.criterion
         return strategy
 
 
-def mean_loss(split: str, engine: Engine) -> float:
+def mean_loss(split: str, needed: Sequence[str], engine: Engine) -> float:
     """Mean loss of the engine's current strategy over a split, in evaluation mode.
 
     Args:
         split: name of the split.
+        needed: modalities that a sample must have to count.
         engine: the engine; its strategy makes the predictions.
 
     Returns:
-        The mean over the samples that have what the strategy needs; 0 if there is none.
+        The mean over the samples that have these modalities; 0 if there is none.
     """
     total, count = 0.0, 0.0
-    needed = [engine.strategy.modality] if isinstance(engine.strategy, Unimodal) else []
     for output, batch in engine.predict(split):
         present = batch.have(needed)
         losses = engine.strategy.criterion(full(output.logits), batch.label).double()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from ogm.context import Context
-from ogm.strategies.ogm_ge import add_noise, deviation
+from ogm.parts.gradients import add_noise, noise_deviation
 from ogm.strategy import Scope, Strategy
 from ogm.types import Batch, Output
 
@@ -49,4 +49,4 @@ class GENoise(Strategy):
             return
         for number, _, p in self.in_scope(self.scope):
             assert p.grad is not None
-            add_noise(p.grad, deviation(p.grad), number, batch, self.modalities, ctx)
+            add_noise(p.grad, noise_deviation(p.grad), number, batch, self.modalities, ctx)

@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from ogm.context import Context
 from ogm.engine import Engine
 from ogm.imbalance import discrepancy_ratios, true_class_scores
-from ogm.strategies.mla import votes, xavier
+from ogm.parts.ensembles import counted_modalities
+from ogm.parts.heads import xavier_linear
 from ogm.strategy import Strategy
 from ogm.types import Batch, Output
 
 
-class MMTM(nn.Module):
+class FeatureMMTM(nn.Module):
     """One multimodal transfer unit for feature vectors.
 
     e = relu(S [h_1; ...; h_M] + s), and each feature h_m is multiplied by sigmoid(G_m e + g_m). e has floor(2 sum D_m /
@@ -31,8 +32,8 @@ class MMTM(nn.Module):
     def __init__(self, dims: Mapping[str, int]) -> None:
         super().__init__()
         joint = max(1, 2 * sum(dims.values()) // 4)
-        self.squeeze = xavier(sum(dims.values()), joint)
-        self.gates = nn.ModuleDict({m: nn.Sequential(xavier(joint, d), nn.Sigmoid()) for m, d in dims.items()})
+        self.squeeze = xavier_linear(sum(dims.values()), joint)
+        self.gates = nn.ModuleDict({m: nn.Sequential(xavier_linear(joint, d), nn.Sigmoid()) for m, d in dims.items()})
 
     def forward(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         joint = torch.relu(self.squeeze(torch.cat([features[m] for m in self.gates], 1)))
@@ -102,7 +103,7 @@ class Greedy(Strategy):
             raise ValueError(
                 "Greedy replaces the gates between branches, and this fusion has none: use mmtm, or auto_mmtm=true"
             )
-        self.unit = None if self._units else MMTM(self.dims)
+        self.unit = None if self._units else FeatureMMTM(self.dims)
         self._units = self._units or [self.unit]
         for name, _, gate in self.gates():
             width = next(gate.parameters()).shape[0]
@@ -134,7 +135,7 @@ class Greedy(Strategy):
         output = model.fuse(model.encode(batch.inputs, batch.present, drop), batch.present, drop)
         kept = {m: torch.zeros_like(f) if m in drop else f for m, f in output.features.items()}
         branches = self.read(replace(output, features=kept))
-        logits = branch_mean(branches.unimodal_logits, votes(self.modalities, batch, drop))
+        logits = branch_mean(branches.unimodal_logits, counted_modalities(self.modalities, batch, drop))
         return replace(branches, logits=logits, features=output.features)
 
     def losses(self, output: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
@@ -161,7 +162,7 @@ class Greedy(Strategy):
         self.remember_gates(regular, ctx)
         self.main += torch.where(regular, torch.stack([speed(self.main_of(m)) for m in self.modalities]), 0.0)
         self.bypass += torch.where(regular, torch.stack([speed(self.bypass_of(m)) for m in self.modalities]), 0.0)
-        lead = leads(self.main, self.bypass)
+        lead = speed_leads(self.main, self.bypass)
         rho = discrepancy_ratios(true_class_scores(output.unimodal_logits, batch, ctx))
         ctx.log(rebalancing=(~regular).float(), **{f"discrepancy_ratio/{m}": r for m, r in rho.items()})
         ctx.log(**{f"speed_lead/{m}": lead[i] for i, m in enumerate(self.modalities)})
@@ -238,7 +239,7 @@ def speed(parameters: Iterable[nn.Parameter]) -> Tensor:
     return torch.stack(squares).sum() / size.clamp_min(1e-12) if squares else torch.zeros_like(size)
 
 
-def leads(main: Tensor, bypass: Tensor) -> Tensor:
+def speed_leads(main: Tensor, bypass: Tensor) -> Tensor:
     """How much faster each branch learns from the others than by itself, relative to the other branches.
 
     Args:

@@ -10,14 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ogm.augmentations import Kind, kind_of
+from ogm.augmentations import InputKind, kind_of
 from ogm.context import Context
 from ogm.engine import Engine
 from ogm.losses import full, kl
-from ogm.strategies.di_mml import apart, first_of_last, full_rate, last_epochs
-from ogm.strategies.ume import ensemble
-from ogm.strategies.umt import teachers
-from ogm.strategies.unimodal_pretrain_finetune import start_from
+from ogm.parts.ensembles import average_predictions
+from ogm.parts.stages import last_stage_length, last_stage_start, require_feature_fusion, restore_initial_learning_rate
+from ogm.parts.teachers import load_encoders, unimodal_prerequisites
 from ogm.strategy import Passes, Strategy
 from ogm.types import Batch, Need, Output
 
@@ -77,7 +76,7 @@ class KDStrongToWeak(Strategy):
         w_mta: float = 0.0,
         strong: str | None = None,
         fuse: int | None = None,
-        kinds: Mapping[str, Kind] | None = None,
+        kinds: Mapping[str, InputKind] | None = None,
     ) -> None:
         super().__init__()
         if not (temperature > 0 and 0 <= w_hard <= 1 and w_mta >= 0 and (fuse is None or fuse >= 0)):
@@ -90,13 +89,13 @@ class KDStrongToWeak(Strategy):
         self.heads = nn.ModuleDict()
 
     def needs(self, modalities: Sequence[str]) -> dict[str, Need]:
-        return teachers(modalities)
+        return unimodal_prerequisites(modalities)
 
     def passes(self, modalities: int) -> Passes:
         return Passes(2 * modalities if self.w_mta else modalities, 1)
 
     def setup(self) -> None:
-        apart(self)
+        require_feature_fusion(self)
         if self.strong is not None and self.strong not in self.modalities:
             raise ValueError(f"strong={self.strong!r}: there are {', '.join(self.modalities)}")
         if self.w_mta > 0 and not all(hasattr(e, "maps") for e in self._encoders.values()):
@@ -107,17 +106,17 @@ class KDStrongToWeak(Strategy):
 
     # ---- stages
     def first_final_epoch(self, epochs: int) -> int:
-        return first_of_last(epochs, 0.2, self.fuse)
+        return last_stage_start(epochs, 0.2, self.fuse)
 
     def on_epoch_start(self, engine: Engine) -> None:
         if int(self.strongest) < 0:
             self._choose(engine)
         self._teacher = self.modalities[int(self.strongest)]
-        self._fusing = engine.epoch >= engine.epochs - last_epochs(engine.epochs, 0.2, self.fuse)
+        self._fusing = engine.epoch >= engine.epochs - last_stage_length(engine.epochs, 0.2, self.fuse)
         self.fusing.fill_(self._fusing)
         if self._fusing:
             engine.freeze(*self._encoders.values(), self.heads)
-            full_rate(engine)
+            restore_initial_learning_rate(engine)
         else:
             engine.freeze(self._encoders[self._teacher], self.heads[self._teacher], self.fusion)
 
@@ -131,7 +130,7 @@ class KDStrongToWeak(Strategy):
         self.strongest.copy_(engine.decide(best))
         m = self.modalities[int(self.strongest)]
         teacher = cast(Any, self._trained[m])
-        start_from({m: self._encoders[m]}, {m: teacher.encoder})
+        load_encoders({m: self._encoders[m]}, {m: teacher.encoder})
         self.heads[m].load_state_dict(teacher.classifier.state_dict())
 
     @torch.no_grad()
@@ -193,7 +192,7 @@ class KDStrongToWeak(Strategy):
         if bool(self.fusing):
             return output
         kept = {m: z for m, z in output.unimodal_logits.items() if m not in drop}
-        return replace(output, logits=ensemble(kept, {m: batch.have([m]) for m in kept}, "prob_mean"))
+        return replace(output, logits=average_predictions(kept, {m: batch.have([m]) for m in kept}, "prob_mean"))
 
 
 def soft_targets(teacher: Tensor, student: Tensor, temperature: float) -> Tensor:

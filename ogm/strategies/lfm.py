@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ogm.checks import check_complete
 from ogm.context import Context, average, fold_in
 from ogm.engine import Engine
-from ogm.losses import info_nce, kl
+from ogm.losses import full, info_nce, kl
 from ogm.strategy import Strategy
 from ogm.types import Batch, Draws, Output
 
@@ -226,7 +226,7 @@ def divergence(
     Returns:
         (B,) divergences.
     """
-    p, q = (z.float().log_softmax(1) if z.itemsize < 4 else z.log_softmax(1) for z in (one, other))
+    p, q = full(one).log_softmax(1), full(other).log_softmax(1)
     mixture = torch.logaddexp(p, q) - math.log(2)
     if align == "true_js":
         return (kl(p, mixture) + kl(q, mixture)) / 2

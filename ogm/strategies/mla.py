@@ -6,12 +6,14 @@ from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ogm.context import Context
 from ogm.engine import Engine
 from ogm.imbalance import discrepancy_ratios, true_class_scores
 from ogm.losses import full
+from ogm.parts.ensembles import counted_modalities
+from ogm.parts.heads import width_adapters
 from ogm.strategy import Passes, Strategy
 from ogm.types import Batch, Output
 
@@ -69,14 +71,16 @@ class MLA(Strategy):
     def setup(self) -> None:
         widest = max(self.modalities, key=lambda m: self.dims.get(m, 0))
         self.shared_head = self.head(widest)
-        self.adapters, width = adapters(self.dims)
+        self.adapters, width = width_adapters(self.dims)
         self.register_buffer("projection", torch.eye(width))
         self.register_buffer("last_mean", torch.zeros(width))
 
     def forward(self, model: Any, batch: Batch, drop: Collection[str] = ()) -> Output:
         features = {m: model.encoders[m](batch.inputs[m]) for m in self.modalities}
         unimodal_logits = {m: self.shared_head(self.adapters[m](f)) for m, f in features.items()}
-        return Output(fused(unimodal_logits, votes(self.modalities, batch, drop)), unimodal_logits, features)
+        return Output(
+            fused(unimodal_logits, counted_modalities(self.modalities, batch, drop)), unimodal_logits, features
+        )
 
     def step(self, batch: Batch, engine: Engine) -> Output:
         unimodal_logits: dict[str, Tensor] = {}
@@ -99,7 +103,7 @@ class MLA(Strategy):
             unimodal_logits[m] = torch.cat(part_logits)
         rho = discrepancy_ratios(true_class_scores(unimodal_logits, batch, engine))
         engine.log(**{f"discrepancy_ratio/{m}": r for m, r in rho.items()})
-        return Output(fused(unimodal_logits, votes(self.modalities, batch)), unimodal_logits)
+        return Output(fused(unimodal_logits, counted_modalities(self.modalities, batch)), unimodal_logits)
 
     @torch.no_grad()
     def protect(self, ctx: Context) -> None:
@@ -109,35 +113,6 @@ class MLA(Strategy):
         grad = self.shared_head.weight.grad
         assert grad is not None
         grad.copy_(projected(grad, self.projection))
-
-
-def adapters(dims: Mapping[str, int]) -> tuple[nn.ModuleDict, int]:
-    """Linear layers that bring all features to the largest width.
-
-    Args:
-        dims: modality -> feature width D_m.
-
-    Returns:
-        modality -> layer (identity where the width is the largest already), and the largest width.
-    """
-    width = max(dims.values())
-    return nn.ModuleDict({m: nn.Identity() if d == width else xavier(d, width) for m, d in dims.items()}), width
-
-
-def xavier(inputs: int, outputs: int) -> nn.Linear:
-    """A linear layer, initialised as ``Strategy.head``: Xavier normal weight, zero bias.
-
-    Args:
-        inputs: number of inputs.
-        outputs: number of outputs.
-
-    Returns:
-        The layer.
-    """
-    layer = nn.Linear(inputs, outputs)
-    nn.init.xavier_normal_(layer.weight)
-    nn.init.zeros_(layer.bias)
-    return layer
 
 
 def feature_sum(features: Tensor, there: Tensor) -> Tensor:
@@ -194,21 +169,6 @@ def projected(grad: Tensor, projection: Tensor) -> Tensor:
         (C, D) grad P^T.
     """
     return grad @ projection.T
-
-
-def votes(modalities: Collection[str], batch: Batch, drop: Collection[str] = ()) -> Tensor:
-    """Which modalities count in the prediction of each sample.
-
-    Args:
-        modalities: names of all modalities.
-        batch: says which samples have which modality.
-        drop: modalities that are left out for all samples.
-
-    Returns:
-        (M, B) bool; all modalities for a sample that would have none.
-    """
-    present = torch.stack([batch.have([m]) & (m not in drop) for m in modalities])
-    return present | ~present.any(0)
 
 
 def entropy(logits: Tensor) -> Tensor:

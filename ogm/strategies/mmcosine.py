@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ogm.checks import check_complete
+from ogm.losses import full
 from ogm.strategy import Strategy
 from ogm.types import Batch, Output
 
@@ -99,7 +100,7 @@ def unit(x: Tensor, eps: float) -> Tensor:
     Returns:
         (N, D) rows divided by their norms; a row of norm eps or less becomes zero, without gradient.
     """
-    x = x.float() if x.itemsize < 4 else x
+    x = full(x)
     return torch.where(torch.linalg.vector_norm(x, dim=1, keepdim=True) > eps, F.normalize(x, dim=1, eps=eps), 0.0)
 
 

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ogm.engine import Engine
-from ogm.strategies.mlb import final_layer
-from ogm.strategies.mslr import validation
+from ogm.parts.heads import final_layer
+from ogm.parts.stages import validation_means
 from ogm.strategy import Strategy
 from ogm.types import Batch, Output
 
@@ -86,7 +86,7 @@ class MSES(Strategy):
 
     def on_epoch_end(self, engine: Engine) -> None:
         patience = max(5, engine.epochs // 10) if self.patience is None else self.patience
-        loss = validation(engine, partial(F.cross_entropy, reduction="none"))
+        loss = validation_means(engine, partial(F.cross_entropy, reduction="none"))
         self.watched.copy_(watch(self.watched, loss, engine.epoch, patience))
         _, _, best, stopped = self.watched.tolist()
         for m, best_at, stopped_at in zip(self.modalities, best, stopped, strict=True):

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ogm.context import Context
 from ogm.engine import Engine
-from ogm.strategies.mlb import shares
+from ogm.parts.heads import unimodal_head_parts
+from ogm.parts.stages import validation_means
 from ogm.strategy import Strategy, Target
 from ogm.types import Batch, Output
 
@@ -85,14 +86,16 @@ class MSLR(Strategy):
         super().on_gradients(output, batch, ctx)
         ctx.log(**{f"coefficient/{m}": k for m, k in self._factors.items()})
         scaled = [(m, p) for _, m, p in self.in_scope("all")]
-        scaled += [(m, p) for m, p, columns in shares(self._fusion[0], self.dims) if columns == slice(None)]
+        scaled += [
+            (m, p) for m, p, columns in unimodal_head_parts(self._fusion[0], self.dims) if columns == slice(None)
+        ]
         for m, p in scaled:
             if self._factors[m] != 1.0:
                 self.modulate(p, self._factors[m], self.target)
 
     def on_epoch_end(self, engine: Engine) -> None:
         if self.rule == "dynamic":
-            accuracy = validation(engine, lambda logits, label: (logits.argmax(1) == label).double())
+            accuracy = validation_means(engine, lambda logits, label: (logits.argmax(1) == label).double())
             self.quotient.copy_(quotients(self.past, accuracy))
             self.past.copy_(torch.cat([self.past[:, 1:], accuracy[:, None]], 1))
 
@@ -110,24 +113,3 @@ def quotients(past: Tensor, now: Tensor) -> Tensor:
     mean = past.mean(1)
     quotient = torch.where(mean < 1e-8, 1.0, (now / mean).clamp(0.1, 10))
     return torch.where(torch.isfinite(quotient), quotient, 1.0)
-
-
-@torch.no_grad()
-def validation(engine: Engine, measure: Measure) -> Tensor:
-    """Mean of a per-sample measure of the unimodal logits over the validation set; equal on all ranks.
-
-    Args:
-        engine: the engine of the run.
-        measure: maps unimodal logits (B, C) and labels (B,) to values (B,).
-
-    Returns:
-        (M,) float64 means over the samples that have the modality; NaN where none has it.
-    """
-    modalities = engine.strategy.modalities
-    total = torch.zeros(len(modalities), 2, dtype=torch.float64, device=engine.device)
-    for output, batch in engine.predict("val"):
-        for k, m in enumerate(modalities):
-            present = batch.have([m])
-            values = measure(output.unimodal_logits[m], batch.label).double()
-            total[k] += torch.stack([torch.where(present, values, 0.0).sum(), present.sum().double()])
-    return engine.decide(total[:, 0] / total[:, 1])

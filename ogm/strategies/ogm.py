@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -10,10 +9,9 @@ from torch import Tensor, nn
 
 from ogm.checks import check_complete
 from ogm.context import Context
+from ogm.parts.gradients import Variant, finite_or_one, modulation_coefficients
 from ogm.strategy import Scope, Strategy, Target
 from ogm.types import Batch, Output
-
-Variant = Literal["paper", "acc", "journal"]
 
 
 class OGM(Strategy):
@@ -92,7 +90,7 @@ class OGM(Strategy):
         rho = self.ratios(output, batch, ctx, self.multi)
         if not self.active(ctx):
             return
-        k = usable(coefficients(rho, self.alpha, self.variant), ctx)
+        k = finite_or_one(modulation_coefficients(rho, self.alpha, self.variant), ctx)
         ctx.log(**{f"coefficient/{m}": coefficient for m, coefficient in k.items()})
         for number, m, p in self.in_scope(self.scope):
             self.edit(p, k[m], number, batch, ctx)
@@ -108,41 +106,3 @@ class OGM(Strategy):
             ctx: step number, seed and communication between ranks.
         """
         self.modulate(parameter, k, self.target)
-
-
-def coefficients(rho: Mapping[str, Tensor], alpha: float, variant: Variant = "paper") -> dict[str, Tensor]:
-    """Coefficients of the gradients (eq. 10).
-
-    Args:
-        rho: modality -> 0-dim discrepancy ratio; above 1 for a modality that leads.
-        alpha: strength of the modulation.
-        variant: formula, see ``OGM``.
-
-    Returns:
-        modality -> 0-dim k_m. NaN where rho_m is NaN.
-    """
-    if variant == "acc":
-        return {m: torch.where(r >= 1, 1.0, 1 + torch.tanh(alpha / r)) for m, r in rho.items()}
-    if variant == "journal":
-        return {m: torch.where(r <= 1, 1.0, (1 - alpha * torch.tanh(r - 1)).clamp_min(0)) for m, r in rho.items()}
-    return {m: torch.where(r <= 1, 1.0, 1 - torch.tanh(alpha * r)) for m, r in rho.items()}
-
-
-def usable(k: Mapping[str, Tensor], ctx: Context) -> dict[str, Tensor]:
-    """Replace coefficients that are not finite by 1, and log how many there were.
-
-    Args:
-        k: modality -> 0-dim coefficient.
-        ctx: where to log, and whether to raise.
-
-    Returns:
-        modality -> 0-dim finite coefficient.
-
-    Raises:
-        FloatingPointError: if one is not finite and ``ctx.debug`` is set.
-    """
-    bad = torch.stack([~torch.isfinite(coefficient) for coefficient in k.values()])
-    if ctx.debug and bool(bad.any()):
-        raise FloatingPointError(f"a coefficient is not finite at step {ctx.step}: {k}")
-    ctx.log(coefficients_not_finite=bad.sum())
-    return {m: torch.where(torch.isfinite(coefficient), coefficient, 1.0) for m, coefficient in k.items()}

@@ -7,6 +7,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from ogm.context import Context
+from ogm.parts.gradients import add_noise, noise_deviation
 from ogm.strategies.ogm import OGM
 from ogm.strategy import Scope, Target
 from ogm.types import Batch
@@ -70,38 +71,6 @@ class OGMGE(OGM):
 
     def edit(self, parameter: nn.Parameter, k: Tensor, number: int, batch: Batch, ctx: Context) -> None:
         assert parameter.grad is not None
-        sigma = deviation(parameter.grad) * (k if self.noise == "scaled_std" else 1.0)
+        sigma = noise_deviation(parameter.grad) * (k if self.noise == "scaled_std" else 1.0)
         super().edit(parameter, k, number, batch, ctx)
         add_noise(parameter.grad, sigma, number, batch, self.modalities, ctx)
-
-
-def deviation(grad: Tensor) -> Tensor:
-    """Standard deviation of the noise for one gradient tensor.
-
-    Args:
-        grad: gradient of any shape.
-
-    Returns:
-        0-dim sigma = unbiased std over all elements + 1e-8; 1e-8 for a tensor of one element.
-    """
-    return (grad.std() if grad.numel() > 1 else grad.new_zeros(())) + 1e-8
-
-
-def add_noise(
-    grad: Tensor, sigma: Tensor, number: int, batch: Batch, modalities: tuple[str, ...], ctx: Context
-) -> None:
-    """Add N(0, sigma^2) noise to a gradient, in place: grad <- grad + sigma N(0, 1).
-
-    If the batch says which modalities are present and no sample of the global batch has all of them, no noise is added.
-
-    Args:
-        grad: gradient of any shape.
-        sigma: 0-dim standard deviation.
-        number: number of the parameter among all encoder parameters; it selects the random stream.
-        batch: the batch of this step.
-        modalities: names of all modalities.
-        ctx: step number, seed and communication between ranks.
-    """
-    if batch.present:
-        sigma = sigma * (ctx.total(batch.have(modalities).sum()) > 0).to(sigma.dtype)
-    grad.add_(sigma * ctx.noise_like(grad, number))

@@ -7,8 +7,7 @@ from typing import Literal
 import torch
 
 from ogm.context import Context
-from ogm.strategies.ogm import coefficients, usable
-from ogm.strategies.ogm_ge import add_noise, deviation
+from ogm.parts.gradients import add_noise, finite_or_one, modulation_coefficients, noise_deviation
 from ogm.strategies.opm import OPM
 from ogm.strategy import Scope, Target
 from ogm.types import Batch, Output
@@ -89,11 +88,13 @@ class OPMOGM(OPM):
         super().on_gradients(output, batch, ctx)
         if not self.active(ctx) or (self.ogm_end is not None and ctx.epoch > self.ogm_end):
             return
-        k = usable(coefficients(self._rho, self.alpha, "paper" if self.variant == "cvpr" else "journal"), ctx)
+        k = finite_or_one(
+            modulation_coefficients(self._rho, self.alpha, "paper" if self.variant == "cvpr" else "journal"), ctx
+        )
         ctx.log(**{f"coefficient/{m}": coefficient for m, coefficient in k.items()})
         for number, m, p in self.in_scope(self.scope):
             assert p.grad is not None
-            sigma = deviation(p.grad) if self.noise else None
+            sigma = noise_deviation(p.grad) if self.noise else None
             self.modulate(p, k[m], self.target)
             if sigma is not None:
                 add_noise(p.grad, sigma, number, batch, self.modalities, ctx)

@@ -134,7 +134,7 @@ class PMR(Strategy):
             prototype_logits[m] = nearness(output.features[m], prototypes, known)
             has_prototype[m] = known[batch.label]
         scores = true_class_scores(prototype_logits, batch, ctx)
-        beta = coefficients(scores, self.coefficient)
+        beta = prototype_loss_weights(scores, self.coefficient)
         ctx.log(**{f"prototype_score/{m}": s for m, s in scores.items()}, **{f"beta/{m}": b for m, b in beta.items()})
         for m, z in prototype_logits.items():
             sample_weight = batch.weights([m])
@@ -199,7 +199,7 @@ def nearness(features: Tensor, prototypes: Tensor, known: Tensor) -> Tensor:
     return (-distance).masked_fill(~known, torch.finfo(x.dtype).min)
 
 
-def coefficients(scores: Mapping[str, Tensor], rule: Coefficient = "binary") -> dict[str, Tensor]:
+def prototype_loss_weights(scores: Mapping[str, Tensor], rule: Coefficient = "binary") -> dict[str, Tensor]:
     """Weights of the prototype losses.
 
     Args:

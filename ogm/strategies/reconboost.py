@@ -12,7 +12,8 @@ from ogm.context import Context
 from ogm.engine import Engine
 from ogm.imbalance import discrepancy_ratios, true_class_scores
 from ogm.losses import full
-from ogm.strategies.mla import adapters, votes, xavier
+from ogm.parts.ensembles import counted_modalities
+from ogm.parts.heads import width_adapters, xavier_linear
 from ogm.strategy import Strategy
 from ogm.types import Batch, Output
 
@@ -70,9 +71,11 @@ class ReconBoost(Strategy):
     def setup(self) -> None:
         if self.dims.keys() != set(self.modalities) or not self.num_classes:
             raise ValueError("ReconBoost has one head for all modalities: pass dims= and num_classes= to attach")
-        self.adapters, width = adapters(self.dims)
+        self.adapters, width = width_adapters(self.dims)
         hidden = max(1, width // 2)
-        self.shared_head = nn.Sequential(xavier(width, hidden), nn.ReLU(), xavier(hidden, self.num_classes))
+        self.shared_head = nn.Sequential(
+            xavier_linear(width, hidden), nn.ReLU(), xavier_linear(hidden, self.num_classes)
+        )
         self.boost_rate = nn.Parameter(torch.ones(()))
 
     def on_epoch_start(self, engine: Engine) -> None:
@@ -86,7 +89,9 @@ class ReconBoost(Strategy):
         features = {m: model.encoders[m](batch.inputs[m]) for m in self.modalities}
         unimodal_logits = {m: self.shared_head(self.adapters[m](f)) for m, f in features.items()}
         return Output(
-            ensemble(unimodal_logits, votes(self.modalities, batch, drop), self.boost_rate), unimodal_logits, features
+            boosted_sum(unimodal_logits, counted_modalities(self.modalities, batch, drop), self.boost_rate),
+            unimodal_logits,
+            features,
         )
 
     def step(self, batch: Batch, engine: Engine) -> Output:
@@ -114,7 +119,7 @@ class ReconBoost(Strategy):
         unimodal_logits = output.unimodal_logits
         others = {m: u.detach() for m, u in unimodal_logits.items() if m != learner}
         present = torch.stack([batch.have([m]) for m in others])
-        probability = true_probability(ensemble(others, present, self.boost_rate.detach()), batch.label)
+        probability = true_probability(boosted_sum(others, present, self.boost_rate.detach()), batch.label)
         if stage == 0:
             probability = torch.ones_like(probability)
         weight = boosting_weights(probability, self.weight1, self.weight2, self.num_classes)
@@ -137,7 +142,7 @@ def phase(epoch: int, modalities: Sequence[str], boost: int, rectify: int) -> tu
     return stage, modalities[stage % len(modalities)] if within < boost else None, within in (0, boost)
 
 
-def ensemble(logits: Mapping[str, Tensor], there: Tensor, boost_rate: Tensor | float) -> Tensor:
+def boosted_sum(logits: Mapping[str, Tensor], there: Tensor, boost_rate: Tensor | float) -> Tensor:
     """Scaled sum of the modalities' logits.
 
     Args:

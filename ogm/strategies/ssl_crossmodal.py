@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ogm.augmentations import Kind, kind_of, view
+from ogm.augmentations import InputKind, kind_of, view
 from ogm.engine import Engine
 from ogm.losses import full, gather, info_nce
-from ogm.strategies.ssl_unimodal import WIDTH, Projector
-from ogm.strategies.ume import ensemble
+from ogm.parts.ensembles import average_predictions
+from ogm.parts.heads import EMBEDDING_WIDTH, Projector
 from ogm.strategy import Strategy
 from ogm.types import Batch, Output
 
@@ -64,7 +64,7 @@ class SSLCrossmodal(Strategy):
         *,
         temperature: float = 0.07,
         negatives: int = 1024,
-        kinds: Mapping[str, Kind] | None = None,
+        kinds: Mapping[str, InputKind] | None = None,
     ) -> None:
         super().__init__()
         if not (temperature > 0 and negatives >= 1):
@@ -84,7 +84,7 @@ class SSLCrossmodal(Strategy):
                     "avid has a memory bank of all training samples, two or more: pass num_samples= to attach"
                 )
             number = len(self.modalities)
-            self.register_buffer("bank", F.normalize(torch.randn(number, self.num_samples, WIDTH), dim=2))
+            self.register_buffer("bank", F.normalize(torch.randn(number, self.num_samples, EMBEDDING_WIDTH), dim=2))
             self.register_buffer("normalizer", torch.zeros(number, number))  # 0: not estimated yet
 
     def param_groups(self) -> list[dict[str, Any]]:
@@ -97,7 +97,7 @@ class SSLCrossmodal(Strategy):
         features = {m: encoder(batch.inputs[m]) for m, encoder in model.encoders.items()}
         unimodal_logits = {m: self.heads[m](features[m]) for m in self.modalities if m not in drop}
         return Output(
-            ensemble(unimodal_logits, {m: batch.have([m]) for m in unimodal_logits}, "prob_mean"),
+            average_predictions(unimodal_logits, {m: batch.have([m]) for m in unimodal_logits}, "prob_mean"),
             unimodal_logits,
             features,
         )

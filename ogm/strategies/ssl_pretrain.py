@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 
 from ogm.context import Context
-from ogm.strategies.unimodal_pretrain_finetune import start_from
+from ogm.parts.teachers import load_encoders
 from ogm.strategy import Strategy
 from ogm.types import Batch, Need, Output
 
@@ -60,7 +60,7 @@ class SSLPretrain(Strategy):
 
     def setup(self) -> None:
         joint_run = self._trained.get("encoders")
-        start_from(
+        load_encoders(
             self._encoders,
             {m: self._trained[m].encoder if joint_run is None else joint_run.encoders[m] for m in self.modalities},  # type: ignore[index]
         )

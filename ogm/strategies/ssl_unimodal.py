@@ -8,14 +8,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ogm.augmentations import Kind, kind_of, view
+from ogm.augmentations import InputKind, kind_of, view
 from ogm.engine import Engine
-from ogm.losses import full, gather, nt_xent
-from ogm.strategies.unimodal import Branch
+from ogm.losses import full, nt_xent
+from ogm.parts.heads import Projector, UnimodalModel, gather_rows, row_moments
 from ogm.strategy import Passes, Strategy
 from ogm.types import Batch, Output
-
-WIDTH = 128  # of the projected embeddings
 
 
 class SSLUnimodal(Strategy):
@@ -57,7 +55,7 @@ class SSLUnimodal(Strategy):
         objective: Literal["simclr", "vicreg"] = "simclr",
         *,
         temperature: float = 0.1,
-        kinds: Mapping[str, Kind] | None = None,
+        kinds: Mapping[str, InputKind] | None = None,
     ) -> None:
         super().__init__()
         if not temperature > 0:
@@ -107,56 +105,7 @@ class SSLUnimodal(Strategy):
         return Output(logits, {m: logits}, {m: features[0]}).detach()
 
     def export(self, model: Any) -> nn.Module:
-        return Branch(self.modality, model.encoders[self.modality], self.classifier)
-
-
-class Projector(nn.Module):
-    """Linear, batch norm over all ranks, ReLU, Linear: features (B, D) to embeddings (B, 128).
-
-    Args:
-        dim: feature width D.
-    """
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.first, self.last = nn.Linear(dim, dim, bias=False), nn.Linear(dim, WIDTH)
-        self.scale, self.shift = nn.Parameter(torch.ones(dim)), nn.Parameter(torch.zeros(dim))
-
-    def forward(self, feature: Tensor, valid: Tensor | None = None) -> Tensor:
-        x = full(self.first(feature))
-        mean, variance = moments(*everyone(x, valid))
-        x = (x - mean) / (variance + 1e-5).sqrt() * self.scale + self.shift
-        projected: Tensor = self.last(x.relu())
-        return projected
-
-
-def everyone(x: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Gather rows from all ranks.
-
-    Args:
-        x: (B, D) rows of this rank.
-        valid: (B,) bool, which rows count; None: all.
-
-    Returns:
-        (N, D) rows of all ranks, and (N,) 1 for those that count, else 0.
-    """
-    rows, _ = gather(x)
-    return rows, torch.ones_like(rows[:, 0]) if valid is None else gather(valid.to(x.dtype))[0]
-
-
-def moments(rows: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance of the rows that count.
-
-    Args:
-        rows: (N, D).
-        weight: (N,) 1 for rows that count, else 0.
-
-    Returns:
-        (D,) mean and (D,) biased variance.
-    """
-    share = (weight / weight.sum().clamp_min(1))[:, None]
-    mean = (share * rows).sum(0)
-    return mean, (share * (rows - mean).square()).sum(0)
+        return UnimodalModel(self.modality, model.encoders[self.modality], self.classifier)
 
 
 def vicreg(x: Tensor, y: Tensor, valid: Tensor | None = None) -> dict[str, Tensor]:
@@ -172,13 +121,13 @@ def vicreg(x: Tensor, y: Tensor, valid: Tensor | None = None) -> dict[str, Tenso
         of max(0, 1 - sqrt(var + 1e-4)), with unbiased variance. ``"covariance"``: sum of the squared off-diagonal
         covariances over D, added over both views.
     """
-    (x, weight), (y, _) = everyone(full(x), valid), everyone(full(y), valid)
+    (x, weight), (y, _) = gather_rows(full(x), valid), gather_rows(full(y), valid)
     count = weight.sum()
     invariance = (weight * (x - y).square().mean(1)).sum() / count.clamp_min(1)
     hinge, covariance = [], []
     with torch.autocast(x.device.type, enabled=False):
         for rows in (x, y):
-            centred = weight[:, None] * (rows - moments(rows, weight)[0])
+            centred = weight[:, None] * (rows - row_moments(rows, weight)[0])
             matrix = centred.T @ centred / (count - 1).clamp_min(1)
             variance = matrix.diagonal()
             hinge.append((1 - (variance + 1e-4).sqrt()).relu().mean())

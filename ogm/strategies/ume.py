@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
-import torch
-from torch import Tensor
-
 from ogm.engine import Engine
-from ogm.losses import full
+from ogm.parts.ensembles import average_predictions
 from ogm.strategy import Strategy
 from ogm.types import Batch, Need, Output
 
@@ -60,36 +57,10 @@ class UME(Strategy):
     def forward(self, model: Any, batch: Batch, drop: Collection[str] = ()) -> Output:
         outputs = {m: self._trained[m](batch.inputs[m]) for m in self.modalities if m not in drop}
         unimodal_logits = {m: output.logits for m, output in outputs.items()}
-        fused = ensemble(unimodal_logits, {m: batch.have([m]) for m in unimodal_logits}, self.rule, self.weights)
+        fused = average_predictions(
+            unimodal_logits, {m: batch.have([m]) for m in unimodal_logits}, self.rule, self.weights
+        )
         return Output(fused, unimodal_logits, {m: output.features[m] for m, output in outputs.items()})
 
     def step(self, batch: Batch, engine: Engine) -> Output:
         raise ValueError("UME averages models trained by earlier runs: evaluate it, there is nothing to train")
-
-
-def ensemble(
-    unimodal_logits: Mapping[str, Tensor],
-    present: Mapping[str, Tensor],
-    rule: Literal["prob_mean", "logit_mean"],
-    weights: Mapping[str, float] | None = None,
-) -> Tensor:
-    """Average the predictions of several models over the modalities that each sample has.
-
-    Args:
-        unimodal_logits: modality -> logits (B, C).
-        present: modality -> (B,) bool, which samples have it.
-        rule: ``"prob_mean"`` averages probabilities, ``"logit_mean"`` averages logits.
-        weights: modality -> weight, 0 or more; renormalised over the modalities of a sample. Default: equal weights.
-
-    Returns:
-        (B, C) log of the mean probabilities, or the mean logits. A sample without any modality of positive weight gets
-        the plain mean over all modalities.
-    """
-    logits = full(torch.stack(list(unimodal_logits.values())))  # (M, B, C)
-    weight = torch.tensor([1.0 if weights is None else weights[m] for m in unimodal_logits])
-    counted = torch.stack([present[m] for m in unimodal_logits]) * weight.to(logits)[:, None]  # (M, B)
-    counted = torch.where(counted.sum(0) > 0, counted, 1.0)
-    share = (counted / counted.sum(0))[..., None]
-    if rule == "logit_mean":
-        return (share * logits).sum(0)
-    return (logits.log_softmax(2) + share.log()).logsumexp(0)

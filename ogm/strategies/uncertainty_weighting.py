@@ -11,7 +11,7 @@ from ogm.context import Context
 from ogm.strategies.equal_weight_multiloss import EqualWeightMultiloss
 from ogm.types import Batch, Output
 
-Kind = Literal["classification", "regression_half", "unit"]
+LossForm = Literal["classification", "regression_half", "unit"]
 
 
 class UncertaintyWeighting(EqualWeightMultiloss):
@@ -45,7 +45,7 @@ class UncertaintyWeighting(EqualWeightMultiloss):
     category = "loss"
     paper = "Kendall, Gal and Cipolla, CVPR 2018"
 
-    def __init__(self, kind: Kind = "classification", *, s_init: float = 0.0, bound: float = 5.0) -> None:
+    def __init__(self, kind: LossForm = "classification", *, s_init: float = 0.0, bound: float = 5.0) -> None:
         super().__init__()
         if not (bound > 0 and abs(s_init) <= bound):
             raise ValueError(
@@ -77,7 +77,7 @@ class UncertaintyWeighting(EqualWeightMultiloss):
         }
 
 
-def weighted(loss: Tensor, s: Tensor, kind: Kind = "classification") -> Tensor:
+def weighted(loss: Tensor, s: Tensor, kind: LossForm = "classification") -> Tensor:
     """One term of the loss.
 
     Args:

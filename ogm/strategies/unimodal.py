@@ -5,30 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from ogm.engine import Engine
+from ogm.parts.heads import UnimodalModel
 from ogm.strategy import Passes, Strategy
 from ogm.types import Batch, Output
-
-
-class Branch(nn.Module):
-    """One encoder and its linear head: the trained model of a unimodal run.
-
-    Args:
-        modality: name of the modality.
-        encoder: maps the input (B, ...) to a feature (B, D).
-        head: maps the feature (B, D) to logits (B, C).
-    """
-
-    def __init__(self, modality: str, encoder: nn.Module, head: nn.Module) -> None:
-        super().__init__()
-        self.modality, self.encoder, self.classifier = modality, encoder, head
-
-    def forward(self, x: Tensor) -> Output:
-        feature = self.encoder(x)
-        logits = self.classifier(feature)
-        return Output(logits, {self.modality: logits}, {self.modality: feature})
 
 
 class Unimodal(Strategy):
@@ -85,4 +67,4 @@ class Unimodal(Strategy):
         return Output.cat(outputs)
 
     def export(self, model: Any) -> nn.Module:
-        return Branch(self.modality, model.encoders[self.modality], self.classifier)
+        return UnimodalModel(self.modality, model.encoders[self.modality], self.classifier)

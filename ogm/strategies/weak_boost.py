@@ -10,9 +10,9 @@ from torch import Tensor
 
 from ogm.checks import check_complete
 from ogm.context import Context
-from ogm.imbalance import TINY, true_class_scores
+from ogm.imbalance import TINY, lag_ratios, true_class_scores
+from ogm.parts.gradients import finite_or_one
 from ogm.shapley import responses
-from ogm.strategies.ogm import usable
 from ogm.strategy import Scope, Strategy, Target
 from ogm.types import Batch, Output
 
@@ -95,7 +95,7 @@ class WeakBoost(Strategy):
         if not self.active(ctx):
             return
         rho = lag_ratios(true_class_scores(responses(output, batch, ctx, self._fusion[0]), batch, ctx), self.rho_max)
-        k = usable(boosts(rho, self.alpha, self.form, self.k_max, self.dead_band), ctx)
+        k = finite_or_one(boosts(rho, self.alpha, self.form, self.k_max, self.dead_band), ctx)
         in_scope = [(m, p) for _, m, p in self.in_scope(self.scope)]
         if self.parity is not None:
             k = bounded(k, {m: norm(p.grad for n, p in in_scope if n == m) for m in self.modalities}, self.parity)
@@ -104,21 +104,6 @@ class WeakBoost(Strategy):
         target: Target = self.target if self.target != "auto" else "update" if adaptive else "grad"
         for m, p in in_scope:
             self.modulate(p, k[m], target)
-
-
-def lag_ratios(scores: Mapping[str, Tensor], rho_max: float) -> dict[str, Tensor]:
-    """How far each modality is behind the others: rho_m = mean_{k != m} s_k / s_m.
-
-    Args:
-        scores: modality -> 0-dim score s_m.
-        rho_max: upper limit of the ratios.
-
-    Returns:
-        modality -> 0-dim rho_m; above 1 for a modality that is behind, 1 for all if every score is 0.
-    """
-    tie = torch.stack(list(scores.values())).amax() <= TINY
-    rho = {m: torch.stack([scores[k] for k in scores if k != m]).mean() / s.clamp_min(TINY) for m, s in scores.items()}
-    return {m: torch.where(tie, 1.0, r.clamp(0, rho_max)) for m, r in rho.items()}
 
 
 def boosts(

@@ -28,7 +28,7 @@ def prototypes(vector: Vector) -> dict[str, Any]:
         return found
     sums_of = scores(vector)
     rule = vector["hyperparams"].get("coef", "binary")
-    beta = pmr.coefficients(sums_of, rule)
+    beta = pmr.prototype_loss_weights(sums_of, rule)
     return {"score_sum": sums_of, "beta": beta, **{f"beta_{m}": b for m, b in beta.items()}}
 
 
@@ -84,7 +84,7 @@ def boosting(vector: Vector) -> dict[str, Any]:
         current, rest = tensor(inputs["current_logits"]), tensor(inputs["rest_logits"])
         some, rate = batch(inputs["labels"]), hyper.get("boost_rate", inputs.get("boost_rate", 1.0))
         everybody = torch.ones(1, len(rest), dtype=torch.bool)
-        right = reconboost.true_probability(reconboost.ensemble({"rest": rest}, everybody, rate), some.label)
+        right = reconboost.true_probability(reconboost.boosted_sum({"rest": rest}, everybody, rate), some.label)
         method = reconboost.ReconBoost(**given(vector, "weight1", "weight2"))
         weight = reconboost.boosting_weights(right, method.weight1, method.weight2, current.shape[1])
         loss = Context().mean(weight * method.criterion(current, some.label))
@@ -92,7 +92,7 @@ def boosting(vector: Vector) -> dict[str, Any]:
     logits = {m: tensor(z) for m, z in inputs["logits"].items()}
     there = torch.ones(len(logits), len(next(iter(logits.values()))), dtype=torch.bool)
     rate = inputs.get("boost_rate", hyper.get("boost_rate", 1.0))
-    return {"fused": reconboost.ensemble(logits, there, rate)}
+    return {"fused": reconboost.boosted_sum(logits, there, rate)}
 
 
 def turns(vector: Vector) -> dict[str, Any]:

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 
 from ogm.context import Context
+from ogm.parts.ensembles import average_predictions
 from ogm.strategies.equal_weight_multiloss import EqualWeightMultiloss
 from ogm.strategies.modality_dropout import patterns
-from ogm.strategies.ume import ensemble
 from ogm.strategies.vanilla import Vanilla
 from ogm.types import Output
 from tests.conformance.common import Checker, Unsupported, Vector, batch, tensor
@@ -41,7 +41,7 @@ def ume(vector: Vector) -> dict[str, Any]:
     given = vector.get("hyperparams", {}).get("weights")
     weights = None if given is None else dict(zip(logits, given, strict=True))
     there = {m: torch.ones(len(z), dtype=torch.bool) for m, z in logits.items()}
-    means = {rule: ensemble(logits, there, rule, weights) for rule in ("prob_mean", "logit_mean")}
+    means = {rule: average_predictions(logits, there, rule, weights) for rule in ("prob_mean", "logit_mean")}
     return {
         "prob_mean": means["prob_mean"].exp(),
         "logit_mean": means["logit_mean"],

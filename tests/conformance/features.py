@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from models.fusions.concat import Concat
 from ogm.context import Context
 from ogm.imbalance import discrepancy_ratios, true_class_scores
+from ogm.parts.gradients import modulation_coefficients
 from ogm.strategies.amco import AMCo, dependences, hidden_classes, ramp
 from ogm.strategies.cml import CML, rises
 from ogm.strategies.lfm import LFM, curvature, hypergradient, lookahead, scheduled, stepped
 from ogm.strategies.mbsd import MBSD, lessons
 from ogm.strategies.mmcosine import MMCosine, cosines
-from ogm.strategies.ogm import coefficients
 from ogm.strategies.opm import hidden_share, masked, rates
 from ogm.strategies.vanilla import Vanilla
 from ogm.types import Output
@@ -77,7 +77,10 @@ def opm(vector: Vector) -> dict[str, Any]:
 
 def opm_ogm(vector: Vector) -> dict[str, Any]:
     found, alpha = opm(vector), vector["hyperparams"]["alpha"]
-    k = {"cvpr": coefficients(found["rho"], alpha), "tpami": coefficients(found["rho"], alpha, "journal")}
+    k = {
+        "cvpr": modulation_coefficients(found["rho"], alpha),
+        "tpami": modulation_coefficients(found["rho"], alpha, "journal"),
+    }
     return found | {f"k_{variant}": torch.stack(list(x.values())) for variant, x in k.items()}
 
 

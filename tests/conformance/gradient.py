@@ -9,7 +9,8 @@ from torch import Tensor
 
 from models.fusions.concat import Concat
 from ogm.context import Context
-from ogm.strategies.agm import floored_ce, leads, moved, multipliers, routed, shared
+from ogm.imbalance import lag_ratios
+from ogm.strategies.agm import floored_ce, lead_ratios, moved, multipliers, routed, shared
 from ogm.strategies.cggm import direction, others_share
 from ogm.strategies.equal_weight_multiloss import EqualWeightMultiloss
 from ogm.strategies.inforeg import growth, strengths
@@ -19,7 +20,6 @@ from ogm.strategies.mses import smoothed, unwatched, watch
 from ogm.strategies.mslr import quotients
 from ogm.strategies.uncertainty_weighting import weighted
 from ogm.strategies.vanilla import Vanilla
-from ogm.strategies.weak_boost import lag_ratios
 from ogm.types import Output
 from tests.conformance.common import Checker, Unsupported, Vector, batch, given, scores, tensor
 from tests.conformance.fusions import filled
@@ -87,7 +87,7 @@ def agm_steps(ce_scores: list[dict[str, float]], alpha: float, cap: float) -> li
     steps, running = [], torch.zeros(len(ce_scores[0]), dtype=torch.float64)
     for t, said in enumerate(ce_scores, 1):
         ce = row(said)
-        found = {"r": leads(ce), "tau": leads(running), "kappa": multipliers(ce, running, alpha, cap)}
+        found = {"r": lead_ratios(ce), "tau": lead_ratios(running), "kappa": multipliers(ce, running, alpha, cap)}
         running = moved(running, ce, t)
         steps.append({name: named(x, said) for name, x in (found | {"running": running}).items()})
     return steps

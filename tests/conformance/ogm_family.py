@@ -8,11 +8,10 @@ import torch
 from torch import Tensor
 
 from ogm.context import Context
-from ogm.imbalance import discrepancy_ratios, true_class_scores
-from ogm.strategies.ogm import coefficients
-from ogm.strategies.ogm_ge import add_noise, deviation
+from ogm.imbalance import discrepancy_ratios, lag_ratios, true_class_scores
+from ogm.parts.gradients import add_noise, modulation_coefficients, noise_deviation
 from ogm.strategies.vanilla import Vanilla
-from ogm.strategies.weak_boost import boosts, bounded, lag_ratios
+from ogm.strategies.weak_boost import boosts, bounded
 from ogm.strategy import scaled_update
 from ogm.types import Output
 from tests.conformance.alternating import over_ranks
@@ -26,14 +25,14 @@ def ogm(vector: Vector) -> dict[str, Any]:
     return {
         "score_sum": sums,
         "rho": rho,
-        "k": coefficients(rho, vector["hyperparams"]["alpha"], **given(vector, "variant")),
+        "k": modulation_coefficients(rho, vector["hyperparams"]["alpha"], **given(vector, "variant")),
     }
 
 
 def ogm_ge(vector: Vector) -> dict[str, Any]:
     inputs = vector["inputs"]
     grad = tensor(inputs["grad"]).view(inputs["grad_shape"])
-    drawn, sigma = Context(), deviation(grad)
+    drawn, sigma = Context(), noise_deviation(grad)
     drawn.noise_like = lambda x, number: tensor(inputs["standard_normal"]).view_as(x)  # type: ignore[method-assign]
     factors = {"dominant": "k_dominant", "weak": "k_weak", "result": "k"}
 

@@ -11,12 +11,12 @@ from torch import Tensor
 from ogm.context import Context
 from ogm.imbalance import true_class_scores
 from ogm.losses import info_nce, kl, nt_xent, one_way
+from ogm.parts.teachers import feature_distance
 from ogm.strategies.di_mml import by_certainty, dimension_accuracy, effective_dimensions, interaction
 from ogm.strategies.g2d import training, weak_to_strong
 from ogm.strategies.kd_strong_to_weak import energy, mta, soft_targets
 from ogm.strategies.ssl_crossmodal import discrimination
 from ogm.strategies.ssl_unimodal import vicreg
-from ogm.strategies.umt import feature_gap
 from ogm.strategies.vanilla import Vanilla
 from ogm.types import Output
 from tests.conformance.common import Checker, Unsupported, Vector, batch, tensor
@@ -34,7 +34,7 @@ def cross_entropy(vector: Vector, logits: Any) -> Tensor:
 def umt(vector: Vector) -> dict[str, Any]:
     inputs = vector["inputs"]
     student, teacher = named(inputs, "student_"), named(inputs, "teacher_")
-    gap = {f"mse_{m}": feature_gap(student[m], teacher[m]).mean() for m in student}
+    gap = {f"mse_{m}": feature_distance(student[m], teacher[m]).mean() for m in student}
     ce = cross_entropy(vector, inputs["joint_logits"])
     total = ce + vector.get("hyperparams", {}).get("lam", 10.0) * torch.stack(list(gap.values())).sum()
     return {"ce_joint": ce, **gap, "total": total}
@@ -59,7 +59,7 @@ def g2d(vector: Vector) -> dict[str, Any]:
         if set(logits) != set(student) or set(teacher) != set(student):
             raise Unsupported("not a student and a teacher with logits for each modality")
         ce = cross_entropy(vector, inputs["joint_logits"])
-        mse = {m: feature_gap(student[m], teacher[m]).mean() for m in student}
+        mse = {m: feature_distance(student[m], teacher[m]).mean() for m in student}
         apart = {m: kl(z / t, joint / t).mean() for m, z in logits.items()}
         total = options.get("w_ce", 1.0) * ce
         for m in student:
