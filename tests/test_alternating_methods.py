@@ -139,7 +139,7 @@ def test_prototypes_are_class_means_of_features(modalities: tuple[str, ...], mis
     outputs = list(engine.predict("train"))
     for m in modalities:
         features = torch.cat([o.features[m] for o, _ in outputs])
-        label = torch.cat([torch.where(b.have([m]), b.label, -1) for _, b in outputs])
+        label = torch.cat([torch.where(b.has_all([m]), b.label, -1) for _, b in outputs])
         means = torch.stack([features[label == k].mean(0) for k in range(CLASSES)])
         torch.testing.assert_close(engine.strategy.get_buffer(f"prototypes_{m}"), means)
 
@@ -271,10 +271,10 @@ def test_what_the_others_know_counts_less() -> None:
     batch = engine.loaders["train"].epoch(0)[0]
     plan, output = engine.strategy, engine.strategy.forward(engine.model, batch)
     u, v = (output.unimodal_logits[m].detach() for m in TWO)
-    seen = batch.have(["visual"]).double()[:, None]
+    seen = batch.has_all(["visual"]).double()[:, None]
     q = torch.softmax(v * seen, 1)[torch.arange(len(batch)), batch.label]
     each = (5 - q) * torch.nn.functional.cross_entropy(u, batch.label, reduction="none") / CLASSES
-    here = batch.have(["audio"])
+    here = batch.has_all(["audio"])
     torch.testing.assert_close(plan.boost(output, batch, "audio", 2, engine), each[here].mean())
     first = (each / (5 - q) * 4)[here].mean()
     torch.testing.assert_close(plan.boost(output, batch, "audio", 0, engine), first)
@@ -360,7 +360,7 @@ def test_greedy_with_units_of_the_fusion(modalities: tuple[str, ...], missing: b
     assert torch.isfinite(flat(engine)).all()
     for output, batch in engine.predict("val"):
         own = torch.stack([output.unimodal_logits[m] for m in modalities])
-        here = torch.stack([batch.have([m]) for m in modalities])[..., None]
+        here = torch.stack([batch.has_all([m]) for m in modalities])[..., None]
         torch.testing.assert_close(output.logits, (own * here).sum(0) / here.sum(0))
     assert all(unit is not None for unit in engine.strategy._units) and engine.strategy.unit is None
 
@@ -390,15 +390,15 @@ def test_values_are_shapley_values_of_what_is_right(fusion: str, modalities: tup
     for i, m in enumerate(modalities):
         gains = [worth(o[: o.index(m) + 1]) - worth(o[: o.index(m)]) for o in orders]
         phi = torch.stack(gains).mean(0)
-        torch.testing.assert_close(values[:, i], torch.where(data.have([m]), phi, torch.nan), equal_nan=True)
+        torch.testing.assert_close(values[:, i], torch.where(data.has_all([m]), phi, torch.nan), equal_nan=True)
 
 
 def test_copies_show_one_modality_and_originals_all() -> None:
     plan = strategy("modality_valuation")
     plan.modalities, nan = TWO, torch.nan
-    assert plan.draws(4, Context()) is None
+    assert plan.epoch_sampling(4, Context()) is None
     plan._values = torch.tensor([[1.0, 1.0], [0.5, 1.5], [-0.5, 0.5], [nan, 0.0]])
-    draws = plan.draws(4, Context())
+    draws = plan.epoch_sampling(4, Context())
     assert draws is not None
     shown = [(i, *row) for i, row in zip(draws.index.tolist(), draws.keep.tolist(), strict=True)]
     audio, visual = (True, False), (False, True)
@@ -427,7 +427,7 @@ def test_nothing_comes_back_before_the_warm_up_is_over() -> None:
     for epoch in range(3):
         engine.epoch = epoch
         engine.strategy.on_epoch_start(engine)
-        assert (engine.strategy.draws(SAMPLES, engine) is None) == (epoch < 2)
+        assert (engine.strategy.epoch_sampling(SAMPLES, engine) is None) == (epoch < 2)
     early, plain_run = build("modality_valuation", options={"warmup": 2}), build("vanilla")
     assert torch.equal(flat(train(early, 2)), flat(train(plain_run, 2)))
 

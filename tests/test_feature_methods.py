@@ -313,7 +313,7 @@ def test_the_learned_weight_follows_the_derivative_it_claims() -> None:
     """Against a naive reference: the held-out loss after one step, at two weights, a difference quotient apart."""
     engine = learner()
     plan, loader = engine.strategy, engine.loaders["train"]
-    first = loader.epoch(0, plan.draws(SAMPLES, engine))[0]  # type: ignore[index]
+    first = loader.epoch(0, plan.epoch_sampling(SAMPLES, engine))[0]  # type: ignore[index]
     held = loader.pick(plan.order(SAMPLES, engine)[:12], 12)  # type: ignore[attr-defined, operator]
     start = {k: x.clone() for k, x in engine.model.state_dict().items()}
 
@@ -416,7 +416,7 @@ def test_who_is_leaned_on_is_masked_in_the_next_step() -> None:
     assert plan.dependent.tolist() == [True, False]
     seen = plan.seen(output, end)  # type: ignore[operator]
     assert not seen["audio"].any() and torch.equal(seen["visual"], own["visual"])
-    losses = plan.losses(plan.read(output), batch, end)
+    losses = plan.losses(plan.replace_unimodal_logits(output), batch, end)
     assert float(losses["unimodal/audio"]) == pytest.approx(math.log(4))
     start = Context(epochs=4)
     assert torch.equal(plan.seen(output, start)["audio"], own["audio"])  # type: ignore[operator]

@@ -23,7 +23,7 @@ def counted_modalities(modalities: Collection[str], batch: Batch, drop: Collecti
     Returns:
         (M, B) bool; all modalities for a sample that would have none.
     """
-    present = torch.stack([batch.have([m]) & (m not in drop) for m in modalities])
+    present = torch.stack([batch.has_all([m]) & (m not in drop) for m in modalities])
     return present | ~present.any(0)
 
 

@@ -80,7 +80,7 @@ def add_noise(
         ctx: Step number, seed and communication between ranks.
     """
     if batch.present:
-        sigma = sigma * (ctx.total(batch.have(modalities).sum()) > 0).to(sigma.dtype)
+        sigma = sigma * (ctx.total(batch.has_all(modalities).sum()) > 0).to(sigma.dtype)
     grad.add_(sigma * ctx.noise_like(grad, number))
 
 
@@ -94,3 +94,17 @@ def clip_gradients_where(condition: Tensor, parameters: list[nn.Parameter], norm
     """
     total = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
     nn.utils.clip_grads_with_norm_(parameters, norm, torch.where(condition, total, 0.0))
+
+
+def scaled_update(before: Tensor, after: Tensor, k: Tensor | float) -> Tensor:
+    """Multiply the update from ``before`` to ``after`` by k.
+
+    Args:
+        before: Value of a parameter before the optimizer step.
+        after: Its value afterwards, in the same shape.
+        k: The factor.
+
+    Returns:
+        before + k (after - before).
+    """
+    return before + k * (after - before)

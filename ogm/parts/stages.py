@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ogm.engine import Engine
+from ogm.context import TrainingContext
 from ogm.strategy import Strategy
 
 
@@ -40,7 +40,7 @@ def last_stage_start(epochs: int, share: float, given: int | None) -> int:
     return 0 if given == 0 else max(1, epochs - last_stage_length(epochs, share, given))
 
 
-def restore_initial_learning_rate(engine: Engine) -> None:
+def restore_initial_learning_rate(engine: TrainingContext) -> None:
     """Set the learning rate of this epoch to the initial one of the run, for a stage that trains something new.
 
     Args:
@@ -68,7 +68,7 @@ def require_feature_fusion(strategy: Strategy) -> None:
 
 
 @torch.no_grad()
-def validation_means(engine: Engine, measure: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+def validation_means(engine: TrainingContext, measure: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     """Average a per-sample measure of the unimodal logits over the validation set.
 
     Args:
@@ -82,7 +82,7 @@ def validation_means(engine: Engine, measure: Callable[[Tensor, Tensor], Tensor]
     total = torch.zeros(len(modalities), 2, dtype=torch.float64, device=engine.device)
     for output, batch in engine.predict("val"):
         for k, m in enumerate(modalities):
-            present = batch.have([m])
+            present = batch.has_all([m])
             values = measure(output.unimodal_logits[m], batch.label).double()
             total[k] += torch.stack([torch.where(present, values, 0.0).sum(), present.sum().double()])
     return engine.decide(total[:, 0] / total[:, 1])

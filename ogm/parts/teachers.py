@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from ogm.losses import full
 from ogm.strategy import Strategy
-from ogm.types import Batch, Need, Output
+from ogm.types import Batch, Output, Prerequisite
 
 
-def unimodal_prerequisites(modalities: Sequence[str]) -> dict[str, Need]:
+def unimodal_prerequisites(modalities: Sequence[str]) -> dict[str, Prerequisite]:
     """Name the earlier runs of a method with unimodal teachers.
 
     Args:
@@ -21,7 +21,7 @@ def unimodal_prerequisites(modalities: Sequence[str]) -> dict[str, Need]:
     Returns:
         Modality -> a ``unimodal`` run, taken as it was after its best validation epoch.
     """
-    return {m: Need("unimodal", {"modality": m}, "val_best") for m in modalities}
+    return {m: Prerequisite("unimodal", {"modality": m}, "val_best") for m in modalities}
 
 
 def check_teacher_widths(strategy: Strategy) -> None:

@@ -14,8 +14,8 @@ from ogm.checks import check_complete
 from ogm.context import Context
 from ogm.parts.gradients import clip_gradients_where, finite_or_one
 from ogm.shapley import coalitions, shapley
-from ogm.strategy import Passes, Strategy
-from ogm.types import Batch, Output
+from ogm.strategy import Strategy
+from ogm.types import Batch, Output, Passes
 
 Worth = dict[frozenset[str], Tensor]
 
@@ -103,7 +103,7 @@ class AGM(Strategy):
         return Passes(3 * modalities if self.ablation == "input" else modalities, 1)
 
     def losses(self, output: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
-        if not self.active(ctx):
+        if not self.in_window(ctx):
             return super().losses(output, batch, ctx)
         phi = shared(self.worth(output, batch), self.modalities)
         kappa = self.multipliers(phi, batch, ctx)
@@ -137,7 +137,7 @@ class AGM(Strategy):
     @torch.no_grad()
     def multipliers(self, phi: Mapping[str, Tensor], batch: Batch, ctx: Context) -> dict[str, Tensor]:
         """Factors kappa_m (0-dim) by modality. Also updates the running means of the scores."""
-        complete = batch.have(self.modalities)
+        complete = batch.has_all(self.modalities)
         sums = [torch.where(complete, floored_ce(p, batch.label, self.floor), 0.0).sum() for p in phi.values()]
         *total, count = ctx.total(torch.stack([*sums, complete.sum()])).unbind()
         ce = torch.stack(total) / count.clamp_min(1)
@@ -156,7 +156,7 @@ class AGM(Strategy):
     @torch.no_grad()
     def on_gradients(self, output: Output, batch: Batch, ctx: Context) -> None:
         super().on_gradients(output, batch, ctx)
-        if not self.active(ctx) or self.clip is None:
+        if not self.in_window(ctx) or self.clip is None:
             return
         modules = (*self._encoders.values(), self.fusion)
         with_gradient = [p for module in modules for p in module.parameters() if p.grad is not None]

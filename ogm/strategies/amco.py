@@ -67,7 +67,7 @@ class AMCo(Strategy):
         nn.init.zeros_(self.linear_star.bias)
         self.register_buffer("dependent", torch.zeros(len(self.modalities), dtype=torch.bool))
 
-    def read(self, output: Output) -> Output:
+    def replace_unimodal_logits(self, output: Output) -> Output:
         return replace(output, logits=self.joint(output.unimodal_logits))
 
     def forward(self, model: Any, batch: Batch, drop: Collection[str] = ()) -> Output:
@@ -145,7 +145,7 @@ def dependences(unimodal_logits: Mapping[str, Tensor], batch: Batch, ctx: Contex
         modality -> 0-dim mean, over the samples of the global batch with every modality, of its share in the softmax
         over the logits of all modalities side by side; 0 for all if there is no such sample.
     """
-    complete = batch.have(unimodal_logits)
+    complete = batch.has_all(unimodal_logits)
     side_by_side = torch.stack(list(unimodal_logits.values()), 1).detach().double()  # (B, M, C)
     mass = side_by_side.flatten(1).softmax(1).view_as(side_by_side).sum(2)
     sums = ctx.total(torch.cat([torch.where(complete[:, None], mass, 0.0).sum(0), complete.sum()[None]]))

@@ -103,7 +103,7 @@ class CGGM(Strategy):
         options = {} if self.classifier_lr is None else {"lr": self.classifier_lr}
         return [{"params": list(self.parameters()), "clip": False, **options}]
 
-    def read(self, output: Output) -> Output:
+    def replace_unimodal_logits(self, output: Output) -> Output:
         check_complete(self, "features", output.features)
         predictions = {
             f"classifier/{m}": classifier(output.features[m].detach()) for m, classifier in self.classifiers.items()
@@ -138,7 +138,7 @@ class CGGM(Strategy):
 
     def hits(self, modality: str, output: Output, batch: Batch, ctx: Context) -> Tensor:
         """0-dim accuracy of a classifier on the samples that have its modality; without any, its last accuracy."""
-        present = batch.have([modality])
+        present = batch.has_all([modality])
         correct = (output.extra[f"classifier/{modality}"].argmax(1) == batch.label) & present
         hits, count = ctx.total(torch.stack([correct.sum(), present.sum()])).unbind()
         return torch.where(count > 0, hits / count.clamp_min(1), self.accuracy[self.modalities.index(modality)])

@@ -130,5 +130,5 @@ def still_seen(batch: Batch, kept: Mapping[str, Tensor | None]) -> Tensor | None
     """
     if not batch.present:
         return batch.weight
-    visible = [batch.have([m]) if rows is None else batch.have([m]) & rows for m, rows in kept.items()]
+    visible = [batch.has_all([m]) if rows is None else batch.has_all([m]) & rows for m, rows in kept.items()]
     return torch.stack(visible).any(0) * (1.0 if batch.weight is None else batch.weight)

@@ -10,8 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ogm.context import Context
-from ogm.engine import Engine
+from ogm.context import Context, TrainingContext
 from ogm.losses import full, one_way
 from ogm.parts.stages import last_stage_length, last_stage_start, require_feature_fusion, restore_initial_learning_rate
 from ogm.strategy import Strategy
@@ -112,7 +111,7 @@ class DIMML(Strategy):
     def first_final_epoch(self, epochs: int) -> int:
         return last_stage_start(epochs, 20 / 170, self.fuse)
 
-    def on_epoch_start(self, engine: Engine) -> None:
+    def on_epoch_start(self, engine: TrainingContext) -> None:
         fuse = last_stage_length(engine.epochs, 20 / 170, self.fuse)
         separate = engine.epochs - fuse
         e_c = max(1, round(separate * 20 / 150)) if self.e_c is None else self.e_c
@@ -129,13 +128,13 @@ class DIMML(Strategy):
         engine.freeze(*self._encoders.values(), self.heads, self.widen, self.shared)
         restore_initial_learning_rate(engine)
 
-    def on_epoch_end(self, engine: Engine) -> None:
+    def on_epoch_end(self, engine: TrainingContext) -> None:
         """Save each branch whose validation accuracy is the best so far."""
         if self._fusing:
             return
         correct, count = torch.zeros(2, len(self.modalities), device=self.best_accuracy.device)
         for output, batch in engine.predict("val"):
-            present = torch.stack([batch.have([m]) for m in self.modalities])
+            present = torch.stack([batch.has_all([m]) for m in self.modalities])
             predicted = torch.stack([output.unimodal_logits[m].argmax(1) for m in self.modalities])
             correct, count = correct + ((predicted == batch.label) & present).sum(1), count + present.sum(1)
         accuracy = engine.decide(correct / count.clamp_min(1))
@@ -144,11 +143,11 @@ class DIMML(Strategy):
                 self.best[m].load_state_dict(self._branch(m).state_dict())
         self.best_accuracy.copy_(torch.maximum(accuracy, self.best_accuracy))
 
-    def _find_effective(self, engine: Engine) -> None:
+    def _find_effective(self, engine: TrainingContext) -> None:
         batches = [(self._wide(output.features), batch) for output, batch in engine.predict("train")]
         label = torch.cat([batch.label for _, batch in batches])
         for k, m in enumerate(self.modalities):
-            present = torch.cat([batch.have([m]) for _, batch in batches])
+            present = torch.cat([batch.has_all([m]) for _, batch in batches])
             features = full(torch.cat([wide[m] for wide, _ in batches]))
             accuracy = dimension_accuracy(features[present], label[present], self.num_classes)
             self.effective[k] = engine.decide(effective_dimensions(accuracy))
@@ -157,7 +156,7 @@ class DIMML(Strategy):
     def _wide(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
         return {m: self.widen[m](f) if m in self.widen else f for m, f in features.items()}
 
-    def read(self, output: Output) -> Output:
+    def replace_unimodal_logits(self, output: Output) -> Output:
         wide = self._wide(output.features)
         return replace(output, unimodal_logits={m: head(wide[m]) for m, head in self.heads.items()})
 
@@ -175,14 +174,14 @@ class DIMML(Strategy):
             for n in self.modalities:
                 if n != m:
                     lacking = effective[n] & ~effective[m]
-                    pull = interaction(wide[m], wide[n], lacking, self.temperature, batch.have([m, n]))
+                    pull = interaction(wide[m], wide[n], lacking, self.temperature, batch.has_all([m, n]))
                     mean = ctx.mean(pull, batch.weights([m, n]))
                     losses[f"interaction/{m}<-{n}"] = mean / (len(self.modalities) - 1)
         return losses
 
     def forward(self, model: Any, batch: Batch, drop: Collection[str] = ()) -> Output:
         output = super().forward(model, batch, drop)
-        present = {m: batch.have([m]) & (m not in drop) for m in self.modalities}
+        present = {m: batch.has_all([m]) & (m not in drop) for m in self.modalities}
         logits, counted = list(output.unimodal_logits.values()), list(present.values())
         if bool(self.fusing):
             logits, counted = [*logits, output.logits], [*counted, torch.ones_like(counted[0])]

@@ -7,8 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ogm.context import Context
-from ogm.engine import Engine
+from ogm.context import Context, TrainingContext
 from ogm.strategy import Strategy
 from ogm.types import Batch, Output
 
@@ -71,7 +70,7 @@ class DiagnosingRelearning(Strategy):
         ctx.log(**{f"relearning_strength/{m}": self.strength[i].clone() for i, m in enumerate(self.modalities)})
 
     @torch.no_grad()
-    def on_epoch_end(self, engine: Engine) -> None:
+    def on_epoch_end(self, engine: TrainingContext) -> None:
         if not fires(engine.epoch, self.period, self.number):
             return
         purities = {split: self.purities(split, engine) for split in ("train", "val")}
@@ -81,13 +80,13 @@ class DiagnosingRelearning(Strategy):
             for k, p in enumerate(self._encoders[m].parameters()):
                 p.copy_(relearned(p, self.get_buffer(f"initial_{m}_{k}"), self.strength[i]))
 
-    def purities(self, split: str, engine: Engine) -> dict[str, float]:
+    def purities(self, split: str, engine: TrainingContext) -> dict[str, float]:
         """Purity of the clusters of each modality's features in a split; NaN where no sample has the modality."""
         features: dict[str, list[Tensor]] = {m: [] for m in self.modalities}
         labels: dict[str, list[Tensor]] = {m: [] for m in self.modalities}
         for output, batch in engine.predict(split):
             for m in self.modalities:
-                present = batch.have([m])
+                present = batch.has_all([m])
                 features[m].append(output.features[m][present].double().cpu())
                 labels[m].append(batch.label[present].cpu())
         return {

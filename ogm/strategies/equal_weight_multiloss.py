@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from ogm.checks import check_complete
 from ogm.context import Context
 from ogm.imbalance import discrepancy_ratios, true_class_scores
-from ogm.strategy import Category, Strategy
-from ogm.types import Batch, Output
+from ogm.strategy import Strategy
+from ogm.types import Batch, Category, Output
 
 Rule = Literal["pairwise_mean", "min_ratio"]
 
@@ -48,7 +48,7 @@ class EqualWeightMultiloss(Strategy):
         if not self.sharing:
             self.heads.update({m: self.head(m) for m in self.modalities})
 
-    def read(self, output: Output) -> Output:
+    def replace_unimodal_logits(self, output: Output) -> Output:
         if self.sharing:
             return output
         check_complete(self, "features", output.features)

@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from ogm.context import Context
-from ogm.engine import Engine
+from ogm.context import Context, TrainingContext
 from ogm.imbalance import true_class_scores
 from ogm.losses import full, kl
 from ogm.parts.teachers import check_teacher_widths, feature_distance, run_teachers, unimodal_prerequisites
-from ogm.strategy import Passes, Strategy
-from ogm.types import Batch, Need, Output
+from ogm.strategy import Strategy
+from ogm.types import Batch, Output, Passes, Prerequisite
 
 
 class G2D(Strategy):
@@ -76,7 +75,7 @@ class G2D(Strategy):
         self.alpha, self.beta, self.w_ce, self.temperature, self.tau = alpha, beta, w_ce, temperature, tau
         self._training: list[str] = []
 
-    def needs(self, modalities: Sequence[str]) -> dict[str, Need]:
+    def prerequisites(self, modalities: Sequence[str]) -> dict[str, Prerequisite]:
         return unimodal_prerequisites(modalities)
 
     def passes(self, modalities: int) -> Passes:
@@ -91,7 +90,7 @@ class G2D(Strategy):
             )
         self.register_buffer("order", torch.full((len(self.modalities),), -1))  # weakest first; -1: not known yet
 
-    def on_epoch_start(self, engine: Engine) -> None:
+    def on_epoch_start(self, engine: TrainingContext) -> None:
         if int(self.order[0]) < 0:
             weakest_first = weak_to_strong(self._teachers_scores(engine))
             order = torch.tensor([self.modalities.index(m) for m in weakest_first], device=self.order.device)
@@ -101,7 +100,7 @@ class G2D(Strategy):
         self._training = training([self.modalities[k] for k in self.order.tolist()], engine.epoch, tau)
         engine.freeze(*(e for m, e in self._encoders.items() if m not in self._training))
 
-    def _teachers_scores(self, engine: Engine) -> dict[str, Tensor]:
+    def _teachers_scores(self, engine: TrainingContext) -> dict[str, Tensor]:
         """Sums of the teachers' true-class probabilities over the training set, not augmented, by modality (0-dim)."""
         sums: dict[str, Tensor] = {}
         for batch in engine.loaders["train"].all():

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ogm import create
-from ogm.context import Context
-from ogm.engine import Engine
+from ogm.context import Context, TrainingContext
 from ogm.losses import full
 from ogm.strategy import Strategy
 from ogm.types import Batch, Output
@@ -92,7 +91,7 @@ class GBlend(Strategy):
         self.register_buffer("weights", torch.full((len(self.blended),), 1 / len(self.blended)))
         self.register_buffer("ratio", torch.zeros(len(self.blended)))  # |O / G|, for the curves
 
-    def read(self, output: Output) -> Output:
+    def replace_unimodal_logits(self, output: Output) -> Output:
         return replace(output, unimodal_logits={m: head(output.features[m]) for m, head in self.heads.items()})
 
     def losses(self, output: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
@@ -107,7 +106,7 @@ class GBlend(Strategy):
         return blend(losses, weights)
 
     # ---- estimates
-    def on_epoch_start(self, engine: Engine) -> None:
+    def on_epoch_start(self, engine: TrainingContext) -> None:
         if not engine.epochs:
             raise ValueError("GBlend plans by the length of the run: pass epochs= to the engine")
         length = self.super_epoch if self.mode == "online" else engine.epochs
@@ -120,7 +119,7 @@ class GBlend(Strategy):
         ratios = [abs(overfitted) / max(abs(gained), 1e-12) for gained, overfitted in gains.values()]
         self.ratio.copy_(engine.decide(torch.tensor(ratios).to(self.ratio)))
 
-    def estimates(self, epochs: int, engine: Engine) -> dict[str, Losses]:
+    def estimates(self, epochs: int, engine: TrainingContext) -> dict[str, Losses]:
         """Losses before and after ``epochs`` epochs on each loss alone. The run's state is restored bit for bit."""
         assert engine.optimizer is not None
         state, losses = copy.deepcopy(engine.state_dict()), {}
@@ -146,7 +145,7 @@ class GBlend(Strategy):
         return strategy
 
 
-def mean_loss(split: str, needed: Sequence[str], engine: Engine) -> float:
+def mean_loss(split: str, needed: Sequence[str], engine: TrainingContext) -> float:
     """Mean loss of the engine's current strategy over a split, in evaluation mode.
 
     Args:
@@ -159,7 +158,7 @@ def mean_loss(split: str, needed: Sequence[str], engine: Engine) -> float:
     """
     total, count = 0.0, 0.0
     for output, batch in engine.predict(split):
-        present = batch.have(needed)
+        present = batch.has_all(needed)
         losses = engine.strategy.criterion(full(output.logits), batch.label).double()
         total += float(torch.where(present, losses, 0.0).sum())
         count += float(present.sum())

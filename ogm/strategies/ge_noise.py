@@ -6,8 +6,8 @@ import torch
 
 from ogm.context import Context
 from ogm.parts.gradients import add_noise, noise_deviation
-from ogm.strategy import Scope, Strategy
-from ogm.types import Batch, Output
+from ogm.strategy import Strategy
+from ogm.types import Batch, Output, Scope
 
 
 class GENoise(Strategy):
@@ -45,7 +45,7 @@ class GENoise(Strategy):
     @torch.no_grad()
     def on_gradients(self, output: Output, batch: Batch, ctx: Context) -> None:
         super().on_gradients(output, batch, ctx)
-        if not self.active(ctx):
+        if not self.in_window(ctx):
             return
         for number, _, p in self.in_scope(self.scope):
             assert p.grad is not None

@@ -10,8 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ogm.context import Context
-from ogm.engine import Engine
+from ogm.context import Context, TrainingContext
 from ogm.imbalance import discrepancy_ratios, true_class_scores
 from ogm.parts.ensembles import counted_modalities
 from ogm.parts.heads import xavier_linear
@@ -121,7 +120,7 @@ class Greedy(Strategy):
         ]
 
     # ---- forward
-    def read(self, output: Output) -> Output:
+    def replace_unimodal_logits(self, output: Output) -> Output:
         gated = output.features if self.unit is None else self.unit(output.features)
         unimodal_logits = {m: head(gated[m]) for m, head in self.heads.items()}
         return replace(
@@ -134,14 +133,14 @@ class Greedy(Strategy):
     def forward(self, model: Any, batch: Batch, drop: Collection[str] = ()) -> Output:
         output = model.fuse(model.encode(batch.inputs, batch.present, drop), batch.present, drop)
         kept = {m: torch.zeros_like(f) if m in drop else f for m, f in output.features.items()}
-        branches = self.read(replace(output, features=kept))
+        branches = self.replace_unimodal_logits(replace(output, features=kept))
         logits = branch_mean(branches.unimodal_logits, counted_modalities(self.modalities, batch, drop))
         return replace(branches, logits=logits, features=output.features)
 
     def losses(self, output: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
         return {f"unimodal/{m}": self.loss(z, batch, ctx, m) for m, z in output.unimodal_logits.items()}
 
-    def step(self, batch: Batch, engine: Engine) -> Output:
+    def step(self, batch: Batch, engine: TrainingContext) -> Output:
         self._seen: dict[str, list[Tensor]] = {name: [] for name, _, _ in self.gates()}
         hooks = [gate.register_forward_hook(partial(self.hear, name, i)) for name, i, gate in self.gates()]
         try:

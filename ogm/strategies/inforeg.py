@@ -7,8 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ogm.context import Context
-from ogm.engine import Engine
+from ogm.context import Context, TrainingContext
 from ogm.imbalance import true_class_scores
 from ogm.shapley import responses
 from ogm.strategies.equal_weight_multiloss import EqualWeightMultiloss
@@ -75,7 +74,7 @@ class InfoReg(EqualWeightMultiloss):
         """The strength of the pull for one modality."""
         return self.beta.get(modality, 0.95) if isinstance(self.beta, dict) else self.beta
 
-    def on_epoch_start(self, engine: Engine) -> None:
+    def on_epoch_start(self, engine: TrainingContext) -> None:
         still_growing = growth(self.traces) > self.threshold
         windows = still_growing.tolist() if engine.epoch > 0 else [True] * len(self.modalities)
         self._epoch_start = {
@@ -85,7 +84,7 @@ class InfoReg(EqualWeightMultiloss):
         }
         self.fisher.zero_()
 
-    def on_epoch_end(self, engine: Engine) -> None:
+    def on_epoch_end(self, engine: TrainingContext) -> None:
         self.traces.copy_(torch.cat([self.traces[:, 1:], self.fisher[:, None]], 1))
 
     @torch.no_grad()

@@ -11,14 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ogm.augmentations import InputKind, kind_of
-from ogm.context import Context
-from ogm.engine import Engine
+from ogm.context import Context, TrainingContext
 from ogm.losses import full, kl
 from ogm.parts.ensembles import average_predictions
 from ogm.parts.stages import last_stage_length, last_stage_start, require_feature_fusion, restore_initial_learning_rate
 from ogm.parts.teachers import load_encoders, unimodal_prerequisites
-from ogm.strategy import Passes, Strategy
-from ogm.types import Batch, Need, Output
+from ogm.strategy import Strategy
+from ogm.types import Batch, Output, Passes, Prerequisite
 
 
 class KDStrongToWeak(Strategy):
@@ -88,7 +87,7 @@ class KDStrongToWeak(Strategy):
         self.strong, self.fuse, self.kinds = strong, fuse, dict(kinds or {})
         self.heads = nn.ModuleDict()
 
-    def needs(self, modalities: Sequence[str]) -> dict[str, Need]:
+    def prerequisites(self, modalities: Sequence[str]) -> dict[str, Prerequisite]:
         return unimodal_prerequisites(modalities)
 
     def passes(self, modalities: int) -> Passes:
@@ -108,7 +107,7 @@ class KDStrongToWeak(Strategy):
     def first_final_epoch(self, epochs: int) -> int:
         return last_stage_start(epochs, 0.2, self.fuse)
 
-    def on_epoch_start(self, engine: Engine) -> None:
+    def on_epoch_start(self, engine: TrainingContext) -> None:
         if int(self.strongest) < 0:
             self._choose(engine)
         self._teacher = self.modalities[int(self.strongest)]
@@ -120,7 +119,7 @@ class KDStrongToWeak(Strategy):
         else:
             engine.freeze(self._encoders[self._teacher], self.heads[self._teacher], self.fusion)
 
-    def _choose(self, engine: Engine) -> None:
+    def _choose(self, engine: TrainingContext) -> None:
         """Find the strongest modality, and give its encoder and head the weights of its unimodal run."""
         if self.strong is not None:
             best = torch.tensor(self.modalities.index(self.strong), device=self.strongest.device)
@@ -134,18 +133,18 @@ class KDStrongToWeak(Strategy):
         self.heads[m].load_state_dict(teacher.classifier.state_dict())
 
     @torch.no_grad()
-    def _accuracy(self, m: str, engine: Engine) -> Tensor:
+    def _accuracy(self, m: str, engine: TrainingContext) -> Tensor:
         """0-dim accuracy of the unimodal model of modality m, on the validation samples that have m."""
         hits, count = torch.zeros(2, device=self.strongest.device, dtype=torch.float64)
         for batch in engine.loaders["val"].all():
-            present = batch.have([m])
+            present = batch.has_all([m])
             hits = hits + ((self._trained[m](batch.inputs[m]).logits.argmax(1) == batch.label) & present).sum()
             count = count + present.sum()
         accuracy: Tensor = hits / count.clamp_min(1)
         return accuracy
 
     # ---- inside a step
-    def read(self, output: Output) -> Output:
+    def replace_unimodal_logits(self, output: Output) -> Output:
         return replace(output, unimodal_logits={m: head(output.features[m]) for m, head in self.heads.items()})
 
     def losses(self, output: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
@@ -192,7 +191,7 @@ class KDStrongToWeak(Strategy):
         if bool(self.fusing):
             return output
         kept = {m: z for m, z in output.unimodal_logits.items() if m not in drop}
-        return replace(output, logits=average_predictions(kept, {m: batch.have([m]) for m in kept}, "prob_mean"))
+        return replace(output, logits=average_predictions(kept, {m: batch.has_all([m]) for m in kept}, "prob_mean"))
 
 
 def soft_targets(teacher: Tensor, student: Tensor, temperature: float) -> Tensor:

@@ -11,11 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from ogm.checks import check_complete
-from ogm.context import Context, average, fold_in
-from ogm.engine import Engine
+from ogm.context import Context, TrainingContext, average, fold_in
 from ogm.losses import full, info_nce, kl
 from ogm.strategy import Strategy
-from ogm.types import Batch, Draws, Output
+from ogm.types import Batch, EpochSampling, Output
 
 Align = Literal["mixture_to_branches", "true_js", "infonce"]
 LEAST, MOST = 0.05, 0.95  # limits of w_cls and of 1 - w_cls
@@ -115,11 +114,11 @@ class LFM(Strategy):
         """(B,) distance of two modalities in each sample."""
         if self.align == "infonce":
             a, b = (self.projections[k](output.features[k]) for k in (m, n))
-            return info_nce(a, b, TEMPERATURE, batch.have((m, n)) if batch.present else None)
+            return info_nce(a, b, TEMPERATURE, batch.has_all((m, n)) if batch.present else None)
         return divergence(output.unimodal_logits[m], output.unimodal_logits[n], self.align)
 
     # ---- the learned weight
-    def draws(self, num_samples: int, ctx: Context) -> Draws | None:
+    def epoch_sampling(self, num_samples: int, ctx: Context) -> EpochSampling | None:
         return self.whole(self.order(num_samples, ctx)[self.held_out :].sort().values) if self.learns else None
 
     def order(self, num_samples: int, ctx: Context) -> Tensor:
@@ -127,15 +126,15 @@ class LFM(Strategy):
         generator = torch.Generator().manual_seed(fold_in(ctx.seed, "lfm/held_out"))
         return torch.randperm(num_samples, generator=generator)
 
-    def whole(self, index: Tensor) -> Draws:
+    def whole(self, index: Tensor) -> EpochSampling:
         """These samples (N,), with all their modalities."""
-        return Draws(index, torch.ones(len(index), len(self.modalities), dtype=torch.bool))
+        return EpochSampling(index, torch.ones(len(index), len(self.modalities), dtype=torch.bool))
 
-    def on_epoch_start(self, engine: Engine) -> None:
+    def on_epoch_start(self, engine: TrainingContext) -> None:
         if not self.learns:
             return
         loader = engine.loaders["train"]
-        first = next(iter(loader.epoch(engine.epoch, self.draws(loader.num_samples, engine))))
+        first = next(iter(loader.epoch(engine.epoch, self.epoch_sampling(loader.num_samples, engine))))
         size = first.global_size or len(first)
         held_index = self.order(loader.num_samples, engine)[: self.held_out]
         # Repeated until they fill whole batches: each sample counts the same, and none is left out.
@@ -150,7 +149,7 @@ class LFM(Strategy):
         rate = self.lr_weight * 0.5 ** (engine.epoch // 20)
         self.w_cls.copy_(stepped(self.w_cls, slope, rate))
 
-    def slope(self, first: Batch, held: Iterable[Batch], engine: Engine) -> Tensor:
+    def slope(self, first: Batch, held: Iterable[Batch], engine: TrainingContext) -> Tensor:
         """0-dim derivative of the held-out CE, after one step on the batch ``first``, with respect to 1 - w_cls."""
         assert engine.optimizer is not None
         trained = [(p, g["lr"]) for g in engine.optimizer.param_groups for p in g["params"] if p.requires_grad]
@@ -162,7 +161,7 @@ class LFM(Strategy):
         assign(theta, saved)
         return hypergradient(held_gradients["cls"], gradients["cls"], gradients["align"], rates)
 
-    def surrogate(self, first: Batch, held: Iterable[Batch], engine: Engine) -> Tensor:
+    def surrogate(self, first: Batch, held: Iterable[Batch], engine: TrainingContext) -> Tensor:
         """0-dim: what the released code computes in place of ``slope``."""
         theta = [p for p in engine.parameters if p.requires_grad]
         direction = self.probe(held, theta, engine)["cls"]
@@ -171,7 +170,9 @@ class LFM(Strategy):
         total = self.w_cls * losses["cls"] + (1 - self.w_cls) * losses["align"]
         return average([curvature(engine.scale(total), theta, direction)])[0].mean()
 
-    def probe(self, batches: Iterable[Batch], theta: Sequence[nn.Parameter], engine: Engine) -> dict[str, list[Tensor]]:
+    def probe(
+        self, batches: Iterable[Batch], theta: Sequence[nn.Parameter], engine: TrainingContext
+    ) -> dict[str, list[Tensor]]:
         """Gradients of CE ("cls") and of A ("align"), one per parameter: means over all batches and ranks."""
         gradients = [
             engine.gradients(self.parts(part, engine), theta) for batch in batches for part in engine.split(batch)
@@ -183,7 +184,7 @@ class LFM(Strategy):
             for name in ("cls", "align")
         }
 
-    def parts(self, batch: Batch, engine: Engine) -> dict[str, Tensor]:
+    def parts(self, batch: Batch, engine: TrainingContext) -> dict[str, Tensor]:
         """The two unweighted terms of the loss, CE ("cls") and A ("align"), 0-dim each."""
         with engine.autocast():
             output = self.forward(engine.model, batch)

@@ -74,7 +74,7 @@ class MBSD(Strategy):
 
     def losses(self, output: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
         losses = super().losses(output, batch, ctx)
-        if not self.active(ctx):
+        if not self.in_window(ctx):
             return losses
         unimodal_logits = output.unimodal_logits
         check_complete(self, "unimodal_logits", unimodal_logits)

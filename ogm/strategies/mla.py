@@ -8,14 +8,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ogm.context import Context
-from ogm.engine import Engine
+from ogm.context import Context, TrainingContext
 from ogm.imbalance import discrepancy_ratios, true_class_scores
 from ogm.losses import full
 from ogm.parts.ensembles import counted_modalities
 from ogm.parts.heads import width_adapters
-from ogm.strategy import Passes, Strategy
-from ogm.types import Batch, Output
+from ogm.strategy import Strategy
+from ogm.types import Batch, Output, Passes
 
 Normalize = Literal["fro", "none"]
 
@@ -82,7 +81,7 @@ class MLA(Strategy):
             fused(unimodal_logits, counted_modalities(self.modalities, batch, drop)), unimodal_logits, features
         )
 
-    def step(self, batch: Batch, engine: Engine) -> Output:
+    def step(self, batch: Batch, engine: TrainingContext) -> Output:
         unimodal_logits: dict[str, Tensor] = {}
         for m in self.modalities:
             part_logits, sums = [], torch.zeros(len(self.last_mean) + 1, device=engine.device, dtype=torch.float64)
@@ -93,7 +92,7 @@ class MLA(Strategy):
                     losses = {f"unimodal/{m}": self.loss(logits, part, engine, m)}
                 self.differentiate(losses, engine)
                 engine.record(losses)
-                sums += feature_sum(feature, part.have([m]))
+                sums += feature_sum(feature, part.has_all([m]))
                 part_logits.append(logits.detach())
             engine.finish_gradients()
             if engine.step > 0:

@@ -61,7 +61,7 @@ class MMCosine(Strategy):
                 stacklevel=2,
             )
 
-    def read(self, output: Output) -> Output:
+    def replace_unimodal_logits(self, output: Output) -> Output:
         check_complete(self, "features", output.features)
         unimodal_logits = cosines({m: output.features[m] for m in self.modalities}, self.fusion.head.weight, self.s)
         return replace(

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from ogm.context import Context
 from ogm.strategies.equal_weight_multiloss import EqualWeightMultiloss
-from ogm.strategy import Passes
-from ogm.types import Batch, Output
+from ogm.types import Batch, Output, Passes
 
 
 class MMPareto(EqualWeightMultiloss):

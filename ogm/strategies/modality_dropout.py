@@ -53,7 +53,7 @@ class ModalityDropout(Strategy):
 
     def on_features(self, features: dict[str, Tensor], batch: Batch, ctx: Context) -> tuple[dict[str, Tensor], Batch]:
         rates = [self.p.get(m, 0.0) if isinstance(self.p, dict) else self.p for m in self.modalities]
-        present = torch.stack([batch.have([m]) for m in self.modalities], 1)
+        present = torch.stack([batch.has_all([m]) for m in self.modalities], 1)
         keep = drawn(ctx.uniform(batch.index, "modality_dropout"), rates, present)
         ctx.log(**{f"kept/{m}": keep[:, i].double().mean() for i, m in enumerate(self.modalities)})
         return {m: features[m] * keep[:, i, None].to(features[m].dtype) for i, m in enumerate(self.modalities)}, batch

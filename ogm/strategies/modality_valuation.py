@@ -9,11 +9,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ogm.context import Context, fold_in
-from ogm.engine import Engine
+from ogm.context import Context, TrainingContext, fold_in
 from ogm.shapley import coalitions, shapley
 from ogm.strategy import Strategy
-from ogm.types import Draws
+from ogm.types import EpochSampling
 
 Form = Literal["linear", "tanh", "square"]
 
@@ -75,12 +74,12 @@ class ModalityValuation(Strategy):
         self.level, self.warmup, self.alpha, self.form = level, warmup, alpha, form
         self._values: Tensor | None = None  # (N, M) phi, NaN where a modality is absent; None during the warm-up
 
-    def on_epoch_start(self, engine: Engine) -> None:
+    def on_epoch_start(self, engine: TrainingContext) -> None:
         """Value the training set. The values follow from the weights alone, so they are not saved."""
         self._values = None if engine.epoch < self.warmup else engine.decide(self.valued(engine)).cpu()
 
     @torch.no_grad()
-    def valued(self, engine: Engine) -> Tensor:
+    def valued(self, engine: TrainingContext) -> Tensor:
         """(N, M) float64 contributions phi of the modalities to the training samples; NaN where one is absent."""
         values = torch.full(
             (engine.loaders["train"].num_samples, len(self.modalities)),
@@ -95,18 +94,18 @@ class ModalityValuation(Strategy):
                     logits = self.fusion(output.features, batch.present, drop=set(self.modalities) - subset)
                 worth[subset] = len(subset) * (logits.argmax(1) == batch.label).double()
             phi = contributions(worth, self.modalities)
-            present = torch.stack([batch.have([m]) for m in self.modalities], 1)
+            present = torch.stack([batch.has_all([m]) for m in self.modalities], 1)
             values[batch.index] = torch.where(present, torch.stack(list(phi.values()), 1), torch.nan)
         return values
 
-    def draws(self, num_samples: int, ctx: Context) -> Draws | None:
+    def epoch_sampling(self, num_samples: int, ctx: Context) -> EpochSampling | None:
         if self._values is None:
             return None
         all_samples, alone = torch.arange(num_samples), torch.eye(len(self.modalities), dtype=torch.bool)
         repeated = self.again(self._values, ctx)
         keep = [torch.ones(num_samples, len(self.modalities), dtype=torch.bool)]
         keep += [alone[i].expand(len(index), -1) for i, index in enumerate(repeated)]
-        return Draws(torch.cat([all_samples, *repeated]), torch.cat(keep))
+        return EpochSampling(torch.cat([all_samples, *repeated]), torch.cat(keep))
 
     def again(self, values: Tensor, ctx: Context) -> list[Tensor]:
         """For each modality, the numbers of the samples that are repeated with it alone."""

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ogm.engine import Engine
+from ogm.context import TrainingContext
 from ogm.parts.heads import final_layer
 from ogm.parts.stages import validation_means
 from ogm.strategy import Strategy
@@ -78,13 +78,13 @@ class MSES(Strategy):
     def param_groups(self) -> list[dict[str, Any]]:
         return []  # its own modules are copies, which are never trained
 
-    def on_epoch_start(self, engine: Engine) -> None:
+    def on_epoch_start(self, engine: TrainingContext) -> None:
         self._still = [
             m for m, stopped_at in zip(self.modalities, self.watched[3].tolist(), strict=True) if stopped_at >= 0
         ]
         engine.freeze(*(module for m in self._still for module in self.own(m)))
 
-    def on_epoch_end(self, engine: Engine) -> None:
+    def on_epoch_end(self, engine: TrainingContext) -> None:
         patience = max(5, engine.epochs // 10) if self.patience is None else self.patience
         loss = validation_means(engine, partial(F.cross_entropy, reduction="none"))
         self.watched.copy_(watch(self.watched, loss, engine.epoch, patience))
@@ -95,7 +95,7 @@ class MSES(Strategy):
             if stopped_at == engine.epoch:
                 self.own(m).load_state_dict(self.best[m].state_dict())
 
-    def step(self, batch: Batch, engine: Engine) -> Output:
+    def step(self, batch: Batch, engine: TrainingContext) -> Output:
         if len(self._still) < len(self.modalities):
             return super().step(batch, engine)
         outputs = []  # training is over; losses are still computed for the curves

@@ -8,12 +8,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ogm.context import Context
-from ogm.engine import Engine
+from ogm.context import Context, TrainingContext
 from ogm.parts.heads import unimodal_head_parts
 from ogm.parts.stages import validation_means
-from ogm.strategy import Strategy, Target
-from ogm.types import Batch, Output
+from ogm.strategy import Strategy
+from ogm.types import Batch, Output, Target
 
 Measure = Callable[[Tensor, Tensor], Tensor]
 
@@ -78,7 +77,7 @@ class MSLR(Strategy):
         self.register_buffer("past", torch.full((len(self.modalities), self.memory), torch.nan))
         self.register_buffer("quotient", torch.ones(len(self.modalities)))
 
-    def on_epoch_start(self, engine: Engine) -> None:
+    def on_epoch_start(self, engine: TrainingContext) -> None:
         pairs = zip(self.modalities, self.quotient.tolist(), strict=True)
         self._factors = {m: self.init.get(m, 1.0) * q for m, q in pairs}
 
@@ -93,7 +92,7 @@ class MSLR(Strategy):
             if self._factors[m] != 1.0:
                 self.modulate(p, self._factors[m], self.target)
 
-    def on_epoch_end(self, engine: Engine) -> None:
+    def on_epoch_end(self, engine: TrainingContext) -> None:
         if self.rule == "dynamic":
             accuracy = validation_means(engine, lambda logits, label: (logits.argmax(1) == label).double())
             self.quotient.copy_(quotients(self.past, accuracy))

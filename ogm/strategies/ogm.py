@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from ogm.checks import check_complete
 from ogm.context import Context
 from ogm.parts.gradients import Variant, finite_or_one, modulation_coefficients
-from ogm.strategy import Scope, Strategy, Target
-from ogm.types import Batch, Output
+from ogm.strategy import Strategy
+from ogm.types import Batch, Output, Scope, Target
 
 
 class OGM(Strategy):
@@ -88,7 +88,7 @@ class OGM(Strategy):
     def on_gradients(self, output: Output, batch: Batch, ctx: Context) -> None:
         check_complete(self, "unimodal_logits", output.unimodal_logits)
         rho = self.ratios(output, batch, ctx, self.multi)
-        if not self.active(ctx):
+        if not self.in_window(ctx):
             return
         k = finite_or_one(modulation_coefficients(rho, self.alpha, self.variant), ctx)
         ctx.log(**{f"coefficient/{m}": coefficient for m, coefficient in k.items()})

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from ogm.context import Context
 from ogm.parts.gradients import add_noise, noise_deviation
 from ogm.strategies.ogm import OGM
-from ogm.strategy import Scope, Target
-from ogm.types import Batch
+from ogm.types import Batch, Scope, Target
 
 
 class OGMGE(OGM):

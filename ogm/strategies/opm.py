@@ -77,11 +77,11 @@ class OPM(Strategy):
     def on_features(self, features: dict[str, Tensor], batch: Batch, ctx: Context) -> tuple[dict[str, Tensor], Batch]:
         unimodal_logits = self.fusion.unimodal_logits(features, detach=True)
         self._rho = discrepancy_ratios(true_class_scores(unimodal_logits, batch, ctx))
-        if not self.active(ctx) or ctx.chance("opm/execute") >= self.p_exe:
+        if not self.in_window(ctx) or ctx.chance("opm/execute") >= self.p_exe:
             return features, batch
         q = rates(self._rho, self.q_base, self.lam)
         ctx.log(**{f"drop_rate/{m}": rate for m, rate in q.items()})
-        keep = {m: (ctx.uniform(batch.index, f"opm/{m}") >= q[m]) & batch.have([m]) for m in features}
+        keep = {m: (ctx.uniform(batch.index, f"opm/{m}") >= q[m]) & batch.has_all([m]) for m in features}
         theta = hidden_share(q, {m: f.shape[1] for m, f in features.items()}) if self.rescale else 0.0
         visible = torch.stack(list(keep.values())).any(0)
         weight = visible * (1.0 if batch.weight is None else batch.weight)

@@ -9,8 +9,7 @@ import torch
 from ogm.context import Context
 from ogm.parts.gradients import add_noise, finite_or_one, modulation_coefficients, noise_deviation
 from ogm.strategies.opm import OPM
-from ogm.strategy import Scope, Target
-from ogm.types import Batch, Output
+from ogm.types import Batch, Output, Scope, Target
 
 
 class OPMOGM(OPM):
@@ -86,7 +85,7 @@ class OPMOGM(OPM):
     @torch.no_grad()
     def on_gradients(self, output: Output, batch: Batch, ctx: Context) -> None:
         super().on_gradients(output, batch, ctx)
-        if not self.active(ctx) or (self.ogm_end is not None and ctx.epoch > self.ogm_end):
+        if not self.in_window(ctx) or (self.ogm_end is not None and ctx.epoch > self.ogm_end):
             return
         k = finite_or_one(
             modulation_coefficients(self._rho, self.alpha, "paper" if self.variant == "cvpr" else "journal"), ctx

@@ -10,8 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ogm.context import Context
-from ogm.engine import Engine
+from ogm.context import Context, TrainingContext
 from ogm.imbalance import TINY, true_class_scores
 from ogm.losses import full
 from ogm.strategy import Strategy
@@ -103,8 +102,8 @@ class PMR(Strategy):
         return self.get_buffer(f"prototypes_{modality}"), self.get_buffer(f"known_{modality}")
 
     @torch.no_grad()
-    def on_epoch_start(self, engine: Engine) -> None:
-        if not self.active(engine):
+    def on_epoch_start(self, engine: TrainingContext) -> None:
+        if not self.in_window(engine):
             return
         loader = engine.loaders["train"]
         batches: Iterable[Batch] = loader.all()
@@ -117,7 +116,7 @@ class PMR(Strategy):
             with engine.autocast():
                 features = engine.model.encode(batch.inputs, batch.present)
             for m, f in features.items():
-                sums[m] = sums.get(m, 0) + class_sums(f, batch.label, self.num_classes, batch.have([m]))
+                sums[m] = sums.get(m, 0) + class_sums(f, batch.label, self.num_classes, batch.has_all([m]))
         for m, local in sums.items():
             prototypes, known = self.prototypes(m)
             total = engine.total(local)  # if every rank saw all samples, sums and counts grow by the same factor
@@ -126,7 +125,7 @@ class PMR(Strategy):
 
     def losses(self, output: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
         losses = super().losses(output, batch, ctx)
-        if not self.active(ctx):
+        if not self.in_window(ctx):
             return losses
         prototype_logits, has_prototype = {}, {}
         for m in self.modalities:

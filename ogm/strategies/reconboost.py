@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ogm.context import Context
-from ogm.engine import Engine
+from ogm.context import Context, TrainingContext
 from ogm.imbalance import discrepancy_ratios, true_class_scores
 from ogm.losses import full
 from ogm.parts.ensembles import counted_modalities
@@ -78,7 +77,7 @@ class ReconBoost(Strategy):
         )
         self.boost_rate = nn.Parameter(torch.ones(()))
 
-    def on_epoch_start(self, engine: Engine) -> None:
+    def on_epoch_start(self, engine: TrainingContext) -> None:
         _, learner, begins = phase(engine.epoch, self.modalities, self.boost_epochs, self.rectify_epochs)
         engine.freeze(*(e for m, e in self._encoders.items() if learner not in (None, m)))
         if begins:
@@ -94,7 +93,7 @@ class ReconBoost(Strategy):
             features,
         )
 
-    def step(self, batch: Batch, engine: Engine) -> Output:
+    def step(self, batch: Batch, engine: TrainingContext) -> Output:
         stage, learner, _ = phase(engine.epoch, self.modalities, self.boost_epochs, self.rectify_epochs)
         outputs = []
         for part in engine.split(batch):
@@ -118,7 +117,7 @@ class ReconBoost(Strategy):
         """0-dim loss of the modality that is boosted; samples on which the others are wrong count more."""
         unimodal_logits = output.unimodal_logits
         others = {m: u.detach() for m, u in unimodal_logits.items() if m != learner}
-        present = torch.stack([batch.have([m]) for m in others])
+        present = torch.stack([batch.has_all([m]) for m in others])
         probability = true_probability(boosted_sum(others, present, self.boost_rate.detach()), batch.label)
         if stage == 0:
             probability = torch.ones_like(probability)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ogm.augmentations import InputKind, kind_of, view
-from ogm.engine import Engine
+from ogm.context import TrainingContext
 from ogm.losses import full, gather, info_nce
 from ogm.parts.ensembles import average_predictions
 from ogm.parts.heads import EMBEDDING_WIDTH, Projector
@@ -97,12 +97,12 @@ class SSLCrossmodal(Strategy):
         features = {m: encoder(batch.inputs[m]) for m, encoder in model.encoders.items()}
         unimodal_logits = {m: self.heads[m](features[m]) for m in self.modalities if m not in drop}
         return Output(
-            average_predictions(unimodal_logits, {m: batch.have([m]) for m in unimodal_logits}, "prob_mean"),
+            average_predictions(unimodal_logits, {m: batch.has_all([m]) for m in unimodal_logits}, "prob_mean"),
             unimodal_logits,
             features,
         )
 
-    def step(self, batch: Batch, engine: Engine) -> Output:
+    def step(self, batch: Batch, engine: TrainingContext) -> Output:
         (part,) = engine.split(batch)
         inputs = {
             m: view(x, self.kinds.get(m, kind_of(x)), part.index, f"view/{m}", engine) for m, x in part.inputs.items()
@@ -110,7 +110,7 @@ class SSLCrossmodal(Strategy):
         with engine.autocast():
             # Each encoder by itself: if a fusion let them exchange signals, the pairs would be trivial to recognise.
             features = {m: encoder(inputs[m]) for m, encoder in engine.model.encoders.items()}
-            present = {m: part.have([m]) if m in part.present else None for m in self.modalities}
+            present = {m: part.has_all([m]) if m in part.present else None for m in self.modalities}
             embedded = {m: self.projectors[m](features[m], present[m]) for m in self.modalities}
             losses = self._contrast(embedded, part, engine)
             unimodal_logits = {m: head(features[m].detach()) for m, head in self.heads.items()}
@@ -121,18 +121,18 @@ class SSLCrossmodal(Strategy):
         engine.update()
         return Output(unimodal_logits[self.modalities[0]], unimodal_logits, features).detach()
 
-    def _contrast(self, embedded: Mapping[str, Tensor], batch: Batch, engine: Engine) -> dict[str, Tensor]:
+    def _contrast(self, embedded: Mapping[str, Tensor], batch: Batch, engine: TrainingContext) -> dict[str, Tensor]:
         if self.objective == "avid":
             return self._discriminate({m: F.normalize(full(z)) for m, z in embedded.items()}, batch, engine)
         pairs = list(itertools.combinations(self.modalities, 2))
         losses = {}
         for m, n in pairs:
-            both = batch.have([m, n]) if batch.present else None
+            both = batch.has_all([m, n]) if batch.present else None
             values = info_nce(embedded[m], embedded[n], self.temperature, both)
             losses[f"infonce/{m}+{n}"] = engine.mean(values, batch.weights([m, n])) / len(pairs)
         return losses
 
-    def _discriminate(self, unit: Mapping[str, Tensor], batch: Batch, engine: Engine) -> dict[str, Tensor]:
+    def _discriminate(self, unit: Mapping[str, Tensor], batch: Batch, engine: TrainingContext) -> dict[str, Tensor]:
         """Losses of AVID for each ordered pair; afterwards the memory bank is updated."""
         k = min(self.negatives, self.num_samples - 1)
         each = batch.index[:, None] * k + torch.arange(k, device=batch.index.device)
@@ -143,7 +143,7 @@ class SSLCrossmodal(Strategy):
             m, n = self.modalities[i], self.modalities[j]
             positive = (unit[m] * self.bank[j, batch.index]).sum(1) / self.temperature
             negative = (unit[m][:, None] * self.bank[j][other]).sum(2) / self.temperature
-            both = batch.have([m, n])
+            both = batch.has_all([m, n])
             estimate = engine.total(torch.where(both, negative.exp().mean(1), 0).sum()) / engine.total(
                 both.sum()
             ).clamp_min(1)
@@ -159,7 +159,7 @@ class SSLCrossmodal(Strategy):
     def _renew(self, unit: Mapping[str, Tensor], batch: Batch) -> None:
         index, _ = gather(batch.index)
         for k, m in enumerate(self.modalities):
-            embedded, present = gather(unit[m].detach())[0], gather(batch.have([m]))[0]
+            embedded, present = gather(unit[m].detach())[0], gather(batch.has_all([m]))[0]
             old = self.bank[k, index]
             self.bank[k, index] = torch.where(present[:, None], F.normalize((old + embedded) / 2), old)
 

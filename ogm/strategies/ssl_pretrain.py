@@ -10,7 +10,7 @@ import torch
 from ogm.context import Context
 from ogm.parts.teachers import load_encoders
 from ogm.strategy import Strategy
-from ogm.types import Batch, Need, Output
+from ogm.types import Batch, Output, Prerequisite
 
 
 class SSLPretrain(Strategy):
@@ -53,10 +53,10 @@ class SSLPretrain(Strategy):
         self.objective: Literal["simclr", "vicreg", "av_infonce", "avid"] = objective
         self.slow, self.warmup = slow, warmup
 
-    def needs(self, modalities: Sequence[str]) -> dict[str, Need]:
+    def prerequisites(self, modalities: Sequence[str]) -> dict[str, Prerequisite]:
         if self.objective in ("simclr", "vicreg"):
-            return {m: Need("ssl_unimodal", {"modality": m, "objective": self.objective}) for m in modalities}
-        return {"encoders": Need("ssl_crossmodal", {"objective": self.objective})}
+            return {m: Prerequisite("ssl_unimodal", {"modality": m, "objective": self.objective}) for m in modalities}
+        return {"encoders": Prerequisite("ssl_crossmodal", {"objective": self.objective})}
 
     def setup(self) -> None:
         joint_run = self._trained.get("encoders")

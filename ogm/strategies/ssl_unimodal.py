@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from ogm.augmentations import InputKind, kind_of, view
-from ogm.engine import Engine
+from ogm.context import TrainingContext
 from ogm.losses import full, nt_xent
 from ogm.parts.heads import Projector, UnimodalModel, gather_rows, row_moments
-from ogm.strategy import Passes, Strategy
-from ogm.types import Batch, Output
+from ogm.strategy import Strategy
+from ogm.types import Batch, Output, Passes
 
 
 class SSLUnimodal(Strategy):
@@ -82,9 +82,9 @@ class SSLUnimodal(Strategy):
         output: Output = self.export(model)(batch.inputs[self.modality])
         return output
 
-    def step(self, batch: Batch, engine: Engine) -> Output:
+    def step(self, batch: Batch, engine: TrainingContext) -> Output:
         m, x = self.modality, batch.inputs[self.modality]
-        kind, valid = self.kinds.get(m, kind_of(x)), batch.have([m]) if m in batch.present else None
+        kind, valid = self.kinds.get(m, kind_of(x)), batch.has_all([m]) if m in batch.present else None
         (part,) = engine.split(batch)
         views = [view(x, kind, part.index, f"view/{k}", engine) for k in (1, 2)]
         with engine.autocast():

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
-from ogm.engine import Engine
+from ogm.context import TrainingContext
 from ogm.parts.ensembles import average_predictions
 from ogm.strategy import Strategy
-from ogm.types import Batch, Need, Output
+from ogm.types import Batch, Output, Prerequisite
 
 
 class UME(Strategy):
@@ -51,16 +51,16 @@ class UME(Strategy):
         if self.weights is not None and self.weights.keys() != set(self.modalities):
             raise ValueError(f"weights={self.weights}: give exactly one weight to each of {', '.join(self.modalities)}")
 
-    def needs(self, modalities: Sequence[str]) -> dict[str, Need]:
-        return {m: Need("unimodal", {"modality": m}) for m in modalities}
+    def prerequisites(self, modalities: Sequence[str]) -> dict[str, Prerequisite]:
+        return {m: Prerequisite("unimodal", {"modality": m}) for m in modalities}
 
     def forward(self, model: Any, batch: Batch, drop: Collection[str] = ()) -> Output:
         outputs = {m: self._trained[m](batch.inputs[m]) for m in self.modalities if m not in drop}
         unimodal_logits = {m: output.logits for m, output in outputs.items()}
         fused = average_predictions(
-            unimodal_logits, {m: batch.have([m]) for m in unimodal_logits}, self.rule, self.weights
+            unimodal_logits, {m: batch.has_all([m]) for m in unimodal_logits}, self.rule, self.weights
         )
         return Output(fused, unimodal_logits, {m: output.features[m] for m, output in outputs.items()})
 
-    def step(self, batch: Batch, engine: Engine) -> Output:
+    def step(self, batch: Batch, engine: TrainingContext) -> Output:
         raise ValueError("UME averages models trained by earlier runs: evaluate it, there is nothing to train")

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from ogm.context import Context
 from ogm.parts.teachers import check_teacher_widths, feature_distance, run_teachers, unimodal_prerequisites
-from ogm.strategy import Passes, Strategy
-from ogm.types import Batch, Need, Output
+from ogm.strategy import Strategy
+from ogm.types import Batch, Output, Passes, Prerequisite
 
 
 class UMT(Strategy):
@@ -48,7 +48,7 @@ class UMT(Strategy):
             raise ValueError(f"lam={lam}: the weight of the distillation terms must be 0 or more")
         self.lam = lam
 
-    def needs(self, modalities: Sequence[str]) -> dict[str, Need]:
+    def prerequisites(self, modalities: Sequence[str]) -> dict[str, Prerequisite]:
         return unimodal_prerequisites(modalities)
 
     def passes(self, modalities: int) -> Passes:

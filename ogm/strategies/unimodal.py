@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import nn
 
-from ogm.engine import Engine
+from ogm.context import TrainingContext
 from ogm.parts.heads import UnimodalModel
-from ogm.strategy import Passes, Strategy
-from ogm.types import Batch, Output
+from ogm.strategy import Strategy
+from ogm.types import Batch, Output, Passes
 
 
 class Unimodal(Strategy):
@@ -53,7 +53,7 @@ class Unimodal(Strategy):
         output: Output = branch(batch.inputs[self.modality])
         return output
 
-    def step(self, batch: Batch, engine: Engine) -> Output:
+    def step(self, batch: Batch, engine: TrainingContext) -> Output:
         outputs = []
         for part in engine.split(batch):
             with engine.autocast():

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ogm.parts.teachers import load_encoders, unimodal_prerequisites
 from ogm.strategy import Strategy
-from ogm.types import Need
+from ogm.types import Prerequisite
 
 
 class UnimodalPretrainFinetune(Strategy):
@@ -33,7 +33,7 @@ class UnimodalPretrainFinetune(Strategy):
     def __init__(self) -> None:
         super().__init__()
 
-    def needs(self, modalities: Sequence[str]) -> dict[str, Need]:
+    def prerequisites(self, modalities: Sequence[str]) -> dict[str, Prerequisite]:
         return unimodal_prerequisites(modalities)
 
     def setup(self) -> None:

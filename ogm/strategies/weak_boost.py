@@ -13,8 +13,8 @@ from ogm.context import Context
 from ogm.imbalance import TINY, lag_ratios, true_class_scores
 from ogm.parts.gradients import finite_or_one
 from ogm.shapley import responses
-from ogm.strategy import Scope, Strategy, Target
-from ogm.types import Batch, Output
+from ogm.strategy import Strategy
+from ogm.types import Batch, Output, Scope, Target
 
 
 class WeakBoost(Strategy):
@@ -92,7 +92,7 @@ class WeakBoost(Strategy):
     def on_gradients(self, output: Output, batch: Batch, ctx: Context) -> None:
         check_complete(self, "unimodal_logits", output.unimodal_logits)
         super().on_gradients(output, batch, ctx)
-        if not self.active(ctx):
+        if not self.in_window(ctx):
             return
         rho = lag_ratios(true_class_scores(responses(output, batch, ctx, self._fusion[0]), batch, ctx), self.rho_max)
         k = finite_or_one(boosts(rho, self.alpha, self.form, self.k_max, self.dead_band), ctx)

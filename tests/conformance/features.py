@@ -89,7 +89,7 @@ def mmcosine(vector: Vector) -> dict[str, Any]:
     fusion, features = concat(inputs)
     own = cosines(features, fusion.head.weight, hyper["s"], **given(vector, "eps"))
     plan = MMCosine(hyper["s"]).attach(nothing(features), dims=fusion.dims, fusion=fusion)
-    output = plan.read(Output(fusion(features), features=features))
+    output = plan.replace_unimodal_logits(Output(fusion(features), features=features))
     losses = plan.losses(output, batch(inputs["labels"]), Context())
     return {**{f"u_{m}": u for m, u in own.items()}, "joint": output.logits, "loss": losses["fused"]}
 
@@ -220,7 +220,7 @@ def amco(vector: Vector) -> dict[str, Any]:
     dependent = torch.stack(list(share.values())) > plan.sigma
     plan.dependent = torch.tensor([m == inputs["masked_modality"] for m in said])
     plan.mask = lambda ctx: tensor(inputs["mask"]) > 0  # type: ignore[method-assign]
-    losses = plan.losses(plan.read(Output(torch.zeros(()), said)), some, Context())
+    losses = plan.losses(plan.replace_unimodal_logits(Output(torch.zeros(()), said)), some, Context())
     return {
         **{f"dependence_{m}": d for m, d in share.items()},
         "dependent": dependent.double(),

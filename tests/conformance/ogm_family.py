@@ -9,10 +9,9 @@ from torch import Tensor
 
 from ogm.context import Context
 from ogm.imbalance import discrepancy_ratios, lag_ratios, true_class_scores
-from ogm.parts.gradients import add_noise, modulation_coefficients, noise_deviation
+from ogm.parts.gradients import add_noise, modulation_coefficients, noise_deviation, scaled_update
 from ogm.strategies.vanilla import Vanilla
 from ogm.strategies.weak_boost import boosts, bounded
-from ogm.strategy import scaled_update
 from ogm.types import Output
 from tests.conformance.alternating import over_ranks
 from tests.conformance.common import Checker, Unsupported, Vector, batch, given, scores, tensor
