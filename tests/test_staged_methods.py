@@ -20,10 +20,10 @@ from ogm.losses import gather, info_nce, kl, nt_xent
 from ogm.parts.ensembles import average_predictions
 from ogm.parts.stages import last_stage_length
 from ogm.parts.teachers import feature_distance, run_teachers
-from ogm.strategies.di_mml import by_certainty, dimension_accuracy, effective_dimensions, interaction
-from ogm.strategies.g2d import training, weak_to_strong
-from ogm.strategies.kd_strong_to_weak import aligned, bins, mta, soft_targets
-from ogm.strategies.ssl_crossmodal import discrimination
+from ogm.strategies.di_mml import certainty_weighted_mean, dimension_accuracy, effective_dimensions, interaction
+from ogm.strategies.g2d import trained_modalities, weak_to_strong
+from ogm.strategies.kd_strong_to_weak import align_positions, attention_alignment, pooling_matrix, soft_targets
+from ogm.strategies.ssl_crossmodal import avid_loss
 from ogm.strategies.ssl_unimodal import vicreg
 from tests.small import CLASSES, THREE, TWO, build, digest, flat, strategy, train
 
@@ -265,7 +265,7 @@ def test_the_weakest_go_first() -> None:
     scores = {m: torch.tensor(s) for m, s in (("a", 0.7), ("b", 0.2), ("c", 0.5))}
     assert weak_to_strong(scores) == ["b", "c", "a"]
     assert weak_to_strong({m: torch.tensor(0.5) for m in "cab"}) == ["c", "a", "b"]  # a tie: their own order
-    alone = [training(["b", "c", "a"], epoch, [2, 1]) for epoch in range(4)]
+    alone = [trained_modalities(["b", "c", "a"], epoch, [2, 1]) for epoch in range(4)]
     assert alone == [["b"], ["b"], ["c"], ["b", "c", "a"]]
 
 
@@ -314,10 +314,10 @@ def test_effective_dimensions_know_the_class() -> None:
 def test_the_certain_speak_louder() -> None:
     sure, unsure = torch.tensor([[5.0, 0.0, 0.0]]), torch.tensor([[0.0, 0.1, 0.0]])
     here, gone = torch.tensor([True]), torch.tensor([False])
-    fused, weight = by_certainty([sure, unsure], 0.1, [here, here])
+    fused, weight = certainty_weighted_mean([sure, unsure], 0.1, [here, here])
     assert int(fused.argmax()) == 0 and float(weight[0]) > 0.99
-    assert torch.equal(by_certainty([sure, unsure], 0.1, [gone, here])[0], unsure)
-    assert torch.isfinite(by_certainty([sure, unsure], 0.1, [gone, gone])[0]).all()
+    assert torch.equal(certainty_weighted_mean([sure, unsure], 0.1, [gone, here])[0], unsure)
+    assert torch.isfinite(certainty_weighted_mean([sure, unsure], 0.1, [gone, gone])[0]).all()
 
 
 def test_epochs_are_divided_and_never_all_given_away() -> None:
@@ -432,16 +432,21 @@ def test_a_student_comes_to_agree_with_its_teacher() -> None:
 
 def test_attention_maps_meet_in_time_or_on_the_smaller_grid() -> None:
     sound, film = torch.rand(2, 8, 10), torch.rand(2, 4, 4)
-    in_time = aligned((sound, sound.mean(1)), (film, torch.rand(2, 3)))
+    in_time = align_positions((sound, sound.mean(1)), (film, torch.rand(2, 3)))
     assert [x.shape for x in in_time] == [(2, 3), (2, 3)]
-    on_grid = aligned((sound, sound.mean(1)), (film, None))
+    on_grid = align_positions((sound, sound.mean(1)), (film, None))
     assert [x.shape for x in on_grid] == [(2, 16), (2, 16)]
     assert all(torch.allclose(x.norm(dim=1), torch.ones(2)) for x in (*in_time, *on_grid))
     for length, number in ((10, 3), (8, 4), (7, 7), (5, 1)):
         x = torch.rand(2, length)
-        torch.testing.assert_close(x @ bins(length, number, x).T, F.adaptive_avg_pool1d(x[:, None], number)[:, 0])
+        torch.testing.assert_close(
+            x @ pooling_matrix(length, number, x).T, F.adaptive_avg_pool1d(x[:, None], number)[:, 0]
+        )
     same = in_time[0]
-    assert not mta(same, [same]).abs().gt(1e-7).any() and (mta(same, [in_time[1]]) > 0).all()
+    assert (
+        not attention_alignment(same, [same]).abs().gt(1e-7).any()
+        and (attention_alignment(same, [in_time[1]]) > 0).all()
+    )
 
 
 def test_attention_is_asked_of_encoders_that_have_maps() -> None:
@@ -530,7 +535,7 @@ def test_the_bank_keeps_unit_vectors_and_its_first_normalizer() -> None:
 
 def test_discrimination_rewards_the_right_sample() -> None:
     negative = torch.zeros(1, 4, dtype=torch.float64)
-    losses = [float(discrimination(torch.tensor([s]).double(), negative, torch.tensor(1.0))) for s in (0.0, 1.0, 5.0)]
+    losses = [float(avid_loss(torch.tensor([s]).double(), negative, torch.tensor(1.0))) for s in (0.0, 1.0, 5.0)]
     assert losses[0] > losses[1] > losses[2]
     naive = -math.log(math.exp(1) / (math.exp(1) + 4)) - 4 * math.log(4 / (1 + 4))
     assert losses[1] == pytest.approx(naive)

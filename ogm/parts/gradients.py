@@ -105,6 +105,6 @@ def scaled_update(before: Tensor, after: Tensor, k: Tensor | float) -> Tensor:
         k: The factor.
 
     Returns:
-        before + k (after - before).
+        Before + k (after - before).
     """
     return before + k * (after - before)

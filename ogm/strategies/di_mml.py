@@ -37,11 +37,11 @@ class DIMML(Strategy):
     learning rate is the initial one of the run.
 
     Args:
-        w: weight of the shared head's loss, 0 or more.
+        w: Weight of the shared head's loss, 0 or more.
         temperature: T of the contrast, above 0. Released: 50 for CREMA-D and ModelNet40, 10 for AVE and UCF101.
         certainty: T2 of the prediction, above 0. Released: 1 for CREMA-D and UCF101, 3 for AVE and ModelNet40.
-        e_c: first epoch with L_DUC, from 0. Default: 2/15 of stage 1, at least 1 (released: 20 of 150).
-        fuse: number of epochs of stage 2, at the end of the run. Default: 2/17 of the run, at least 1 (released: 20 of
+        e_c: First epoch with L_DUC, from 0. Default: 2/15 of stage 1, at least 1 (released: 20 of 150).
+        fuse: Number of epochs of stage 2, at the end of the run. Default: 2/17 of the run, at least 1 (released: 20 of
             170).
 
     Differences:
@@ -88,6 +88,7 @@ class DIMML(Strategy):
         self.heads, self.widen = nn.ModuleDict(), nn.ModuleDict()
 
     def setup(self) -> None:
+        """Create heads and adapters, copies of each modality's best modules, and buffers."""
         require_feature_fusion(self)
         width = max(self.dims.values(), default=0)
         self.widen.update({m: nn.Linear(d, width) for m, d in self.dims.items() if d != width})
@@ -105,13 +106,16 @@ class DIMML(Strategy):
         return nn.ModuleList([self._encoders[m], self.heads[m], *([self.widen[m]] if m in self.widen else [])])
 
     def param_groups(self) -> list[dict[str, Any]]:
+        """Train heads and adapters, but not the copies."""
         return [{"params": [*self.heads.parameters(), *self.widen.parameters(), *self.shared.parameters()]}]
 
     # ---- stages
     def first_final_epoch(self, epochs: int) -> int:
+        """Return the first epoch of stage 2."""
         return last_stage_start(epochs, 20 / 170, self.fuse)
 
     def on_epoch_start(self, engine: TrainingContext) -> None:
+        """Choose the stage, find effective coordinates once, and freeze what the stage does not train."""
         fuse = last_stage_length(engine.epochs, 20 / 170, self.fuse)
         separate = engine.epochs - fuse
         e_c = max(1, round(separate * 20 / 150)) if self.e_c is None else self.e_c
@@ -157,10 +161,12 @@ class DIMML(Strategy):
         return {m: self.widen[m](f) if m in self.widen else f for m, f in features.items()}
 
     def replace_unimodal_logits(self, output: Output) -> Output:
+        """Replace the unimodal logits by those of the modalities' own heads g_m."""
         wide = self._wide(output.features)
         return replace(output, unimodal_logits={m: head(wide[m]) for m, head in self.heads.items()})
 
     def losses(self, output: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
+        """Compute the losses of stage 1, with L_DUC from epoch e_c on; in stage 2 the CE of the fusion."""
         if self._fusing:
             return super().losses(output, batch, ctx)
         wide, losses = self._wide(output.features), {}
@@ -180,12 +186,13 @@ class DIMML(Strategy):
         return losses
 
     def forward(self, model: Any, batch: Batch, drop: Collection[str] = ()) -> Output:
+        """Predict with the mean of all heads, weighted by certainty; in stage 2 with the fusion among them."""
         output = super().forward(model, batch, drop)
         present = {m: batch.has_all([m]) & (m not in drop) for m in self.modalities}
         logits, counted = list(output.unimodal_logits.values()), list(present.values())
         if bool(self.fusing):
             logits, counted = [*logits, output.logits], [*counted, torch.ones_like(counted[0])]
-        return replace(output, logits=by_certainty(logits, self.certainty, counted)[0])
+        return replace(output, logits=certainty_weighted_mean(logits, self.certainty, counted)[0])
 
 
 def dimension_accuracy(features: Tensor, label: Tensor, num_classes: int) -> Tensor:
@@ -194,7 +201,7 @@ def dimension_accuracy(features: Tensor, label: Tensor, num_classes: int) -> Ten
     Args:
         features: (N, D).
         label: (N,).
-        num_classes: number of classes C.
+        num_classes: Number of classes C.
 
     Returns:
         (D,) for each coordinate, the share of samples whose nearest class centroid in it is that of the true class. A
@@ -228,7 +235,7 @@ def interaction(learner: Tensor, target: Tensor, dims: Tensor, temperature: floa
         learner: (B, D) features that receive the gradient.
         target: (B, D) features of the other modality; they receive none.
         dims: (D,) bool, the coordinates that count.
-        temperature: divides the dot products.
+        temperature: Divides the dot products.
         valid: (B,) bool, the samples that have both modalities; None: all.
 
     Returns:
@@ -240,18 +247,20 @@ def interaction(learner: Tensor, target: Tensor, dims: Tensor, temperature: floa
     return torch.where(dims.any(), values, 0.0)
 
 
-def by_certainty(logits: Sequence[Tensor], temperature: float, there: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+def certainty_weighted_mean(
+    logits: Sequence[Tensor], temperature: float, present: Sequence[Tensor]
+) -> tuple[Tensor, Tensor]:
     """Mean of several predictions, weighted per sample by their certainty.
 
     Args:
         logits: K tensors (B, C).
-        temperature: divides the certainties, the largest softmax values.
-        there: K tensors (B,) bool, which predictions count for each sample. If none counts, all do.
+        temperature: Divides the certainties, the largest softmax values.
+        present: K tensors (B,) bool, which predictions count for each sample. If none counts, all do.
 
     Returns:
         (B, C) weighted mean of the logits, and the weights (K, B).
     """
-    stacked, counted = torch.stack([full(z) for z in logits]), torch.stack(list(there))
+    stacked, counted = torch.stack([full(z) for z in logits]), torch.stack(list(present))
     counted = counted | ~counted.any(0)
     certainty = stacked.softmax(2).amax(2) / temperature
     weight = certainty.masked_fill(~counted, -torch.inf).softmax(0)

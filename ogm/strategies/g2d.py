@@ -29,11 +29,11 @@ class G2D(Strategy):
     The prediction is argmax z.
 
     Args:
-        alpha: weight of the feature distillation, 0 or more.
-        beta: weight of the logit distillation, 0 or more.
-        w_ce: weight of the cross-entropy, 0 or more.
+        alpha: Weight of the feature distillation, 0 or more.
+        beta: Weight of the logit distillation, 0 or more.
+        w_ce: Weight of the cross-entropy, 0 or more.
         temperature: T, above 0.
-        tau: epochs of each of the M - 1 phases. Default: half of the run in all, shared equally (paper, in a third
+        tau: Epochs of each of the M - 1 phases. Default: half of the run in all, shared equally (paper, in a third
             party's reading: 150 of 300 epochs). The other defaults are those of the released code.
 
     Differences:
@@ -76,12 +76,15 @@ class G2D(Strategy):
         self._training: list[str] = []
 
     def prerequisites(self, modalities: Sequence[str]) -> dict[str, Prerequisite]:
+        """Name one ``unimodal`` run per modality, the teachers."""
         return unimodal_prerequisites(modalities)
 
     def passes(self, modalities: int) -> Passes:
+        """Return (2 M, 1): the teachers' encoders run, too."""
         return Passes(2 * modalities, 1)
 
     def setup(self) -> None:
+        """Check the teachers' widths and ``tau``, and create the order of the modalities."""
         check_teacher_widths(self)
         phases = len(self.modalities) - 1
         if self.tau is not None and len(self.tau) != phases:
@@ -91,13 +94,14 @@ class G2D(Strategy):
         self.register_buffer("order", torch.full((len(self.modalities),), -1))  # weakest first; -1: not known yet
 
     def on_epoch_start(self, engine: TrainingContext) -> None:
+        """Rank the modalities once, and freeze the encoders that this phase does not train."""
         if int(self.order[0]) < 0:
             weakest_first = weak_to_strong(self._teachers_scores(engine))
             order = torch.tensor([self.modalities.index(m) for m in weakest_first], device=self.order.device)
             self.order.copy_(engine.decide(order))
         phases = len(self.modalities) - 1
         tau = [engine.epochs // (2 * phases)] * phases if self.tau is None else self.tau
-        self._training = training([self.modalities[k] for k in self.order.tolist()], engine.epoch, tau)
+        self._training = trained_modalities([self.modalities[k] for k in self.order.tolist()], engine.epoch, tau)
         engine.freeze(*(e for m, e in self._encoders.items() if m not in self._training))
 
     def _teachers_scores(self, engine: TrainingContext) -> dict[str, Tensor]:
@@ -110,6 +114,7 @@ class G2D(Strategy):
         return sums
 
     def losses(self, output: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
+        """Compute the CE, and the distances to the teachers' features and logits (step 2)."""
         losses = {name: self.w_ce * loss for name, loss in super().losses(output, batch, ctx).items()}
         t = self.temperature
         for m, teacher in run_teachers(self._trained, self.modalities, batch).items():
@@ -127,7 +132,7 @@ def weak_to_strong(scores: Mapping[str, Tensor]) -> list[str]:
     """Order modalities by their scores.
 
     Args:
-        scores: modality -> 0-dim score.
+        scores: Modality -> 0-dim score.
 
     Returns:
         The modalities, lowest score first; equal scores keep their order.
@@ -135,13 +140,13 @@ def weak_to_strong(scores: Mapping[str, Tensor]) -> list[str]:
     return sorted(scores, key=lambda m: float(scores[m]))
 
 
-def training(order: Sequence[str], epoch: int, tau: Sequence[int]) -> list[str]:
+def trained_modalities(order: Sequence[str], epoch: int, tau: Sequence[int]) -> list[str]:
     """The modalities whose encoders are trained in an epoch.
 
     Args:
-        order: the modalities, weakest first.
-        epoch: number of the epoch, from 0.
-        tau: epochs of each phase, one for each modality but the last.
+        order: The modalities, weakest first.
+        epoch: Number of the epoch, from 0.
+        tau: Epochs of each phase, one for each modality but the last.
 
     Returns:
         The one modality of the phase that the epoch is in; all modalities after the last phase.

@@ -31,8 +31,8 @@ class MLB(EqualWeightMultiloss):
     The prediction is argmax z.
 
     Args:
-        alpha: steepness, 0 or more. Published: 0.8 for CREMA-D and AVE, 1.0 for UCF101.
-        beta: largest coefficient, 1 or more.
+        alpha: Steepness, 0 or more. Published: 0.8 for CREMA-D and AVE, 1.0 for UCF101.
+        beta: Largest coefficient, 1 or more.
 
     Differences:
         - Released code: the snapshot that was read cannot build the method, because a base class is named that no
@@ -56,9 +56,10 @@ class MLB(EqualWeightMultiloss):
 
     @torch.no_grad()
     def on_gradients(self, output: Output, batch: Batch, ctx: Context) -> None:
+        """Multiply the gradients of each modality's encoder, head and part of the fusion by k_m."""
         super().on_gradients(output, batch, ctx)
         rho = lag_ratios(true_class_scores(output.unimodal_logits, batch, ctx), math.inf)
-        k = finite_or_one(paces(rho, self.alpha, self.beta), ctx)
+        k = finite_or_one(pace_factors(rho, self.alpha, self.beta), ctx)
         ctx.log(**{f"coefficient/{m}": coefficient for m, coefficient in k.items()})
         for _, m, p in self.in_scope("all"):
             self.modulate(p, k[m], "grad")
@@ -70,16 +71,16 @@ class MLB(EqualWeightMultiloss):
                 p.grad[..., columns].mul_(k[m])
 
 
-def paces(rho: Mapping[str, Tensor], alpha: float, beta: float) -> dict[str, Tensor]:
+def pace_factors(rho: Mapping[str, Tensor], alpha: float, beta: float) -> dict[str, Tensor]:
     """Coefficients of the gradients.
 
     Args:
-        rho: modality -> 0-dim ratio; above 1 for a modality that is behind.
-        alpha: steepness.
-        beta: largest coefficient.
+        rho: Modality -> 0-dim ratio; above 1 for a modality that is behind.
+        alpha: Steepness.
+        beta: Largest coefficient.
 
     Returns:
-        modality -> 0-dim k_m = 1 + (beta - 1) tanh(alpha (rho_m - 1)) where rho_m > 1, else 1 + tanh(alpha (rho_m -
+        Modality -> 0-dim k_m = 1 + (beta - 1) tanh(alpha (rho_m - 1)) where rho_m > 1, else 1 + tanh(alpha (rho_m -
         1)). NaN stays NaN.
     """
     return {m: 1 + torch.where(r <= 1, 1.0, beta - 1) * torch.tanh(alpha * (r - 1)) for m, r in rho.items()}

@@ -29,10 +29,10 @@ class MSLR(Strategy):
        that many epochs have passed.
 
     Args:
-        init: modality -> factor above 0; 1 for a modality that is not named. Re-implementations use 0.9 for audio and
+        init: Modality -> factor above 0; 1 for a modality that is not named. Re-implementations use 0.9 for audio and
             1.1 for video on CREMA-D and AVE.
         rule: ``"dynamic"`` as above, ``"keep"``: q_m = 1 throughout.
-        memory: number of epochs in the mean, 1 or more.
+        memory: Number of epochs in the mean, 1 or more.
         target: ``"update"`` scales the optimizer's update, which is a learning rate for any optimizer and scales weight
             decay too; ``"grad"`` scales the gradient.
 
@@ -71,6 +71,7 @@ class MSLR(Strategy):
         self._factors: dict[str, float] = {}
 
     def setup(self) -> None:
+        """Check ``init``, and create past accuracies and quotients."""
         unknown = self.init.keys() - set(self.modalities)
         if unknown:
             raise ValueError(f"init: there is no modality {sorted(unknown)}; there are {list(self.modalities)}")
@@ -78,10 +79,12 @@ class MSLR(Strategy):
         self.register_buffer("quotient", torch.ones(len(self.modalities)))
 
     def on_epoch_start(self, engine: TrainingContext) -> None:
+        """Read the learning-rate factors of this epoch."""
         pairs = zip(self.modalities, self.quotient.tolist(), strict=True)
         self._factors = {m: self.init.get(m, 1.0) * q for m, q in pairs}
 
     def on_gradients(self, output: Output, batch: Batch, ctx: Context) -> None:
+        """Scale the updates of each modality's encoder and own layer of the head."""
         super().on_gradients(output, batch, ctx)
         ctx.log(**{f"coefficient/{m}": k for m, k in self._factors.items()})
         scaled = [(m, p) for _, m, p in self.in_scope("all")]
@@ -93,13 +96,14 @@ class MSLR(Strategy):
                 self.modulate(p, self._factors[m], self.target)
 
     def on_epoch_end(self, engine: TrainingContext) -> None:
+        """Compute q_m for the next epoch from the validation accuracies."""
         if self.rule == "dynamic":
             accuracy = validation_means(engine, lambda logits, label: (logits.argmax(1) == label).double())
-            self.quotient.copy_(quotients(self.past, accuracy))
+            self.quotient.copy_(accuracy_quotients(self.past, accuracy))
             self.past.copy_(torch.cat([self.past[:, 1:], accuracy[:, None]], 1))
 
 
-def quotients(past: Tensor, now: Tensor) -> Tensor:
+def accuracy_quotients(past: Tensor, now: Tensor) -> Tensor:
     """Current accuracy relative to that of the recent epochs.
 
     Args:

@@ -26,16 +26,16 @@ class OGMGE(OGM):
     ``target="update"`` it passes through the optimizer and is scaled with the update.
 
     Args:
-        alpha: strength of the modulation, 0 or more. The released README recommends 0.8 for CREMA-D and 0.1 for
+        alpha: Strength of the modulation, 0 or more. The released README recommends 0.8 for CREMA-D and 0.1 for
             VGGSound.
-        variant: formula of the coefficient, see ``OGM``.
+        variant: Formula of the coefficient, see ``OGM``.
         noise: ``"raw_std"``: sigma of the unscaled gradient. ``"scaled_std"``: sigma multiplied by k_m.
-        multi: discrepancy ratio for three or more modalities, see ``OGM``.
-        scope: which parameters are modulated: ``"weights"`` (two or more dimensions), ``"conv4d"`` (exactly four) or
+        multi: Discrepancy ratio for three or more modalities, see ``OGM``.
+        scope: Which parameters are modulated: ``"weights"`` (two or more dimensions), ``"conv4d"`` (exactly four) or
             ``"all"``.
-        target: scale the gradient (``"grad"``) or the optimizer's update (``"update"``).
-        start: first epoch of the window, counted from 0.
-        end: last epoch of the window (inclusive), whatever the run's length; None: until the end of the run. Default
+        target: Scale the gradient (``"grad"``) or the optimizer's update (``"update"``).
+        start: First epoch of the window, counted from 0.
+        end: Last epoch of the window (inclusive), whatever the run's length; None: until the end of the run. Default
             50, as released: a run of 20 epochs is modulated to its end.
 
     Differences:
@@ -68,8 +68,9 @@ class OGMGE(OGM):
         super().__init__(alpha, variant=variant, multi=multi, scope=scope, target=target, start=start, end=end)
         self.noise = noise
 
-    def edit(self, parameter: nn.Parameter, k: Tensor, number: int, batch: Batch, ctx: Context) -> None:
+    def edit_gradient(self, parameter: nn.Parameter, k: Tensor, number: int, batch: Batch, ctx: Context) -> None:
+        """Modulate one parameter, and add noise to its gradient."""
         assert parameter.grad is not None
         sigma = noise_deviation(parameter.grad) * (k if self.noise == "scaled_std" else 1.0)
-        super().edit(parameter, k, number, batch, ctx)
+        super().edit_gradient(parameter, k, number, batch, ctx)
         add_noise(parameter.grad, sigma, number, batch, self.modalities, ctx)

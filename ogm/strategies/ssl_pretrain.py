@@ -23,8 +23,8 @@ class SSLPretrain(Strategy):
 
     Args:
         objective: ``"simclr"``, ``"vicreg"``, ``"av_infonce"`` or ``"avid"``.
-        slow: factor of the encoders' updates during the warm-up, 0 or more.
-        warmup: number of warm-up epochs, 0 or more.
+        slow: Factor of the encoders' updates during the warm-up, 0 or more.
+        warmup: Number of warm-up epochs, 0 or more.
 
     Differences:
         - Released code: optimizers and schedules of its own (SimCLR: LARS; AVID: Adam). Ours: pre-training has the
@@ -54,11 +54,13 @@ class SSLPretrain(Strategy):
         self.slow, self.warmup = slow, warmup
 
     def prerequisites(self, modalities: Sequence[str]) -> dict[str, Prerequisite]:
+        """Name the runs of self-supervised pre-training."""
         if self.objective in ("simclr", "vicreg"):
             return {m: Prerequisite("ssl_unimodal", {"modality": m, "objective": self.objective}) for m in modalities}
         return {"encoders": Prerequisite("ssl_crossmodal", {"objective": self.objective})}
 
     def setup(self) -> None:
+        """Load the pre-trained encoders."""
         joint_run = self._trained.get("encoders")
         load_encoders(
             self._encoders,
@@ -67,6 +69,7 @@ class SSLPretrain(Strategy):
 
     @torch.no_grad()
     def on_gradients(self, output: Output, batch: Batch, ctx: Context) -> None:
+        """Slow the encoders' updates down during the warm-up."""
         super().on_gradients(output, batch, ctx)
         if ctx.epoch < self.warmup:
             for _, _, p in self.in_scope("all"):

@@ -28,10 +28,10 @@ class SSLUnimodal(Strategy):
     feature separates the classes; it has no influence on the encoder. The projector is thrown away after the run.
 
     Args:
-        modality: the modality whose encoder is trained. Required.
+        modality: The modality whose encoder is trained. Required.
         objective: ``"simclr"`` or ``"vicreg"``.
-        temperature: temperature of NT-Xent, above 0. Default 0.1, as in the released SimCLR code.
-        kinds: modality -> kind of its input, where the shape misleads (see ``views.kind_of``).
+        temperature: Temperature of NT-Xent, above 0. Default 0.1, as in the released SimCLR code.
+        kinds: Modality -> kind of its input, where the shape misleads (see ``ogm.augmentations.kind_of``).
 
     Differences:
         - Released SimCLR code: adds the means over the two directions. Ours: the mean over all anchors, half of that.
@@ -64,25 +64,30 @@ class SSLUnimodal(Strategy):
         self.objective: Literal["simclr", "vicreg"] = objective
 
     def passes(self, modalities: int) -> Passes:
+        """Return (2, 1): two views of one input."""
         return Passes(2, 1)
 
     def setup(self) -> None:
+        """Create the monitoring head and the projector."""
         if self.modality not in self.modalities:
             raise ValueError(f"modality={self.modality!r} is unknown: there are {', '.join(self.modalities)}")
         self.classifier = self.head(self.modality)
         self.projector = Projector(self.dims[self.modality])
 
     def param_groups(self) -> list[dict[str, Any]]:
+        """Train projector and head; the head is not clipped with the rest."""
         return [
             {"params": list(self.projector.parameters())},
             {"params": list(self.classifier.parameters()), "clip": False},  # not clipped with the others
         ]
 
     def forward(self, model: Any, batch: Batch, drop: Collection[str] = ()) -> Output:
+        """Predict with the encoder and the monitoring head."""
         output: Output = self.export(model)(batch.inputs[self.modality])
         return output
 
     def step(self, batch: Batch, engine: TrainingContext) -> Output:
+        """Train on two views of each input of a batch."""
         m, x = self.modality, batch.inputs[self.modality]
         kind, valid = self.kinds.get(m, kind_of(x)), batch.has_all([m]) if m in batch.present else None
         (part,) = engine.split(batch)
@@ -105,6 +110,7 @@ class SSLUnimodal(Strategy):
         return Output(logits, {m: logits}, {m: features[0]}).detach()
 
     def export(self, model: Any) -> nn.Module:
+        """Return the encoder and its monitoring head."""
         return UnimodalModel(self.modality, model.encoders[self.modality], self.classifier)
 
 

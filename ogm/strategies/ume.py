@@ -20,7 +20,7 @@ class UME(Strategy):
 
     Args:
         rule: ``"prob_mean"`` averages probabilities, ``"logit_mean"`` averages logits.
-        weights: modality -> weight, 0 or more. Default: all modalities count equally (w_m = 1/M).
+        weights: Modality -> weight, 0 or more. Default: all modalities count equally (w_m = 1/M).
 
     Differences:
         - No official code was found. Ours: averaging probabilities, as third parties describe the method.
@@ -48,13 +48,16 @@ class UME(Strategy):
         self.weights = None if weights is None else dict(weights)
 
     def setup(self) -> None:
+        """Check the modalities in ``weights``."""
         if self.weights is not None and self.weights.keys() != set(self.modalities):
             raise ValueError(f"weights={self.weights}: give exactly one weight to each of {', '.join(self.modalities)}")
 
     def prerequisites(self, modalities: Sequence[str]) -> dict[str, Prerequisite]:
+        """Name one ``unimodal`` run per modality."""
         return {m: Prerequisite("unimodal", {"modality": m}) for m in modalities}
 
     def forward(self, model: Any, batch: Batch, drop: Collection[str] = ()) -> Output:
+        """Predict with the average of the unimodal models that are not dropped."""
         outputs = {m: self._trained[m](batch.inputs[m]) for m in self.modalities if m not in drop}
         unimodal_logits = {m: output.logits for m, output in outputs.items()}
         fused = average_predictions(
@@ -63,4 +66,5 @@ class UME(Strategy):
         return Output(fused, unimodal_logits, {m: output.features[m] for m, output in outputs.items()})
 
     def step(self, batch: Batch, engine: TrainingContext) -> Output:
+        """Raise ValueError: there is nothing to train."""
         raise ValueError("UME averages models trained by earlier runs: evaluate it, there is nothing to train")

@@ -24,7 +24,7 @@ class UMT(Strategy):
     A sample that lacks a modality is left out of its term.
 
     Args:
-        lam: weight of the distillation terms, 0 or more. Default 10: BalanceBenchmark's; the values of the paper could
+        lam: Weight of the distillation terms, 0 or more. Default 10: BalanceBenchmark's; the values of the paper could
             not be verified.
 
     Differences:
@@ -49,15 +49,19 @@ class UMT(Strategy):
         self.lam = lam
 
     def prerequisites(self, modalities: Sequence[str]) -> dict[str, Prerequisite]:
+        """Name one ``unimodal`` run per modality, the teachers."""
         return unimodal_prerequisites(modalities)
 
     def passes(self, modalities: int) -> Passes:
+        """Return (2 M, 1): the teachers' encoders run, too."""
         return Passes(2 * modalities, 1)  # the student's encoders and the teachers'
 
     def setup(self) -> None:
+        """Check that teachers' features are as wide as the student's."""
         check_teacher_widths(self)
 
     def losses(self, output: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
+        """Compute the CE, and the distance of each feature to its teacher's."""
         teacher_outputs = run_teachers(self._trained, self.modalities, batch)
         gap = {m: feature_distance(output.features[m], teacher_outputs[m].features[m]) for m in self.modalities}
         distillation = {f"teacher/{m}": self.lam * ctx.mean(values, batch.weights([m])) for m, values in gap.items()}

@@ -22,7 +22,7 @@ class Unimodal(Strategy):
     fusion module is not used. Optimizer, number of epochs and augmentation are those of joint training.
 
     Args:
-        modality: name of the modality to train. Required.
+        modality: Name of the modality to train. Required.
 
     Differences:
         - Released code: AGM's variant for early fusion feeds zeros for the other modalities through the joint model.
@@ -41,19 +41,23 @@ class Unimodal(Strategy):
         self.modality = modality
 
     def passes(self, modalities: int) -> Passes:
+        """Return (1, 1): one encoder runs."""
         return Passes(1, 1)
 
     def setup(self) -> None:
+        """Create the head."""
         if self.modality not in self.modalities:
             raise ValueError(f"modality={self.modality!r} is unknown: there are {', '.join(self.modalities)}")
         self.classifier = self.head(self.modality)
 
     def forward(self, model: Any, batch: Batch, drop: Collection[str] = ()) -> Output:
+        """Predict with the one encoder and its head."""
         branch = self.export(model)
         output: Output = branch(batch.inputs[self.modality])
         return output
 
     def step(self, batch: Batch, engine: TrainingContext) -> Output:
+        """Train the one encoder and its head on one batch."""
         outputs = []
         for part in engine.split(batch):
             with engine.autocast():
@@ -67,4 +71,5 @@ class Unimodal(Strategy):
         return Output.cat(outputs)
 
     def export(self, model: Any) -> nn.Module:
+        """Return the encoder and its head."""
         return UnimodalModel(self.modality, model.encoders[self.modality], self.classifier)

@@ -34,7 +34,9 @@ class UnimodalPretrainFinetune(Strategy):
         super().__init__()
 
     def prerequisites(self, modalities: Sequence[str]) -> dict[str, Prerequisite]:
+        """Name one ``unimodal`` run per modality."""
         return unimodal_prerequisites(modalities)
 
     def setup(self) -> None:
+        """Load the pre-trained encoders."""
         load_encoders(self._encoders, {m: self._trained[m].encoder for m in self.modalities})

@@ -9,7 +9,7 @@ import torch
 from ogm.context import Context
 from ogm.parts.ensembles import average_predictions
 from ogm.strategies.equal_weight_multiloss import EqualWeightMultiloss
-from ogm.strategies.modality_dropout import patterns
+from ogm.strategies.modality_dropout import keep_patterns
 from ogm.strategies.vanilla import Vanilla
 from ogm.types import Output
 from tests.conformance.common import Checker, Unsupported, Vector, batch, tensor
@@ -52,7 +52,7 @@ def ume(vector: Vector) -> dict[str, Any]:
 def modality_dropout(vector: Vector) -> dict[str, Any]:
     if "p" not in vector["inputs"]:
         raise Unsupported("not the probabilities of patterns")
-    kept, chance = patterns(vector["inputs"]["p"])
+    kept, chance = keep_patterns(vector["inputs"]["p"])
     share = {tuple(row): float(c) for row, c in zip(kept.tolist(), chance / chance.sum(), strict=True)}
     m = kept.shape[1]
     alone = {f"prob_keep_only_{'avt'[i]}": share[tuple(j == i for j in range(m))] for i in range(m)}

@@ -11,7 +11,7 @@ from ogm.context import Context
 from ogm.imbalance import discrepancy_ratios, lag_ratios, true_class_scores
 from ogm.parts.gradients import add_noise, modulation_coefficients, noise_deviation, scaled_update
 from ogm.strategies.vanilla import Vanilla
-from ogm.strategies.weak_boost import boosts, bounded
+from ogm.strategies.weak_boost import boost_factors, limit_norms
 from ogm.types import Output
 from tests.conformance.alternating import over_ranks
 from tests.conformance.common import Checker, Unsupported, Vector, batch, given, scores, tensor
@@ -48,13 +48,13 @@ def weak_boost(vector: Vector) -> dict[str, Any]:
     inputs = vector["inputs"]
     if "grad_weak" in inputs:
         norms = {m: tensor(inputs[f"grad_{m}"]).norm() for m in ("weak", "strong")}
-        k = bounded({"weak": tensor(inputs["k"]), "strong": tensor(1.0)}, norms, vector["hyperparams"]["parity"])
+        k = limit_norms({"weak": tensor(inputs["k"]), "strong": tensor(1.0)}, norms, vector["hyperparams"]["parity"])
         return {"k_effective": k["weak"], "grad_weak_new": k["weak"] * tensor(inputs["grad_weak"])}
     hyper = vector["hyperparams"]
     sums = scores(vector)
     rho = lag_ratios(sums, hyper.get("rho_max", 10.0))
     extra = given(vector, "dead_band")
-    k = boosts(rho, hyper.get("alpha", 0.3), hyper.get("form", "step"), hyper.get("k_max", 2.0), **extra)
+    k = boost_factors(rho, hyper.get("alpha", 0.3), hyper.get("form", "step"), hyper.get("k_max", 2.0), **extra)
     return {"score_sum": sums, "rho": rho, "k": k}
 
 
