@@ -1,4 +1,4 @@
-"""Random views of a batch, for learning without labels: made on its device, each decided by a number per sample."""
+"""Random views of inputs, for learning without labels; made on the device of the batch."""
 
 from __future__ import annotations
 
@@ -12,13 +12,20 @@ from torch import Tensor
 
 from ogm.context import Context
 
-Kind = Literal["spectrogram", "image", "frames", "tokens"]
-Draw = Callable[[str], Tensor]  # what for -> (B,) numbers in [0, 1)
+InputKind = Literal["spectrogram", "image", "frames", "tokens"]
+Draw = Callable[[str], Tensor]  # purpose -> (B,) random numbers in [0, 1)
 
 
-def kind_of(x: Tensor) -> Kind:
-    """What a batch holds, by its shape: frames (B, C, T, H, W), spectrogram (B, 1, F, T), image (B, C, H, W), else
-    tokens. A grey image looks like a spectrogram: who has some says so."""
+def kind_of(x: Tensor) -> InputKind:
+    """Tell the kind of an input by its shape.
+
+    Args:
+        x: The input.
+
+    Returns:
+        ``"frames"`` for (B, C, T, H, W), ``"spectrogram"`` for (B, 1, F, T), ``"image"`` for (B, C, H, W), else
+        ``"tokens"``. A grey image has the shape of a spectrogram: methods have an option ``kinds`` to say so.
+    """
     if x.ndim == 5:
         return "frames"
     if x.ndim == 4:
@@ -27,12 +34,12 @@ def kind_of(x: Tensor) -> Kind:
 
 
 @torch.no_grad()
-def view(x: Tensor, kind: Kind, index: Tensor, purpose: str, ctx: Context) -> Tensor:
-    """A random view of a batch, of the same shape. ``index`` (B,) are sample numbers.
+def view(x: Tensor, kind: InputKind, index: Tensor, purpose: str, ctx: Context) -> Tensor:
+    """Make a random view of a batch.
 
-    The choice of transformations is this suite's. Each is a function of (seed, step, ``purpose``, sample), so it does
-    not depend on other samples or on ranks; all frames of a clip share theirs. Values are taken as the dataset gives
-    them: spectrograms are logarithms, in no particular unit, and images are standardised.
+    The choice of transformations is this suite's. Each is a function of (seed, step, purpose, sample), so it does not
+    depend on other samples or on ranks; all frames of a clip share theirs. Values are taken as the dataset gives them:
+    spectrograms are logarithms, in no particular unit, and images are standardised.
 
     - image, frames: a crop of 30 to 100 % of the area and an aspect of 3/4 to 4/3, resized; half are mirrored;
       brightness, contrast and saturation (the latter of three channels) by up to 40 %, in 80 %; grey in 20 %; blur in
@@ -40,6 +47,16 @@ def view(x: Tensor, kind: Kind, index: Tensor, purpose: str, ctx: Context) -> Te
     - spectrogram: 60 to 100 % of the time, resized; gain of +-6 dB, as ln 2 added; one block of time and one of
       frequency, at most 15 %, at the sample's mean; noise 15 to 30 dB below the sample's standard deviation.
     - tokens (B, T, D), or a plain vector (B, D): 10 % at zero.
+
+    Args:
+        x: The inputs, (B, ...).
+        kind: What they are.
+        index: (B,) sample numbers.
+        purpose: What the view is for; each purpose has random numbers of its own.
+        ctx: Seed and step.
+
+    Returns:
+        The view, in the shape of ``x``.
     """
 
     def draw(what: str) -> Tensor:
@@ -56,7 +73,7 @@ def view(x: Tensor, kind: Kind, index: Tensor, purpose: str, ctx: Context) -> Te
         normal = ((-2 * (1 - u).log()).sqrt() * (2 * math.pi * v).cos()).to(x.dtype).view_as(x)  # Box and Muller
         return _spectrogram(x, normal, draw)
     clip = x if x.ndim == 5 else x[:, :, None]
-    return _pictures(clip, draw).view_as(x)
+    return _clips(clip, draw).view_as(x)
 
 
 def _spectrogram(x: Tensor, normal: Tensor, draw: Draw) -> Tensor:
@@ -71,8 +88,8 @@ def _spectrogram(x: Tensor, normal: Tensor, draw: Draw) -> Tensor:
     return x + below * std * normal
 
 
-def _pictures(x: Tensor, draw: Draw) -> Tensor:
-    """(B, C, T, H, W)."""
+def _clips(x: Tensor, draw: Draw) -> Tensor:
+    """Change crop, orientation, blur and colours of clips (B, C, T, H, W)."""
     frames = x.shape[2]
     area, aspect = 0.3 + 0.7 * draw("area"), torch.exp(math.log(4 / 3) * (2 * draw("aspect") - 1))
     high, wide = (area / aspect).sqrt().clamp(max=1), (area * aspect).sqrt().clamp(max=1)
@@ -99,8 +116,19 @@ def _colours(x: Tensor, draw: Draw) -> Tensor:
 
 
 def crop(x: Tensor, high: Tensor, wide: Tensor, top: Tensor, left: Tensor, mirror: Tensor | None = None) -> Tensor:
-    """Windows of images (B, C, H, W), resized to (H, W), bilinear. All arguments are (B,): the window's share of height
-    and width, in (0, 1], and where it lies, from -1 (top, left) to 1; ``mirror`` -1 flips left and right."""
+    """Cut windows out of images and resize them to the size of the image, bilinearly.
+
+    Args:
+        x: (B, C, H, W).
+        high: (B,) height of the window as a share of H, in (0, 1].
+        wide: (B,) width of the window as a share of W, in (0, 1].
+        top: (B,) vertical position, from -1 (top) to 1 (bottom).
+        left: (B,) horizontal position, from -1 (left) to 1 (right).
+        mirror: (B,) -1 to exchange left and right, 1 not to; None: nowhere.
+
+    Returns:
+        (B, C, H, W).
+    """
     zero = torch.zeros_like(high)
     across = wide if mirror is None else wide * mirror
     rows = [torch.stack([across, zero, left * (1 - wide)], 1), torch.stack([zero, high, top * (1 - high)], 1)]
@@ -109,7 +137,15 @@ def crop(x: Tensor, high: Tensor, wide: Tensor, top: Tensor, left: Tensor, mirro
 
 
 def blur(x: Tensor, sigma: Tensor) -> Tensor:
-    """Images (B, C, H, W) under a Gaussian of ``sigma`` (B,) pixels, cut off at 5 % of the height (at least one)."""
+    """Blur images with a Gaussian, cut off at 5 % of the height (at least one pixel).
+
+    Args:
+        x: (B, C, H, W).
+        sigma: (B,) standard deviations in pixels.
+
+    Returns:
+        (B, C, H, W).
+    """
     reach = max(1, x.shape[2] // 20)
     at = torch.arange(-reach, reach + 1, device=x.device, dtype=x.dtype)
     weight = torch.softmax(-0.5 * (at / sigma[:, None]) ** 2, 1).repeat_interleave(x.shape[1], 0)  # (B C, K)
@@ -119,7 +155,7 @@ def blur(x: Tensor, sigma: Tensor) -> Tensor:
 
 
 def _block(x: Tensor, axis: int, draw: Draw) -> Tensor:
-    """Bool, to go with x: a block of at most 15 % along an axis, per sample."""
+    """Choose a block of at most 15 % along an axis per sample: bool, in a shape that broadcasts with x."""
     length = x.shape[axis]
     size = 0.15 * length * draw(f"block/{axis}")
     start = (length - size) * draw(f"start/{axis}")
@@ -129,5 +165,5 @@ def _block(x: Tensor, axis: int, draw: Draw) -> Tensor:
 
 
 def _per_sample(values: Tensor, x: Tensor) -> Tensor:
-    """(B,) -> (B, 1, ...), to go with x."""
+    """Reshape (B,) to (B, 1, ...), which broadcasts with x."""
     return values.view(-1, *[1] * (x.ndim - 1))

@@ -1,4 +1,4 @@
-"""What somebody else's loop gives to a strategy, checked before anything is differentiated: one line, with the cure."""
+"""Checks of what a user's own loop gives to a strategy, before anything is differentiated: one line, with the cure."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ogm.types import Batch, Output
 
 if TYPE_CHECKING:
     from ogm.context import Context
+    from ogm.model_access import ModelAccess
     from ogm.strategy import Strategy
 
 HOW = {
@@ -24,7 +25,17 @@ HOW = {
 
 
 def unwrapped(optimizer: Any) -> torch.optim.Optimizer | None:
-    """The optimizer that moves the parameters, out of what Accelerate and Lightning wrap around it."""
+    """Take an optimizer out of what Accelerate and Lightning wrap around it.
+
+    Args:
+        optimizer: A torch optimizer, a wrapper with the attribute ``optimizer``, or None.
+
+    Returns:
+        The torch optimizer, or None.
+
+    Raises:
+        ValueError: If it is something else.
+    """
     while isinstance(inner := getattr(optimizer, "optimizer", None), torch.optim.Optimizer):
         optimizer = inner
     if not isinstance(optimizer, torch.optim.Optimizer | None):
@@ -32,8 +43,17 @@ def unwrapped(optimizer: Any) -> torch.optim.Optimizer | None:
     return optimizer
 
 
-def check_modules(strategy: Strategy, encoders: Any, fusion: Any) -> None:
-    """Raises ValueError unless there is a module for each modality, and a fusion apart from them."""
+def check_modules(strategy: ModelAccess, encoders: Any, fusion: Any) -> None:
+    """Check that ``attach`` was given a module for each modality, and a fusion that has none of them inside.
+
+    Args:
+        strategy: The strategy.
+        encoders: Modality -> encoder.
+        fusion: The fusion; None if it is not known.
+
+    Raises:
+        ValueError: If not.
+    """
     if not isinstance(encoders, Mapping | nn.ModuleDict):
         raise ValueError(f"{strategy.id}: attach takes {{modality: encoder}}, got {type(encoders).__name__}")
     for m, encoder in encoders.items():
@@ -46,7 +66,64 @@ def check_modules(strategy: Strategy, encoders: Any, fusion: Any) -> None:
             )
 
 
+def check_fit(
+    strategy: ModelAccess,
+    encoders: Mapping[str, nn.Module],
+    fusion: Any,
+    dims: Mapping[str, int],
+    trained: Mapping[str, nn.Module],
+) -> None:
+    """Check that a strategy can balance a model, and has been given what it needs.
+
+    Args:
+        strategy: The strategy.
+        encoders: Modality -> encoder.
+        fusion: The fusion; None if it is not known.
+        dims: Modality -> feature width D_m; empty if not known.
+        trained: Name -> what an earlier run exported.
+
+    Raises:
+        ValueError: If not.
+    """
+    name = strategy.id
+    if len(encoders) < 2:
+        raise ValueError(f"{name} balances two or more modalities, got {list(encoders)}")
+    if strategy.most_modalities is not None and len(encoders) > strategy.most_modalities:
+        raise ValueError(f"{name} balances at most {strategy.most_modalities} modalities, got {list(encoders)}")
+    if strategy.needs_additive and not getattr(fusion, "is_additive", True):
+        raise ValueError(
+            f"{name} needs a fusion whose logits are a sum or mean of unimodal ones, such as concat; "
+            f"{type(fusion).__name__} does not split"
+        )
+    if strategy.needs_concat and not concatenates(fusion, dims):
+        raise ValueError(
+            f"{name} needs a fusion that is one linear layer over all features (concat), and dims= with it; "
+            + ("none was given" if fusion is None else f"{type(fusion).__name__} is none")
+        )
+    if "fusion" in strategy.reads and not hasattr(fusion, "unimodal_logits"):
+        raise ValueError(
+            f"{name} works on the fused head: pass fusion= to attach, and with a torch.nn.Linear over all features "
+            "side by side dims=, the width of each"
+        )
+    missing = strategy.prerequisites(list(encoders)).keys() - trained.keys()
+    if missing:
+        raise ValueError(f"{name} builds on runs made before it: pass trained= with {sorted(missing)}")
+
+
+def concatenates(fusion: Any, dims: Mapping[str, int]) -> bool:
+    """Return whether a fusion's logits are one linear layer, ``head``, over all features side by side.
+
+    Args:
+        fusion: The fusion; None if it is not known.
+        dims: Modality -> feature width D_m.
+    """
+    head = getattr(fusion, "head", None)
+    additive = bool(getattr(fusion, "is_additive", True))
+    return additive and isinstance(head, nn.Linear) and head.in_features == sum(dims.values())
+
+
 def check_attached(strategy: Strategy) -> None:
+    """Raise ValueError for a strategy that was not attached, or cannot work by ``backward`` alone."""
     if not strategy.modalities:
         raise ValueError(f"{strategy.id} does not know the encoders yet: call attach first")
     if strategy.needs_engine:
@@ -54,6 +131,7 @@ def check_attached(strategy: Strategy) -> None:
 
 
 def check_label(strategy: Strategy, label: Any) -> None:
+    """Raise ValueError unless labels are a non-empty (B,) int64 tensor."""
     if not isinstance(label, Tensor) or label.ndim != 1 or label.dtype != torch.int64:
         got = f"{tuple(label.shape)} of {label.dtype}" if isinstance(label, Tensor) else type(label).__name__
         raise ValueError(f"{strategy.id}: labels are class numbers, (B,) of torch.int64, got {got}")
@@ -62,7 +140,7 @@ def check_label(strategy: Strategy, label: Any) -> None:
 
 
 def check_batch(strategy: Strategy, batch: Batch) -> None:
-    """Raises ValueError where the parts of a batch do not go together."""
+    """Raise ValueError if the tensors of a batch do not fit each other or the modalities."""
     check_label(strategy, batch.label)
     check_modalities(strategy, "present", batch.present)
     parts = {"index": batch.index, "weight": batch.weight, **{f"present[{m!r}]": x for m, x in batch.present.items()}}
@@ -77,6 +155,16 @@ def check_batch(strategy: Strategy, batch: Batch) -> None:
 
 
 def check_modalities(strategy: Strategy, what: str, tensors: Mapping[str, Any]) -> None:
+    """Check that a dict has no key that is not a modality.
+
+    Args:
+        strategy: The strategy, which knows the modalities.
+        what: What the dict holds, for the message.
+        tensors: The dict.
+
+    Raises:
+        ValueError: If there is another key; the message names the nearest modality.
+    """
     for m in tensors:
         if m not in strategy.modalities:
             hint = nearest(m, strategy.modalities) or f"; attach was given {', '.join(strategy.modalities)}"
@@ -84,13 +172,23 @@ def check_modalities(strategy: Strategy, what: str, tensors: Mapping[str, Any]) 
 
 
 def check_complete(strategy: Strategy, what: str, tensors: Mapping[str, Any]) -> None:
+    """Check that a dict has an entry for every modality.
+
+    Args:
+        strategy: The strategy, which knows the modalities.
+        what: What the dict holds: ``"unimodal_logits"``, ``"features"`` or ``"inputs"``.
+        tensors: The dict.
+
+    Raises:
+        ValueError: If one is missing; the message says how to give it.
+    """
     for m in strategy.modalities:
         if m not in tensors:
             raise ValueError(f"{strategy.id} needs the {what} of every modality, {m!r} is missing: {HOW[what]}")
 
 
 def check_features(strategy: Strategy, features: Any, samples: int) -> None:
-    """Raises ValueError for features (B, D_m) of unknown modalities, or of another shape than attach was told."""
+    """Raise ValueError for features (B, D_m) of unknown modalities, or of another shape than ``attach`` was told."""
     if not isinstance(features, Mapping):
         raise ValueError(f"{strategy.id}: features are {{modality: (B, D)}}, got {type(features).__name__}")
     check_modalities(strategy, "features", features)
@@ -101,7 +199,7 @@ def check_features(strategy: Strategy, features: Any, samples: int) -> None:
 
 
 def check_output(strategy: Strategy, output: Any, batch: Batch) -> None:
-    """Raises ValueError where the output does not fit the batch, or lacks what the strategy reads."""
+    """Raise ValueError if the output does not fit the batch, or lacks what the strategy reads."""
     if not isinstance(output, Output):
         raise ValueError(f"{strategy.id}: backward takes an ogm.Output(logits, ...), got {type(output).__name__}")
     check_logits(strategy, output.logits, batch.label)
@@ -120,15 +218,16 @@ def check_output(strategy: Strategy, output: Any, batch: Batch) -> None:
         if what in strategy.reads or (what == "unimodal_logits" and tensors):
             check_complete(strategy, what, tensors)
     if output.unimodal_logits and len(strategy.modalities) > 2 and not splits(strategy._fusion[0]):
-        check_complete(strategy, "features", output.features)  # the fusion is asked what fewer modalities say
+        check_complete(strategy, "features", output.features)  # the fusion is evaluated for subsets of modalities
 
 
 def splits(fusion: Any) -> bool:
-    """Are a modality's own logits its part of the fused ones? A module that does not say is taken to be additive."""
+    """Return whether unimodal logits are parts of the fused ones; a fusion that does not say is taken as additive."""
     return bool(getattr(fusion, "is_additive", True) or getattr(fusion, "has_unimodal_heads", False))
 
 
 def check_logits(strategy: Strategy, logits: Any, label: Tensor) -> None:
+    """Raise ValueError unless logits are (B, C) numbers with a gradient, which fit the labels and the strategy."""
     name = strategy.id
     if not isinstance(logits, Tensor):
         raise ValueError(f"{name}: logits are a (B, C) torch.Tensor, got {type(logits).__name__}")
@@ -154,10 +253,10 @@ def check_logits(strategy: Strategy, logits: Any, label: Tensor) -> None:
 
 
 def check_optimizer(strategy: Strategy, ctx: Context) -> None:
-    """Raises ValueError where an optimizer is needed and missing, or does not hold what it must."""
+    """Raise ValueError if an optimizer is needed and missing, or lacks parameters that it must train."""
     if ctx.optimizer is None:
         if strategy.needs_optimizer:
-            raise ValueError(needs_optimizer(strategy))
+            raise ValueError(message_optimizer_missing(strategy))
         if ctx.scaler is not None and ctx.scaler.is_enabled():
             raise ValueError(f"{strategy.id}: a GradScaler needs its optimizer: pass optimizer= beside scaler=")
         return
@@ -165,7 +264,7 @@ def check_optimizer(strategy: Strategy, ctx: Context) -> None:
         raise ValueError(f"{strategy.id}: LBFGS moves several times in one step, which cannot be scaled: take another")
     held = {id(p) for group in ctx.optimizer.param_groups for p in group["params"]}
     if any(p.requires_grad and id(p) not in held for p in strategy.parameters()):
-        raise ValueError(not_trained(strategy))
+        raise ValueError(message_not_trained(strategy))
     for m in strategy.modalities:
         own = strategy.parameters_of(m)
         if own and not any(id(p) in held for p in own):
@@ -175,11 +274,13 @@ def check_optimizer(strategy: Strategy, ctx: Context) -> None:
             )
 
 
-def needs_optimizer(strategy: Strategy) -> str:
+def message_optimizer_missing(strategy: Strategy) -> str:
+    """Return the message for a strategy that scales updates and was not given the optimizer."""
     return f"{strategy.id} scales what the optimizer makes of a gradient: pass optimizer= to backward"
 
 
-def not_trained(strategy: Strategy) -> str:
+def message_not_trained(strategy: Strategy) -> str:
+    """Return the message for a strategy whose own parameters are not trained."""
     return (
         f"{strategy.id} has parameters of its own, and the optimizer does not train them: build it with "
         "[{'params': net.parameters()}, *strategy.param_groups()]"
@@ -187,7 +288,7 @@ def not_trained(strategy: Strategy) -> str:
 
 
 def check_micro_batch(strategy: Strategy, batch: Batch, accumulate_to: Any) -> None:
-    """Raises ValueError where a mean over micro-batches would not be the mean over the whole batch."""
+    """Raise ValueError if a mean over micro-batches would not be the mean over the whole batch."""
     if not isinstance(accumulate_to, int) or isinstance(accumulate_to, bool):
         raise ValueError(f"{strategy.id}: accumulate_to={accumulate_to!r}: how many samples the whole batch has")
     if strategy.needs_whole_batch:

@@ -1,4 +1,4 @@
-"""A strategy in somebody else's loop: what it was told, and what it must remember from one call to the next."""
+"""A strategy in a user's own loop: what it was given, and what it must remember from one call to the next."""
 
 from __future__ import annotations
 
@@ -22,7 +22,14 @@ if TYPE_CHECKING:
 
 
 class Transformed(NamedTuple):
-    """What ``transform`` was given, and what it made of it."""
+    """What ``transform`` was given and returned.
+
+    Attributes:
+        given: Modality -> (B, D_m) features before.
+        edited: Modality -> (B, D_m) features afterwards.
+        batch: The batch afterwards.
+        ctx: The context, with its logs.
+    """
 
     given: dict[str, Tensor]
     edited: dict[str, Tensor]
@@ -31,37 +38,68 @@ class Transformed(NamedTuple):
 
 
 class Gradients:
-    """The gradients of some parameters at one moment, to be recognised later. No tensor is kept alive."""
+    """The gradients of some parameters at one moment, to be recognised later. No tensor is kept alive.
+
+    Args:
+        parameters: The parameters.
+    """
 
     def __init__(self, parameters: Iterable[nn.Parameter] = ()) -> None:
-        found = [p.grad for p in parameters if p.grad is not None]
-        self.seen = [(TensorWeakRef(g), g._version) for g in found]
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        self.versions = [(TensorWeakRef(g), g._version) for g in gradients]
 
     def __bool__(self) -> bool:
-        return bool(self.seen)
+        return bool(self.versions)
 
-    def are_still(self, parameters: Iterable[nn.Parameter]) -> bool:
-        """Are these parameters' gradients the same tensors, which nobody has written to since?"""
-        found = [p.grad for p in parameters if p.grad is not None]
-        return len(found) == len(self.seen) and all(
-            ref() is g and version == g._version for g, (ref, version) in zip(found, self.seen, strict=True)
+    def unchanged(self, parameters: Iterable[nn.Parameter]) -> bool:
+        """Return whether the parameters' gradients are the same tensors, not written to since.
+
+        Args:
+            parameters: The same parameters as before.
+        """
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        return len(gradients) == len(self.versions) and all(
+            ref() is g and version == g._version for g, (ref, version) in zip(gradients, self.versions, strict=True)
         )
 
 
 @dataclass
 class Loop:
-    """What a strategy knows of the loop it is in."""
+    """What a strategy remembers in a user's own loop.
+
+    Attributes:
+        transformed: The last call of ``transform``, until ``backward`` takes it.
+        parts: Micro-batches of a step that is not complete.
+        accumulate_to: Number of samples in the whole batch of this step; None: gradients are not accumulated.
+        encoders: The encoders' gradients as the last ``backward`` left them.
+        own: The same of the strategy's own parameters.
+        hook: Scales updates after the optimizer's step.
+    """
 
     transformed: Transformed | None = None
-    parts: list[tuple[Output, Batch]] = field(default_factory=list)  # micro-batches that wait for the others
+    parts: list[tuple[Output, Batch]] = field(default_factory=list)
     accumulate_to: int | None = None
-    encoders: Gradients = field(default_factory=Gradients)  # as the last backward left them
+    encoders: Gradients = field(default_factory=Gradients)
     own: Gradients = field(default_factory=Gradients)
-    hook: RemovableHandle | None = None  # scales updates after the optimizer's step
+    hook: RemovableHandle | None = None
 
     def transform(
         self, strategy: Strategy, features: Mapping[str, Tensor], label: Tensor | Batch, ctx: Context
     ) -> dict[str, Tensor]:
+        """Edit features, see ``Strategy.transform``.
+
+        Args:
+            strategy: The strategy.
+            features: Modality -> (B, D_m).
+            label: (B,) labels, or a batch.
+            ctx: Epoch, step and seed.
+
+        Returns:
+            Modality -> (B, D_m).
+
+        Raises:
+            ValueError: If something does not fit.
+        """
         checks.check_attached(strategy)
         batch = self.as_batch(strategy, label)
         checks.check_batch(strategy, batch)
@@ -77,7 +115,21 @@ class Loop:
     def backward(
         self, strategy: Strategy, output: Output, label: Tensor | Batch, ctx: Context, accumulate_to: int | None
     ) -> Tensor:
-        """Everything that can be refused is refused first; then one step as in ``Strategy.step``."""
+        """Check everything that can be checked, then do what ``Strategy.step`` does, but for the update.
+
+        Args:
+            strategy: The strategy.
+            output: What the network computed.
+            label: (B,) labels, or a batch.
+            ctx: Epoch, step, seed, optimizer and loss scale.
+            accumulate_to: Number of samples in the whole batch, if this is a micro-batch.
+
+        Returns:
+            0-dim loss, detached.
+
+        Raises:
+            ValueError: If something is missing or does not fit.
+        """
         checks.check_attached(strategy)
         batch = self.as_batch(strategy, label)
         checks.check_batch(strategy, batch)
@@ -87,7 +139,7 @@ class Loop:
         self.begin(strategy, batch, accumulate_to)
 
         ctx.share = 1.0 if accumulate_to is None else len(batch) / accumulate_to
-        output = strategy.read(comparable(strategy, output))
+        output = strategy.replace_unimodal_logits(in_full_precision(strategy, output))
         losses = strategy.losses(output, batch, ctx)
         strategy.differentiate(losses, ctx)
         self.parts.append((output.detach(), batch))
@@ -100,7 +152,15 @@ class Loop:
         return torch.stack([loss.detach() for loss in losses.values()]).sum() * ctx.share
 
     def as_batch(self, strategy: Strategy, label: Tensor | Batch) -> Batch:
-        """Samples without numbers are numbered by their place in the step, through micro-batches and ranks."""
+        """Make a batch of labels; samples are numbered by their position in the step, over micro-batches and ranks.
+
+        Args:
+            strategy: The strategy.
+            label: (B,) labels, or a batch, which is returned as it is.
+
+        Returns:
+            A batch without inputs.
+        """
         if isinstance(label, Batch):
             return label
         checks.check_label(strategy, label)
@@ -110,7 +170,20 @@ class Loop:
         return Batch({}, label, torch.arange(first, first + len(label), device=label.device))
 
     def after_transform(self, strategy: Strategy, output: Output, batch: Batch, ctx: Context) -> Batch:
-        """The batch as ``transform`` left it, where it was called; the context goes on with its logs."""
+        """Take over the batch and the logs that ``transform`` left, for a strategy that edits features.
+
+        Args:
+            strategy: The strategy.
+            output: What the network computed afterwards.
+            batch: The batch given to ``backward``.
+            ctx: The context of ``backward``, which receives the logs.
+
+        Returns:
+            The batch to go on with.
+
+        Raises:
+            ValueError: If ``transform`` was owed and not called, or called for something else.
+        """
         before, self.transformed = self.transformed, None
         if not strategy.edits_features:
             return batch
@@ -119,11 +192,11 @@ class Loop:
                 f"{strategy.id} edits features before they are fused: call features = strategy.transform(features, "
                 "label, ...) in every training step, between the encoders and the fusion"
             )
-        here, there = ((c.epoch, c.epochs, c.fraction, c.seed) for c in (ctx, before.ctx))
-        if here != there or len(batch) != len(before.batch):
+        now, then = ((c.epoch, c.epochs, c.fraction, c.seed) for c in (ctx, before.ctx))
+        if now != then or len(batch) != len(before.batch):
             raise ValueError(
-                f"{strategy.id}: transform was told (epoch, epochs, fraction, seed) = {there} and {len(before.batch)} "
-                f"samples, backward {here} and {len(batch)}: give both the same"
+                f"{strategy.id}: transform was told (epoch, epochs, fraction, seed) = {then} and {len(before.batch)} "
+                f"samples, backward {now} and {len(batch)}: give both the same"
             )
         if any(f is before.given[m] and f is not before.edited[m] for m, f in output.features.items()):
             raise ValueError(f"{strategy.id}: the output has the features that transform was given, not its result")
@@ -131,11 +204,20 @@ class Loop:
         return before.batch
 
     def begin(self, strategy: Strategy, batch: Batch, accumulate_to: int | None) -> None:
-        """Begin a step, or go on with its next micro-batch. Raises ValueError where the loop lost or kept gradients."""
+        """Begin a step, or go on with its next micro-batch.
+
+        Args:
+            strategy: The strategy.
+            batch: The batch or micro-batch.
+            accumulate_to: Number of samples in the whole batch, if this is a micro-batch.
+
+        Raises:
+            ValueError: If gradients were lost within a step, or not cleared before it, or micro-batches do not add up.
+        """
         if accumulate_to is not None:
             checks.check_micro_batch(strategy, batch, accumulate_to)
         done, (encoders, own) = samples(self.parts), trainable(strategy)
-        if self.parts and not self.encoders.are_still(encoders):
+        if self.parts and not self.encoders.unchanged(encoders):
             strategy.discard_step()
             raise ValueError(
                 f"{strategy.id}: {done} of accumulate_to={self.accumulate_to} samples had come, and their gradients "
@@ -153,30 +235,44 @@ class Loop:
             )
         if self.parts:
             return
-        if self.encoders and self.encoders.are_still(encoders):
+        if self.encoders and self.encoders.unchanged(encoders):
             raise ValueError(
                 f"{strategy.id}: the gradients of the last backward are still there, already modulated: call "
                 "optimizer.zero_grad() in every step; to accumulate gradients, pass accumulate_to="
             )
-        if self.own and self.own.are_still(own):
-            raise ValueError(checks.not_trained(strategy))
+        if self.own and self.own.unchanged(own):
+            raise ValueError(checks.message_not_trained(strategy))
         strategy.discard_step()
-        if self.hook is not None:  # the hook cannot remove itself: optimizers are going through their hooks then
+        if self.hook is not None:  # it cannot remove itself while the optimizer iterates over its hooks
             self.hook.remove()
             self.hook = None
 
     def scale_updates(self, strategy: Strategy, ctx: Context) -> None:
-        """Scale the updates that ``modulate`` was told to, after the optimizer's next step; not if it is skipped."""
+        """Scale updates after the optimizer's next step, if ``modulate`` was called for any; not if it is skipped.
+
+        Args:
+            strategy: The strategy.
+            ctx: Knows the optimizer.
+
+        Raises:
+            ValueError: If the optimizer is not known.
+        """
         if not strategy._pending:
             return
-        if ctx.optimizer is None:  # a method of one's own that does not declare ``needs_optimizer``
+        if ctx.optimizer is None:  # a user's method that does not declare ``needs_optimizer``
             strategy.discard_step()
-            raise ValueError(checks.needs_optimizer(strategy))
-        self.hook = ctx.optimizer.register_step_post_hook(lambda *_: strategy.shorten_updates())
+            raise ValueError(checks.message_optimizer_missing(strategy))
+        self.hook = ctx.optimizer.register_step_post_hook(lambda *_: strategy.apply_update_scaling())
 
 
 def finish(strategy: Strategy, parts: Sequence[tuple[Output, Batch]], ctx: Context) -> None:
-    """All samples of the step are differentiated: act on their gradients, once."""
+    """Act on the gradients of a step, once, after all its samples were differentiated.
+
+    Args:
+        strategy: The strategy.
+        parts: Outputs and batches of all micro-batches.
+        ctx: Communication between ranks, and the loss scale.
+    """
     output, batch = parts[0]
     if len(parts) > 1:
         output, batch = Output.cat([o for o, _ in parts]), Batch.cat([b for _, b in parts])
@@ -186,24 +282,33 @@ def finish(strategy: Strategy, parts: Sequence[tuple[Output, Batch]], ctx: Conte
 
 
 def samples(parts: Sequence[tuple[Output, Batch]]) -> int:
+    """Count the samples of micro-batches."""
     return sum(len(batch) for _, batch in parts)
 
 
 def trainable(strategy: Strategy) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """The encoders' parameters, and the strategy's own."""
+    """Return the encoders' parameters that are trained, and the strategy's own."""
     encoders = [p for m in strategy.modalities for p in strategy.parameters_of(m)]
     return encoders, [p for p in strategy.parameters() if p.requires_grad]
 
 
-def comparable(strategy: Strategy, output: Output) -> Output:
-    """Logits in float32 at least; features in half precision in the type of the layers that read them."""
-    readers = [module for module in (strategy, strategy._fusion[0]) if module is not None]
-    kinds = {p.dtype for module in readers for p in module.parameters()}
-    kind = kinds.pop() if len(kinds) == 1 else torch.float32
+def in_full_precision(strategy: Strategy, output: Output) -> Output:
+    """Convert logits to float32 at least, and features in half precision to the type of the layers that use them.
+
+    Args:
+        strategy: The strategy, whose layers and fusion use the features.
+        output: What the network computed.
+
+    Returns:
+        The converted output.
+    """
+    modules = [module for module in (strategy, strategy._fusion[0]) if module is not None]
+    dtypes = {p.dtype for module in modules for p in module.parameters()}
+    dtype = dtypes.pop() if len(dtypes) == 1 else torch.float32
     return replace(
         output,
         logits=full(output.logits),
         unimodal_logits={m: full(z) for m, z in output.unimodal_logits.items()},
-        features={m: f.to(kind) if f.itemsize < 4 else f for m, f in output.features.items()},
+        features={m: f.to(dtype) if f.itemsize < 4 else f for m, f in output.features.items()},
         aux_logits={n: full(z) for n, z in output.aux_logits.items()},
     )

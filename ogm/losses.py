@@ -1,4 +1,4 @@
-"""Losses that several methods share. All compare in float32 or better, and never take the log of a softmax's output."""
+"""Losses that several methods share, in float32 or better and without the logarithm of a softmax's output."""
 
 from __future__ import annotations
 
@@ -13,39 +13,72 @@ from ogm.context import world_size
 
 
 def kl(target: Tensor, logits: Tensor) -> Tensor:
-    """(B,) KL(softmax(target) || softmax(logits)) of two (B, C) logits tensors, natural log, summed over classes."""
-    p, q = (z.float() if z.itemsize < 4 else z for z in (target, logits))
-    p, q = p.log_softmax(1), q.log_softmax(1)
+    """Compute the divergence KL(softmax(target) || softmax(logits)), with the natural logarithm.
+
+    Args:
+        target: (B, C) logits of the first distribution.
+        logits: (B, C) logits of the second distribution.
+
+    Returns:
+        (B,) divergences.
+    """
+    p, q = full(target).log_softmax(1), full(logits).log_softmax(1)
     return (p.exp() * (p - q)).sum(1)
 
 
 def info_nce(a: Tensor, b: Tensor, temperature: float, valid: Tensor | None = None) -> Tensor:
-    """(B,) symmetric InfoNCE of paired embeddings ``a`` and ``b`` (B, D): per pair, the mean of both directions.
+    """Compute the symmetric InfoNCE loss of paired embeddings: per pair, the mean of both directions.
 
-    Cosines over ``temperature``. A row's negatives are the other rows of the *other* side, of all ranks together. Pairs
-    outside ``valid`` (B,) bool are nobody's negatives, and the numbers in their rows are not to be counted. A pair
-    without negatives has loss 0.
+    The negatives of a row are the other rows of the other side, of all ranks together.
+
+    Args:
+        a: (B, D) embeddings of one side; they are normalised here.
+        b: (B, D) embeddings of the other side.
+        temperature: Divides the cosines.
+        valid: (B,) bool; other pairs are no negatives, and their own losses must not be counted. None: all are valid.
+
+    Returns:
+        (B,) losses; 0 for a pair without negatives.
     """
     a, b = (F.normalize(full(x)) for x in (a, b))
     return (one_way(a, b, temperature, valid) + one_way(b, a, temperature, valid)) / 2
 
 
 def one_way(a: Tensor, b: Tensor, temperature: float, valid: Tensor | None = None) -> Tensor:
-    """(B,) -log of softmax_j(<a_i, b_j> / temperature) at j = i, over the rows j of ``b`` on all ranks. No norms."""
+    """Compute -log of softmax_j(<a_i, b_j> / temperature) at j = i.
+
+    Args:
+        a: (B, D); not normalised here.
+        b: (B, D); its rows on all ranks are the candidates j.
+        temperature: Divides the dot products.
+        valid: (B,) bool; other rows of ``b`` are no negatives. None: all are valid.
+
+    Returns:
+        (B,) losses.
+    """
     with torch.autocast(a.device.type, enabled=False):
         keys, start = gather(full(b))
         scores = full(a) @ keys.T / temperature
-    own = _own(scores, start)
-    scores = scores.masked_fill(~(own | _known(valid, scores)), -torch.inf)
+    own = _is_own(scores, start)
+    scores = scores.masked_fill(~(own | _valid_columns(valid, scores)), -torch.inf)
     return scores.logsumexp(1) - scores[:, start : start + len(a)].diagonal()
 
 
 def nt_xent(first: Tensor, second: Tensor, temperature: float, valid: Tensor | None = None) -> Tensor:
-    """(B,) NT-Xent of two views (B, D) of the same samples: per sample, the mean over its two anchors.
+    """Compute the NT-Xent loss of two views of the same samples: per sample, the mean over its two anchors.
 
-    Chen et al., ICML 2020, eq. 1: cosines over ``temperature``, the other view is the positive, the anchor itself is
-    left out, all other views, of all ranks, are negatives. The mean over samples is the mean over 2B anchors (the
-    released TensorFlow code *adds* its two directions). ``valid`` as for ``info_nce``; one sample alone: 0.
+    Chen et al., ICML 2020, eq. 1: the other view of the sample is the positive, all other views of all ranks are
+    negatives. The mean over samples is then the mean over 2B anchors (the released TensorFlow code adds its two
+    directions).
+
+    Args:
+        first: (B, D) embeddings of the first view; they are normalised here.
+        second: (B, D) embeddings of the second view.
+        temperature: Divides the cosines.
+        valid: (B,) bool; other samples are no negatives, and their own losses must not be counted. None: all are valid.
+
+    Returns:
+        (B,) losses; 0 for one sample alone.
     """
     views = [F.normalize(full(x)) for x in (first, second)]
     with torch.autocast(first.device.type, enabled=False):
@@ -53,7 +86,7 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float, valid: Tensor | N
         losses = []
         for view, this, that in ((views[0], 0, 1), (views[1], 1, 0)):
             same, other = view @ keys[:, this].T / temperature, view @ keys[:, that].T / temperature
-            own, known = _own(same, start), _known(valid, same)
+            own, known = _is_own(same, start), _valid_columns(valid, same)
             same, other = same.masked_fill(own | ~known, -torch.inf), other.masked_fill(~(own | known), -torch.inf)
             positive = other[:, start : start + len(view)].diagonal()
             losses.append(torch.cat([same, other], 1).logsumexp(1) - positive)
@@ -61,16 +94,23 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float, valid: Tensor | N
 
 
 def full(x: Tensor) -> Tensor:
-    """In float32 or better."""
+    """Convert a tensor in half precision to float32; others stay as they are."""
     return x.float() if x.itemsize < 4 else x
 
 
 def gather(x: Tensor) -> tuple[Tensor, int]:
-    """The rows of all ranks, (N, ...), in order of rank, and where this rank's begin. Ranks may have unlike numbers.
+    """Gather the rows of all ranks, which may have different numbers of them.
 
-    Differentiable: a row's gradient is the sum of what all ranks ask of it. A rank that averages a loss over its *own*
-    rows, with ``ctx.mean`` and ``ctx.backward``, so does its part of the global mean; one that computes the same global
-    number as all others, likewise. (A gather without gradient loses what a row does as other ranks' negative.)
+    It can be differentiated: the gradient of a row is the sum of its gradients on all ranks. So a rank that averages a
+    loss over its own rows (``ctx.mean``, ``ctx.backward``) contributes its part to the gradient of the global mean, and
+    so does a rank that computes the same global number as all others. Without this gradient, the effect of a row as a
+    negative of other ranks would be lost.
+
+    Args:
+        x: (B, ...) rows of this rank.
+
+    Returns:
+        (N, ...) rows in order of rank, and the number of the first row of this rank.
     """
     if world_size() == 1:
         return x, 0
@@ -98,14 +138,14 @@ class _Gather(torch.autograd.Function):
         return torch.split(grad, ctx.sizes)[dist.get_rank()], None
 
 
-def _own(scores: Tensor, start: int) -> Tensor:
-    """(B, N) bool: where column j is row i itself."""
+def _is_own(scores: Tensor, start: int) -> Tensor:
+    """Find where column j is row i itself: (B, N) bool."""
     column = torch.arange(scores.shape[1], device=scores.device)
     return column == start + torch.arange(len(scores), device=scores.device)[:, None]
 
 
-def _known(valid: Tensor | None, scores: Tensor) -> Tensor:
-    """(N,) bool: the columns that are there."""
+def _valid_columns(valid: Tensor | None, scores: Tensor) -> Tensor:
+    """Gather which columns are valid: (N,) bool."""
     if valid is None:
         return torch.ones_like(scores[0], dtype=torch.bool)
     return gather(valid.to(scores.dtype))[0] > 0

@@ -19,7 +19,7 @@ from ogm.context import fold_in
 from ogm.engine import Engine
 from ogm.registry import STRATEGIES, find
 from ogm.strategy import Strategy
-from ogm.types import Batch, Draws
+from ogm.types import Batch, EpochSampling
 
 CLASSES, SAMPLES = 4, 60
 TWO, THREE = ("audio", "visual"), ("audio", "visual", "text")
@@ -91,12 +91,14 @@ class Loader:
             {m: x[rows] for m, x in self.data.inputs.items()}, self.data.label[rows], rows, present, None, size
         )
 
-    def epoch(self, number: int, draws: Draws | None = None) -> list[Batch]:
-        index = torch.arange(SAMPLES) if draws is None else draws.index
+    def epoch(self, number: int, sampling: EpochSampling | None = None) -> list[Batch]:
+        index = torch.arange(SAMPLES) if sampling is None else sampling.index
         order = torch.randperm(len(index), generator=torch.Generator().manual_seed(fold_in(self.seed, "order", number)))
         rank, ranks = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
         return [
-            self.pick(index[part[rank::ranks]], len(part), None if draws is None else draws.keep[part[rank::ranks]])
+            self.pick(
+                index[part[rank::ranks]], len(part), None if sampling is None else sampling.keep[part[rank::ranks]]
+            )
             for part in order.split(self.size)
         ]
 
@@ -137,7 +139,7 @@ def build(
     same = fusion if kind.replaces_encoders else "concat"
     trained = {
         name: exported(build(need.method, same, modalities, seed=99, dtype=dtype, options=need.options))
-        for name, need in plan.needs(modalities).items()
+        for name, need in plan.prerequisites(modalities).items()
     }
     torch.manual_seed(fold_in(seed, "strategy"))
     plan.attach(

@@ -95,13 +95,13 @@ def test_a_run_resumed_within_a_phase_is_the_same_run(method: str, fusion: str, 
 def test_the_lagging_modalities_are_pulled(
     rule: pmr.Coefficient, scores: dict[str, float], beta: dict[str, float]
 ) -> None:
-    assert plain(pmr.coefficients(numbers(**scores), rule)) == beta
+    assert plain(pmr.prototype_loss_weights(numbers(**scores), rule)) == beta
 
 
 def test_nearness_is_the_negative_distance() -> None:
     x, c = torch.randn(5, 3, dtype=torch.float64), torch.randn(4, 3, dtype=torch.float64)
     known = torch.tensor([True, False, True, True])
-    near = pmr.nearness(x, c, known)
+    near = pmr.negative_distances(x, c, known)
     for i, k in itertools.product(range(5), (0, 2, 3)):
         assert float(near[i, k]) == pytest.approx(-(float(((x[i] - c[k]) ** 2).sum()) ** 0.5), abs=1e-12)
     assert not near.softmax(1)[:, 1].any()
@@ -109,7 +109,7 @@ def test_nearness_is_the_negative_distance() -> None:
 
 def test_at_a_prototype_the_slope_is_zero() -> None:
     x = torch.tensor([[1.0, 1.0]], requires_grad=True)
-    pmr.nearness(x, torch.tensor([[1.0, 1.0], [4.0, 5.0]]), torch.tensor([True, True]))[0, 0].backward()
+    pmr.negative_distances(x, torch.tensor([[1.0, 1.0], [4.0, 5.0]]), torch.tensor([True, True]))[0, 0].backward()
     assert x.grad is not None and not x.grad.any()
 
 
@@ -117,7 +117,7 @@ def test_a_class_without_samples_keeps_its_prototype_and_one_without_any_has_no_
     label, there = torch.tensor([0, 0]), torch.tensor([True, True])
     old = torch.tensor([[5.0], [7.0], [0.0]])
     sums = pmr.class_sums(torch.tensor([[1.0], [2.0]]), label, 3, there)
-    blend = pmr.blended(old, torch.tensor([False, True, False]), sums, 0.5)
+    blend = pmr.blend_prototypes(old, torch.tensor([False, True, False]), sums, 0.5)
     assert blend.flatten().tolist() == [1.5, 7.0, 0.0]
 
     engine = build("pmr")
@@ -139,7 +139,7 @@ def test_prototypes_are_class_means_of_features(modalities: tuple[str, ...], mis
     outputs = list(engine.predict("train"))
     for m in modalities:
         features = torch.cat([o.features[m] for o, _ in outputs])
-        label = torch.cat([torch.where(b.have([m]), b.label, -1) for _, b in outputs])
+        label = torch.cat([torch.where(b.has_all([m]), b.label, -1) for _, b in outputs])
         means = torch.stack([features[label == k].mean(0) for k in range(CLASSES)])
         torch.testing.assert_close(engine.strategy.get_buffer(f"prototypes_{m}"), means)
 
@@ -179,12 +179,14 @@ def test_the_head_keeps_what_it_has_seen() -> None:
     seen, grad = (torch.randn(2, 6, dtype=torch.float64, generator=generator) for _ in range(2))
     p = torch.eye(6, dtype=torch.float64)
     for r in seen:
-        p = mla.without(p, r, 1e-6, "none")
-    kept = mla.projected(grad, p)
+        p = mla.update_projection(p, r, 1e-6, "none")
+    kept = mla.project_gradient(grad, p)
     assert float((kept @ seen.T).abs().max()) < 1e-4
     across = torch.linalg.svd(seen).Vh[2:]
     torch.testing.assert_close(kept @ across.T, grad @ across.T)
-    one = mla.without(p, torch.zeros(6, dtype=torch.float64), 0.1, "fro")  # nothing was there: nothing to take in
+    one = mla.update_projection(
+        p, torch.zeros(6, dtype=torch.float64), 0.1, "fro"
+    )  # nothing was there: nothing to take in
     torch.testing.assert_close(one, p / p.norm())
 
 
@@ -211,16 +213,17 @@ def test_a_prediction_goes_by_its_own_sample_and_what_it_has() -> None:
     generator = torch.Generator().manual_seed(0)
     logits = {m: 3 * torch.randn(5, 4, generator=generator) for m in THREE}
     there = torch.tensor([[True] * 5, [True, False, True, False, True], [True, True, False, False, True]])
-    together = mla.fused(logits, there)
+    together = mla.confidence_weighted_sum(logits, there)
     for i in range(5):
         torch.testing.assert_close(
-            mla.fused({m: z[i : i + 1] for m, z in logits.items()}, there[:, i : i + 1])[0], together[i]
+            mla.confidence_weighted_sum({m: z[i : i + 1] for m, z in logits.items()}, there[:, i : i + 1])[0],
+            together[i],
         )
-    weight = mla.trust(logits, there)
+    weight = mla.confidence_weights(logits, there)
     assert not weight[~there].any() and torch.allclose(weight.sum(0), torch.ones(5))
     torch.testing.assert_close(together[3], logits["audio"][3])
     sure = {"a": torch.tensor([[50.0, 0.0]]), "b": torch.zeros(1, 2)}
-    a, b = mla.trust(sure, torch.ones(2, 1, dtype=torch.bool)).flatten().tolist()
+    a, b = mla.confidence_weights(sure, torch.ones(2, 1, dtype=torch.bool)).flatten().tolist()
     assert a == pytest.approx(2 / 3) and b == pytest.approx(1 / 3)  # e^0 against e^-log 2
 
 
@@ -271,10 +274,10 @@ def test_what_the_others_know_counts_less() -> None:
     batch = engine.loaders["train"].epoch(0)[0]
     plan, output = engine.strategy, engine.strategy.forward(engine.model, batch)
     u, v = (output.unimodal_logits[m].detach() for m in TWO)
-    seen = batch.have(["visual"]).double()[:, None]
+    seen = batch.has_all(["visual"]).double()[:, None]
     q = torch.softmax(v * seen, 1)[torch.arange(len(batch)), batch.label]
     each = (5 - q) * torch.nn.functional.cross_entropy(u, batch.label, reduction="none") / CLASSES
-    here = batch.have(["audio"])
+    here = batch.has_all(["audio"])
     torch.testing.assert_close(plan.boost(output, batch, "audio", 2, engine), each[here].mean())
     first = (each / (5 - q) * 4)[here].mean()
     torch.testing.assert_close(plan.boost(output, batch, "audio", 0, engine), first)
@@ -285,15 +288,15 @@ def test_what_the_others_know_counts_less() -> None:
 # ---- Greedy
 def test_the_branch_that_learns_fastest_from_others_is_held() -> None:
     main, bypass = torch.tensor([1.0, 1.0, 1.0]), torch.tensor([1.0, 100.0, 10.0])
-    lead = greedy.leads(main, bypass)
+    lead = greedy.speed_leads(main, bypass)
     torch.testing.assert_close(lead, torch.tensor([-1.5, 1.5, 0.0]))
     regular, zero = torch.tensor(-1), torch.tensor(0)
-    assert int(greedy.turn(regular, zero, lead, 0.01, 5)[0]) == 1
-    assert int(greedy.turn(regular, zero, lead, 1.5, 5)[0]) == -1
-    still = greedy.leads(main, torch.tensor([0.0, 1.0, 1.0]))
-    assert int(greedy.turn(regular, zero, still, 0.01, 5)[0]) == -1
+    assert int(greedy.next_rebalanced(regular, zero, lead, 0.01, 5)[0]) == 1
+    assert int(greedy.next_rebalanced(regular, zero, lead, 1.5, 5)[0]) == -1
+    still = greedy.speed_leads(main, torch.tensor([0.0, 1.0, 1.0]))
+    assert int(greedy.next_rebalanced(regular, zero, still, 0.01, 5)[0]) == -1
     nan = torch.full((3,), torch.nan)
-    assert int(greedy.turn(regular, zero, nan, 0.01, 5)[0]) == -1
+    assert int(greedy.next_rebalanced(regular, zero, nan, 0.01, 5)[0]) == -1
 
 
 def test_speed_is_of_all_parameters_together() -> None:
@@ -315,13 +318,13 @@ def test_held_gates_are_the_running_means_and_stand_still(fusion: str) -> None:
     before = {name: buffer.clone() for name, buffer in plan.named_buffers()}
     plan.held.fill_(1)
     plan.held_steps.fill_(0)
-    real = plan.hear
+    real = plan._replace_gate
 
     def hear(name: str, *args: object) -> Tensor:
         let_through[name] = real(name, *args)
         return let_through[name]
 
-    plan.hear = hear
+    plan._replace_gate = hear
     engine.logs = {}
     plan.step(batch, engine)
     for name, (i, old, new) in layers.items():
@@ -360,7 +363,7 @@ def test_greedy_with_units_of_the_fusion(modalities: tuple[str, ...], missing: b
     assert torch.isfinite(flat(engine)).all()
     for output, batch in engine.predict("val"):
         own = torch.stack([output.unimodal_logits[m] for m in modalities])
-        here = torch.stack([batch.have([m]) for m in modalities])[..., None]
+        here = torch.stack([batch.has_all([m]) for m in modalities])[..., None]
         torch.testing.assert_close(output.logits, (own * here).sum(0) / here.sum(0))
     assert all(unit is not None for unit in engine.strategy._units) and engine.strategy.unit is None
 
@@ -377,7 +380,7 @@ def test_without_gates_greedy_says_what_to_do() -> None:
 @pytest.mark.parametrize("fusion", ["concat", "film"])
 def test_values_are_shapley_values_of_what_is_right(fusion: str, modalities: tuple[str, ...], missing: bool) -> None:
     engine = train(build("modality_valuation", fusion, modalities, missing=missing, **Q64))
-    values = engine.strategy.valued(engine)
+    values = engine.strategy.value_samples(engine)
     data = engine.loaders["train"].pick(torch.arange(SAMPLES), SAMPLES)
     engine.model.eval()
     features = engine.model.encode(data.inputs)
@@ -390,15 +393,15 @@ def test_values_are_shapley_values_of_what_is_right(fusion: str, modalities: tup
     for i, m in enumerate(modalities):
         gains = [worth(o[: o.index(m) + 1]) - worth(o[: o.index(m)]) for o in orders]
         phi = torch.stack(gains).mean(0)
-        torch.testing.assert_close(values[:, i], torch.where(data.have([m]), phi, torch.nan), equal_nan=True)
+        torch.testing.assert_close(values[:, i], torch.where(data.has_all([m]), phi, torch.nan), equal_nan=True)
 
 
 def test_copies_show_one_modality_and_originals_all() -> None:
     plan = strategy("modality_valuation")
     plan.modalities, nan = TWO, torch.nan
-    assert plan.draws(4, Context()) is None
+    assert plan.epoch_sampling(4, Context()) is None
     plan._values = torch.tensor([[1.0, 1.0], [0.5, 1.5], [-0.5, 0.5], [nan, 0.0]])
-    draws = plan.draws(4, Context())
+    draws = plan.epoch_sampling(4, Context())
     assert draws is not None
     shown = [(i, *row) for i, row in zip(draws.index.tolist(), draws.keep.tolist(), strict=True)]
     audio, visual = (True, False), (False, True)
@@ -410,13 +413,13 @@ def test_at_the_modality_level_the_lowest_comes_back() -> None:
     plan = strategy("modality_valuation", level="modality", alpha=3.0)
     plan.modalities = THREE
     values = torch.tensor([[1.5, 0.5, 1.0]] * 50 + [[1.5, torch.nan, 1.0]] * 10)
-    audio, visual, text = plan.again(values, Context())
+    audio, visual, text = plan.repeated_samples(values, Context())
     assert (len(audio), len(visual), len(text)) == (0, 120, 0)  # floor(3 * 2/3 * 1 * 60)
     assert int(visual.max()) < 50  # what is missing cannot come back
-    assert torch.equal(visual, plan.again(values, Context())[1])
-    assert not torch.equal(visual, plan.again(values, Context(epoch=1))[1])
-    assert sum(map(len, plan.again(torch.ones(5, 3), Context()))) == 0  # a tie
-    assert plan.again(torch.full((5, 3), torch.nan), Context()) == []
+    assert torch.equal(visual, plan.repeated_samples(values, Context())[1])
+    assert not torch.equal(visual, plan.repeated_samples(values, Context(epoch=1))[1])
+    assert sum(map(len, plan.repeated_samples(torch.ones(5, 3), Context()))) == 0  # a tie
+    assert plan.repeated_samples(torch.full((5, 3), torch.nan), Context()) == []
     assert torch.isfinite(
         flat(train(build("modality_valuation", options={"level": "modality"}, missing=True), 3))
     ).all()
@@ -427,7 +430,7 @@ def test_nothing_comes_back_before_the_warm_up_is_over() -> None:
     for epoch in range(3):
         engine.epoch = epoch
         engine.strategy.on_epoch_start(engine)
-        assert (engine.strategy.draws(SAMPLES, engine) is None) == (epoch < 2)
+        assert (engine.strategy.epoch_sampling(SAMPLES, engine) is None) == (epoch < 2)
     early, plain_run = build("modality_valuation", options={"warmup": 2}), build("vanilla")
     assert torch.equal(flat(train(early, 2)), flat(train(plain_run, 2)))
 
@@ -435,14 +438,14 @@ def test_nothing_comes_back_before_the_warm_up_is_over() -> None:
 # ---- diagnosing and re-learning
 def test_purity_and_clusters() -> None:
     points = torch.tensor([[0.0, 5.0], [0.1, 5.0], [9.0, 5.0], [9.1, 5.0]], dtype=torch.float64)
-    assert relearning.scaled(points)[:, 0].tolist() == pytest.approx([-1, 2 * 0.1 / 9.1 - 1, 2 * 9 / 9.1 - 1, 1])
-    assert not relearning.scaled(points)[:, 1].any()  # it says nothing
-    found = relearning.clusters(points, 2)
+    assert relearning.scale_columns(points)[:, 0].tolist() == pytest.approx([-1, 2 * 0.1 / 9.1 - 1, 2 * 9 / 9.1 - 1, 1])
+    assert not relearning.scale_columns(points)[:, 1].any()  # it says nothing
+    found = relearning.cluster_features(points, 2)
     assert found[0] == found[1] != found[2] == found[3]
     assert relearning.purity(torch.tensor([1, 1, 3, 0]), found) == 0.75
-    same = relearning.clusters(torch.ones(3, 2, dtype=torch.float64), 2)  # fewer different points than classes
+    same = relearning.cluster_features(torch.ones(3, 2, dtype=torch.float64), 2)  # fewer different points than classes
     assert same.tolist() == [0, 0, 0]
-    none = relearning.clusters(torch.zeros(0, 2), 2)
+    none = relearning.cluster_features(torch.zeros(0, 2), 2)
     assert float(relearning.strength(torch.tensor(relearning.purity(none, none)), 3.0)) == 0
 
 

@@ -81,7 +81,7 @@ def test_an_ensemble_is_evaluated_not_trained(modalities: tuple[str, ...], missi
     engine = build("ume", modalities=modalities, missing=missing)
     for output, batch in engine.predict("val"):
         assert torch.isfinite(output.logits).all() and output.unimodal_logits.keys() == set(modalities)
-        alone = batch.have(modalities[:1]) & ~torch.stack([batch.have([m]) for m in modalities[1:]]).any(0)
+        alone = batch.has_all(modalities[:1]) & ~torch.stack([batch.has_all([m]) for m in modalities[1:]]).any(0)
         expected = output.unimodal_logits[modalities[0]].softmax(1)[alone]
         torch.testing.assert_close(output.logits.softmax(1)[alone], expected)
     with pytest.raises(ValueError, match="nothing to train"):

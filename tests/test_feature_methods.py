@@ -16,11 +16,11 @@ from datasets.registry import load
 from ogm.context import Context
 from ogm.engine import Engine
 from ogm.strategies.amco import hidden_classes
-from ogm.strategies.cml import rises
-from ogm.strategies.lfm import divergence, scheduled
-from ogm.strategies.mbsd import lessons
-from ogm.strategies.mmcosine import cosines, least_scale
-from ogm.strategies.opm import hidden_share, masked, rates
+from ogm.strategies.cml import confidence_rise
+from ogm.strategies.lfm import divergence, scheduled_weight
+from ogm.strategies.mbsd import pair_terms
+from ogm.strategies.mmcosine import scaled_cosines, smallest_scale
+from ogm.strategies.opm import drop_features, drop_rates, dropped_share
 from ogm.types import Batch, Output
 from tests.conformance import check
 from tests.small import SAMPLES, THREE, TWO, build, digest, flat, strategy, train
@@ -101,7 +101,7 @@ def test_options_out_of_range_are_named_in_a_line(method: str, options: dict[str
 # ---- OPM
 def test_only_who_is_ahead_is_hidden_and_the_further_the_more() -> None:
     rho = {m: torch.tensor(r) for m, r in {"a": 0.5, "b": 1.0, "c": 1.5, "d": 9.0, "e": torch.nan}.items()}
-    q = {m: float(x) for m, x in rates(rho, 0.5, 0.5).items()}
+    q = {m: float(x) for m, x in drop_rates(rho, 0.5, 0.5).items()}
     assert q["a"] == q["b"] == q["e"] == 0 < 0.5 < q["c"] < q["d"] < 0.75
 
 
@@ -111,7 +111,7 @@ def test_hidden_features_keep_their_mean() -> None:
     features = {m: torch.ones(n, 3) for m in q}
     ctx = Context(seed=3)
     keep = {m: ctx.uniform(torch.arange(n), f"opm/{m}") >= x for m, x in q.items()}
-    shown = masked(features, keep, hidden_share(q, dict.fromkeys(q, 3)))
+    shown = drop_features(features, keep, dropped_share(q, dict.fromkeys(q, 3)))
     assert float(torch.cat(list(shown.values())).mean()) == pytest.approx(1, abs=0.02)
     assert not torch.equal(*keep.values())
 
@@ -172,8 +172,10 @@ def test_no_norm_matters() -> None:
     g = torch.Generator().manual_seed(0)
     features = {m: torch.randn(5, d, generator=g) for m, d in (("a", 3), ("v", 4))}
     weight = torch.randn(6, 7, generator=g)
-    once = cosines(features, weight, 10.0)
-    scaled = cosines({"a": 100 * features["a"], "v": features["v"]}, weight * torch.tensor([9.0] * 3 + [1.0] * 4), 10.0)
+    once = scaled_cosines(features, weight, 10.0)
+    scaled = scaled_cosines(
+        {"a": 100 * features["a"], "v": features["v"]}, weight * torch.tensor([9.0] * 3 + [1.0] * 4), 10.0
+    )
     for m in once:
         torch.testing.assert_close(once[m], scaled[m])
         assert once[m].abs().max() <= 10 + 1e-5
@@ -182,14 +184,14 @@ def test_no_norm_matters() -> None:
 def test_a_row_of_zeros_has_no_cosine_and_no_gradient() -> None:
     features = {"a": torch.zeros(2, 3, requires_grad=True), "v": torch.ones(2, 3, requires_grad=True)}
     weight = torch.cat([torch.zeros(1, 6), torch.eye(6)[:3]]).requires_grad_()
-    said = cosines(features, weight, 10.0)
+    said = scaled_cosines(features, weight, 10.0)
     assert not said["a"].any() and not said["v"][:, 0].any()
     torch.stack(list(said.values())).square().sum().backward()
     assert not features["a"].grad.any() and not weight.grad[0].any() and torch.isfinite(weight.grad).all()  # type: ignore[union-attr]
 
 
 def test_a_scale_too_small_for_the_classes_is_warned_of() -> None:
-    assert least_scale(309, 2) == pytest.approx(5.15, abs=0.01)
+    assert smallest_scale(309, 2) == pytest.approx(5.15, abs=0.01)
     with pytest.warns(UserWarning, match="use s="):
         build("mmcosine", options={"s": 1.0})
 
@@ -207,7 +209,7 @@ def test_mmcosine_is_evaluated_by_its_cosines() -> None:
 def test_the_weaker_learns_from_the_stronger_and_never_the_other_way() -> None:
     a, v = (torch.tensor(LOGITS[m], requires_grad=True) for m in "av")
     label = torch.tensor([0, 2, 1])
-    lesson = lessons(a, v, label)
+    lesson = pair_terms(a, v, label)
     (lesson.weight * (lesson.kl + lesson.rs)).sum().backward()
     moved = [[bool(row.any()) for row in z.grad] for z in (a, v)]  # type: ignore[union-attr]
     assert moved == [[False, True, False], [True, False, False]]  # the third: both are wrong
@@ -216,7 +218,7 @@ def test_the_weaker_learns_from_the_stronger_and_never_the_other_way() -> None:
 
 def test_a_tie_teaches_nothing() -> None:
     same = torch.tensor([[3.0, 0.0]], requires_grad=True)
-    lesson = lessons(same, same.detach().clone(), torch.tensor([0]))
+    lesson = pair_terms(same, same.detach().clone(), torch.tensor([0]))
     assert all(x.detach().item() == 0 for x in lesson)
 
 
@@ -228,12 +230,12 @@ def test_the_literal_variant_trains() -> None:
 # ---- CML
 def fell(engine: Engine) -> float:
     """Mean, over validation samples, of how much confidence rises where a modality is taken away."""
-    rises = []
+    confidence_rise = []
     for output, batch in engine.predict("val"):
         for m in engine.strategy.modalities:
             less = engine.strategy.forward(engine.model, batch, (m,)).logits
-            rises.append((less.softmax(1).amax(1) - output.logits.softmax(1).amax(1)).clamp_min(0))
-    return float(torch.cat(rises).detach().mean())
+            confidence_rise.append((less.softmax(1).amax(1) - output.logits.softmax(1).amax(1)).clamp_min(0))
+    return float(torch.cat(confidence_rise).detach().mean())
 
 
 def test_calibration_lowers_the_rise_of_confidence() -> None:
@@ -253,7 +255,7 @@ def test_where_both_are_wrong_trick_2_gives_the_confidence_before_no_gradient() 
     moved, values = {}, {}
     for trick in (False, True):
         before, after = (torch.tensor(x, requires_grad=True) for x in z.values())
-        values[trick] = rises(before, after, label, trick_2=trick)
+        values[trick] = confidence_rise(before, after, label, trick_2=trick)
         values[trick].clamp_min(0).sum().backward()
         moved[trick] = [[bool(row.any()) for row in x.grad] for x in (before, after)]  # type: ignore[union-attr]
     assert torch.equal(values[False], values[True]) and (values[True][:3] > 0).all() and values[True][3] == 0
@@ -277,7 +279,7 @@ def test_the_official_order_is_drawn_for_each_sample() -> None:
         for k in (1, 2):
             after = engine.model.fusion(alone, drop=order[:k])
             reduced += float(torch.nn.functional.cross_entropy(after, label)) / len(batch) / 3
-            penalty += 0.3 * float(rises(before, after, label).clamp_min(0))
+            penalty += 0.3 * float(confidence_rise(before, after, label).clamp_min(0))
             before = after
     assert len(set(map(tuple, orders))) > 2  # of one step
     assert float(losses["reduced"]) == pytest.approx(reduced) and float(losses["penalty"]) == pytest.approx(penalty)
@@ -286,12 +288,12 @@ def test_the_official_order_is_drawn_for_each_sample() -> None:
 # ---- LFM
 def test_alignment_gives_way_to_fitting() -> None:
     for schedule in ("fitted", "heuristic"):
-        w = [scheduled(schedule, e, 20) for e in range(20)]
+        w = [scheduled_weight(schedule, e, 20) for e in range(20)]
         assert w[:17] == sorted(w[:17]) and 0 < w[0] < 0.5 < min(w[-4:]) < 1  # the polynomial sinks a little at its end
-    assert scheduled("fitted", 0, 1) == scheduled("fitted", 0, 200)
-    assert scheduled("fitted", 19, 20) == scheduled("fitted", 199, 200)
+    assert scheduled_weight("fitted", 0, 1) == scheduled_weight("fitted", 0, 200)
+    assert scheduled_weight("fitted", 19, 20) == scheduled_weight("fitted", 199, 200)
     with pytest.raises(ValueError, match="pass epochs="):
-        scheduled("fitted", 0, 0)
+        scheduled_weight("fitted", 0, 0)
 
 
 @pytest.mark.parametrize("align", ["mixture_to_branches", "true_js"])
@@ -313,19 +315,19 @@ def test_the_learned_weight_follows_the_derivative_it_claims() -> None:
     """Against a naive reference: the held-out loss after one step, at two weights, a difference quotient apart."""
     engine = learner()
     plan, loader = engine.strategy, engine.loaders["train"]
-    first = loader.epoch(0, plan.draws(SAMPLES, engine))[0]  # type: ignore[index]
-    held = loader.pick(plan.order(SAMPLES, engine)[:12], 12)  # type: ignore[attr-defined, operator]
+    first = loader.epoch(0, plan.epoch_sampling(SAMPLES, engine))[0]  # type: ignore[index]
+    held = loader.pick(plan.sample_order(SAMPLES, engine)[:12], 12)  # type: ignore[attr-defined, operator]
     start = {k: x.clone() for k, x in engine.model.state_dict().items()}
 
     def after_a_step(w_cls: float) -> Tensor:
         engine.model.load_state_dict(start)
-        parts = plan.parts(first, engine)  # type: ignore[operator]
+        parts = plan.loss_terms(first, engine)  # type: ignore[operator]
         params = list(engine.model.parameters())
         grads = torch.autograd.grad(w_cls * parts["cls"] + (1 - w_cls) * parts["align"], params)
         with torch.no_grad():
             for p, g in zip(params, grads, strict=True):
                 p -= 0.1 * g
-            return plan.parts(held, engine)["cls"]  # type: ignore[operator, no-any-return]
+            return plan.loss_terms(held, engine)["cls"]  # type: ignore[operator, no-any-return]
 
     quotient = -float(after_a_step(0.05 + 1e-5) - after_a_step(0.05 - 1e-5)) / 2e-5
     engine.model.load_state_dict(start)
@@ -337,7 +339,7 @@ def test_the_learned_weight_follows_the_derivative_it_claims() -> None:
 
 def test_held_out_samples_are_never_trained_on() -> None:
     engine = learner()
-    aside = set(engine.strategy.order(SAMPLES, engine)[:12].tolist())  # type: ignore[operator]
+    aside = set(engine.strategy.sample_order(SAMPLES, engine)[:12].tolist())  # type: ignore[operator]
     seen: set[int] = set()
     step = engine.strategy.step
 
@@ -369,7 +371,7 @@ def test_a_held_out_set_fills_whole_batches_of_the_real_loader() -> None:
     plan = engine.strategy
     real = Loader(data.train, batch_size=32)
     aside = torch.arange(12).repeat(32 // math.gcd(32, 12))
-    batches = list(real.epoch(0, plan.whole(aside)))  # type: ignore[operator]
+    batches = list(real.epoch(0, plan.all_modalities(aside)))  # type: ignore[operator]
     counts = torch.cat([b.index for b in batches]).bincount()
     assert all(len(b) == 32 for b in batches) and counts.unique().numel() == 1 and len(counts) == 12
 
@@ -411,15 +413,15 @@ def test_who_is_leaned_on_is_masked_in_the_next_step() -> None:
     own["audio"] = 5 * torch.eye(4)[:3]
     output, batch = Output(own["audio"], own), Batch({}, torch.arange(3), torch.arange(3))
     end = Context(epoch=3, epochs=4)
-    assert torch.equal(plan.seen(output, end)["audio"], own["audio"])  # type: ignore[operator]
+    assert torch.equal(plan.masked_logits(output, end)["audio"], own["audio"])  # type: ignore[operator]
     plan.on_gradients(output, batch, end)
     assert plan.dependent.tolist() == [True, False]
-    seen = plan.seen(output, end)  # type: ignore[operator]
+    seen = plan.masked_logits(output, end)  # type: ignore[operator]
     assert not seen["audio"].any() and torch.equal(seen["visual"], own["visual"])
-    losses = plan.losses(plan.read(output), batch, end)
+    losses = plan.losses(plan.replace_unimodal_logits(output), batch, end)
     assert float(losses["unimodal/audio"]) == pytest.approx(math.log(4))
     start = Context(epochs=4)
-    assert torch.equal(plan.seen(output, start)["audio"], own["audio"])  # type: ignore[operator]
+    assert torch.equal(plan.masked_logits(output, start)["audio"], own["audio"])  # type: ignore[operator]
 
 
 def test_evaluation_is_unmasked_and_through_the_trained_layer() -> None:

@@ -13,15 +13,16 @@ from torch import Tensor, nn
 
 from ogm.context import Context
 from ogm.engine import Engine
-from ogm.strategies.agm import AGM, evaluating, leads, multipliers, routed, shared
+from ogm.parts.gradients import modulation_coefficients
+from ogm.parts.heads import unimodal_head_parts
+from ogm.strategies.agm import AGM, evaluation_mode, lead_ratios, modulation_factors, scale_backward, shapley_responses
 from ogm.strategies.cggm import CGGM, others_share
-from ogm.strategies.inforeg import growth, strengths
-from ogm.strategies.mlb import paces, shares
-from ogm.strategies.mmpareto import integrate
-from ogm.strategies.mses import unwatched, watch
-from ogm.strategies.mslr import quotients
-from ogm.strategies.ogm import coefficients
-from ogm.strategies.uncertainty_weighting import weighted
+from ogm.strategies.inforeg import pull_strengths, relative_growth
+from ogm.strategies.mlb import pace_factors
+from ogm.strategies.mmpareto import combine_gradients
+from ogm.strategies.mses import initial_stopping_state, update_stopping_state
+from ogm.strategies.mslr import accuracy_quotients
+from ogm.strategies.uncertainty_weighting import weighted_loss
 from ogm.types import Batch, Output
 from tests.small import THREE, TWO, build, digest, flat, strategy, train
 
@@ -85,10 +86,10 @@ def test_mistakes_are_said_in_a_line(method: str, options: dict[str, Any]) -> No
 # ---- OGM of the journal
 def test_the_journals_coefficient_is_continuous_and_gentler() -> None:
     rho = {"a": torch.tensor(1.0 + 1e-9, dtype=D), "b": torch.tensor(2.0, dtype=D), "c": torch.tensor(0.5, dtype=D)}
-    k, paper = coefficients(rho, 0.8, "journal"), coefficients(rho, 0.8)
+    k, paper = modulation_coefficients(rho, 0.8, "journal"), modulation_coefficients(rho, 0.8)
     assert float(k["a"]) == pytest.approx(1) and paper["a"] < 0.5
     assert k["b"] > paper["b"] and k["c"] == 1
-    assert coefficients({"a": torch.tensor(9.0)}, 5.0, "journal")["a"] == 0
+    assert modulation_coefficients({"a": torch.tensor(9.0)}, 5.0, "journal")["a"] == 0
     found = {digest(train(build(m, options={"variant": v}))) for m in ("ogm", "ogm_ge") for v in ("paper", "journal")}
     assert len(found) == 4
 
@@ -116,7 +117,7 @@ def test_integration_is_the_naive_one(seed: int) -> None:
     joint = [r.normal(size=s) for s in ((3, 4), (5,), (1,))]
     sign, size = (-1) ** seed, 10.0 ** r.integers(-2, 3)
     own = [size * (sign * 0.7 * g + r.normal(size=g.shape)) for g in joint]
-    final, cosine, _ = integrate([torch.from_numpy(g) for g in joint], [torch.from_numpy(g) for g in own], 1.5)
+    final, cosine, _ = combine_gradients([torch.from_numpy(g) for g in joint], [torch.from_numpy(g) for g in own], 1.5)
     for ours, theirs in zip(final, naive(joint, own, 1.5), strict=True):
         np.testing.assert_allclose(ours.numpy(), theirs, rtol=1e-3, atol=1e-3 * np.linalg.norm(theirs))
     g, u = (np.concatenate([x.ravel() for x in side]) for side in (joint, own))
@@ -129,7 +130,7 @@ def test_the_direction_serves_both_losses_and_is_as_long_as_the_sum(seed: int) -
     g = torch.randn(50, generator=generator, dtype=D)
     u = torch.randn(50, generator=generator, dtype=D) - 0.8 * g
     assert g @ u < 0
-    (v,), _, a = integrate([g], [u], 1.0)
+    (v,), _, a = combine_gradients([g], [u], 1.0)
     assert v @ g > 0 and v @ u > 0 and v.norm() >= (g + u).norm() * (1 - 1e-12)
     if 0.001 < a < 0.999:
         assert float(v @ g) == pytest.approx(float(v @ u))  # neither is favoured
@@ -212,16 +213,18 @@ def test_zero_inputs_are_encoded_once_but_count_as_in_the_official_passes(
     model.train()
     statistics = {n: b.clone() for n, b in model.named_buffers()}
     worth = {frozenset(modalities): model.fuse(model.encode(batch.inputs)).logits}
-    with evaluating(*model.modules()):
+    with evaluation_mode(*model.modules()):
         for size in range(1, len(modalities)):
             for some in itertools.combinations(modalities, size):
                 inputs = {m: x * (m in some) for m, x in batch.inputs.items()}
                 worth[frozenset(some)] = model.fuse(model.encode(inputs)).logits
-    phi = shared(worth, modalities)
+    phi = shapley_responses(worth, modalities)
     prob = torch.stack([p.detach().softmax(1)[torch.arange(len(batch)), batch.label] for p in phi.values()])
     ce = -prob.clamp_min(1e-8).log().mean(1)
-    kappa = dict(zip(modalities, multipliers(ce, running, 1.0, 10.0 if len(modalities) == 2 else 7.0), strict=True))
-    loss = nn.functional.cross_entropy(routed(worth[frozenset(modalities)], phi, kappa), batch.label)
+    kappa = dict(
+        zip(modalities, modulation_factors(ce, running, 1.0, 10.0 if len(modalities) == 2 else 7.0), strict=True)
+    )
+    loss = nn.functional.cross_entropy(scale_backward(worth[frozenset(modalities)], phi, kappa), batch.label)
     names, parameters = zip(*model.named_parameters(), strict=True)
     expected = dict(zip(names, torch.autograd.grad(loss, parameters), strict=True))
     model.load_state_dict(model.state_dict() | statistics)
@@ -257,21 +260,24 @@ def test_with_features_set_to_zero_kappa_scales_encoders_and_columns(modalities:
 
 def test_leading_by_more_than_usual_slows_down() -> None:
     usual = torch.tensor([1.0, 1.5], dtype=D)
-    more, same = multipliers(usual - torch.tensor([0.5, 0.0]), usual, 1.0, 10.0), multipliers(usual, usual, 1.0, 10.0)
-    assert more[0] < 1 < more[1] and torch.equal(same, torch.ones(2, dtype=D))
-    assert leads(usual)[0] > 1 > leads(usual)[1]
-    assert float(multipliers(torch.tensor([90.0, 0.0], dtype=D), torch.tensor([0.0, 90.0], dtype=D), 0.5, 7.0)[0]) == (
-        pytest.approx(np.exp(0.5 * 7.0))
+    more, same = (
+        modulation_factors(usual - torch.tensor([0.5, 0.0]), usual, 1.0, 10.0),
+        modulation_factors(usual, usual, 1.0, 10.0),
     )
+    assert more[0] < 1 < more[1] and torch.equal(same, torch.ones(2, dtype=D))
+    assert lead_ratios(usual)[0] > 1 > lead_ratios(usual)[1]
+    assert float(
+        modulation_factors(torch.tensor([90.0, 0.0], dtype=D), torch.tensor([0.0, 90.0], dtype=D), 0.5, 7.0)[0]
+    ) == (pytest.approx(np.exp(0.5 * 7.0)))
 
 
 def test_equal_kappas_are_a_scale_and_the_logits_stay_what_they_are() -> None:
     engine = build64("agm", "gated")
     batch = engine.loaders["train"].epoch(0)[0]
     output = engine.model.fuse(engine.model.encode(batch.inputs))
-    phi = shared(engine.strategy.worth(output, batch), TWO)
+    phi = shapley_responses(engine.strategy.subset_logits(output, batch), TWO)
     close(torch.stack(list(phi.values())).sum(0), output.logits)
-    loud = routed(output.logits, phi, {m: torch.tensor(3.0, dtype=D) for m in TWO})
+    loud = scale_backward(output.logits, phi, {m: torch.tensor(3.0, dtype=D) for m in TWO})
     assert torch.equal(loud, output.logits)
     parameters = list(engine.model.fusion.parameters())
     ours = torch.autograd.grad(loud.square().sum(), parameters, retain_graph=True)
@@ -313,7 +319,7 @@ def test_scores_that_are_no_numbers_change_nothing_and_are_not_remembered() -> N
     phi = {m: torch.full((3, 4), torch.nan) for m in TWO}
     ctx = Context()
     batch = Batch({}, torch.zeros(3, dtype=torch.long), torch.arange(3))
-    kappa = plan.multipliers(phi, batch, ctx)
+    kappa = plan.factors(phi, batch, ctx)
     assert all(float(k) == 1 for k in kappa.values()) and int(ctx.logs["coefficients_not_finite"]) == 2
     assert not plan.running.any() and int(plan.count) == 0
 
@@ -322,7 +328,7 @@ def test_scores_that_are_no_numbers_change_nothing_and_are_not_remembered() -> N
 def test_paces_vanish_at_balance_and_stay_in_bounds() -> None:
     rho = torch.linspace(0, 40, 2001, dtype=D)
     for beta in (1.0, 2.0, 3.0):
-        k = torch.stack([paces({"a": r}, 0.8, beta)["a"] for r in rho])
+        k = torch.stack([pace_factors({"a": r}, 0.8, beta)["a"] for r in rho])
         assert (k.diff() >= 0).all() and k.min() > 0 and k.max() <= beta and float(k[50]) == 1
     assert k.diff().abs().max() < 0.05  # no jump
 
@@ -333,7 +339,7 @@ def test_mlb_scales_what_is_a_modalitys_own_and_nothing_else(fusion: str) -> Non
     found = one_step(engine)
     k = {m: engine.logs[f"coefficient/{m}"] for m in TWO}
     assert any(x > 1 for x in k.values()) and any(x < 1 for x in k.values())
-    parts = list(shares(engine.model.fusion, engine.model.fusion.dims))
+    parts = list(unimodal_head_parts(engine.model.fusion, engine.model.fusion.dims))
     assert len(parts) == {"concat": 2, "sum": 4, "film": 0}[fusion]
     for m, p, columns in parts:
         name = next(n for n, q in engine.model.named_parameters() if q is p)
@@ -405,19 +411,19 @@ def test_the_pull_is_to_where_the_epoch_began() -> None:
 
 def test_strengths_are_of_who_is_ahead() -> None:
     scores = {m: torch.tensor(s, dtype=D) for m, s in zip(THREE, (3.0, 1.0, 2.0), strict=True)}
-    pull = strengths(scores, dict.fromkeys(THREE, 0.95))
+    pull = pull_strengths(scores, dict.fromkeys(THREE, 0.95))
     assert float(pull["audio"]) == pytest.approx(0.95 * np.exp(np.tanh(3 - 2))) and pull["visual"] == pull["text"] == 0
-    two = strengths({m: scores[m] for m in TWO}, {"audio": 0.95, "visual": 0.1})
+    two = pull_strengths({m: scores[m] for m in TWO}, {"audio": 0.95, "visual": 0.1})
     assert float(two["audio"]) == pytest.approx(0.95 * np.exp(np.tanh(3 - 1))) and two["visual"] == 0
-    tie = strengths({m: torch.tensor(1.0) for m in TWO}, dict.fromkeys(TWO, 0.95))
+    tie = pull_strengths({m: torch.tensor(1.0) for m in TWO}, dict.fromkeys(TWO, 0.95))
     assert not any(x > 0 for x in tie.values())
-    none = strengths({"audio": torch.tensor(torch.nan), "visual": torch.tensor(1.0)}, dict.fromkeys(TWO, 0.95))
+    none = pull_strengths({"audio": torch.tensor(torch.nan), "visual": torch.tensor(1.0)}, dict.fromkeys(TWO, 0.95))
     assert all(float(x) == 0 for x in none.values())
 
 
 def test_the_window_closes_when_the_trace_no_longer_grows() -> None:
-    assert float(growth(torch.full((11,), 3.0))) == 0 and float(growth(torch.zeros(11))) == 0
-    assert float(growth(torch.tensor([0.0] * 10 + [2.0]))) == 1
+    assert float(relative_growth(torch.full((11,), 3.0))) == 0 and float(relative_growth(torch.zeros(11))) == 0
+    assert float(relative_growth(torch.tensor([0.0] * 10 + [2.0]))) == 1
     engine = train(build("inforeg"))
     assert engine.strategy.traces[:, -1].min() > 0
     assert engine.curves["strength/audio"][0] > 0
@@ -429,7 +435,7 @@ def test_the_window_closes_when_the_trace_no_longer_grows() -> None:
 # ---- MSLR
 def test_a_quotient_is_of_the_epochs_before() -> None:
     past = torch.tensor([[0.2, 0.4], [torch.nan, 0.5], [0.0, 0.0], [0.01, 0.01]], dtype=D)
-    found = quotients(past, torch.tensor([0.6, 0.9, 0.5, 0.9], dtype=D))
+    found = accuracy_quotients(past, torch.tensor([0.6, 0.9, 0.5, 0.9], dtype=D))
     assert found.tolist() == pytest.approx([2.0, 1.0, 1.0, 10.0])
 
 
@@ -458,9 +464,9 @@ def test_a_dynamic_rate_follows_validation_accuracy() -> None:
 
 # ---- MSES
 def test_a_modality_stops_after_its_patience() -> None:
-    known = unwatched(2)
+    known = initial_stopping_state(2)
     for epoch, losses in enumerate([(1.0, 1.0), (2.0, 0.9), (2.0, 0.8), (0.1, 0.7), (0.1, torch.nan)]):
-        known = watch(known, torch.tensor(losses), epoch, 1)
+        known = update_stopping_state(known, torch.tensor(losses), epoch, 1)
     assert known[3].tolist() == [2, -1] and known[2].tolist() == [0, 3]  # what comes later no longer matters
     assert known[0, 1] == pytest.approx(0.7)  # nothing seen, nothing changed
 
@@ -527,8 +533,8 @@ def test_weights_are_trained_apart() -> None:
 
 def test_the_lowest_loss_is_at_log_of_twice_it() -> None:
     loss, s = torch.tensor(0.7, dtype=D), torch.linspace(-3, 3, 6001, dtype=D)
-    assert float(s[weighted(loss, s).argmin()]) == pytest.approx(np.log(1.4), abs=1e-3)
-    assert float(s[weighted(loss, s, "unit").argmin()]) == pytest.approx(np.log(0.7), abs=1e-3)
+    assert float(s[weighted_loss(loss, s).argmin()]) == pytest.approx(np.log(1.4), abs=1e-3)
+    assert float(s[weighted_loss(loss, s, "unit").argmin()]) == pytest.approx(np.log(0.7), abs=1e-3)
 
 
 def test_a_weight_stays_within_its_bound() -> None:

@@ -18,7 +18,7 @@ from datasets.core.loader import Loader
 from datasets.decode import image_transforms
 from datasets.manifest import Manifest
 from ogm.context import fold_in
-from ogm.types import Batch, Draws
+from ogm.types import Batch, EpochSampling
 from tests.media import frame, tone, write_clip, write_wav
 
 ROOT = Path(__file__).parents[1]
@@ -162,7 +162,7 @@ def test_draws_that_repeat_and_hide_reach_the_batches(written):
     keep = torch.ones(6, 3, dtype=torch.bool)
     keep[1, 0] = False
     for resident in (0, 1 << 30):
-        batches = list(Loader(data, batch_size=3, seed=1, resident=resident).epoch(0, Draws(index, keep)))
+        batches = list(Loader(data, batch_size=3, seed=1, resident=resident).epoch(0, EpochSampling(index, keep)))
         assert sorted(int(i) for b in batches for i in b.index) == sorted(index.tolist())
         there = torch.cat([torch.stack([b.present[m] for m in data.modalities], 1) for b in batches])
         order = torch.cat([b.index for b in batches])

@@ -639,6 +639,6 @@ def test_gradients_are_recognised_without_being_kept() -> None:
     assert not Gradients(layer.parameters())
     layer(torch.ones(1, 2)).sum().backward()
     seen = Gradients(layer.parameters())
-    assert seen and seen.are_still(layer.parameters())
+    assert seen and seen.unchanged(layer.parameters())
     layer.zero_grad()
-    assert not seen.are_still(layer.parameters()) and all(ref() is None for ref, _ in seen.seen)
+    assert not seen.unchanged(layer.parameters()) and all(ref() is None for ref, _ in seen.versions)

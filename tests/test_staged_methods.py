@@ -17,13 +17,14 @@ from ogm.augmentations import crop, kind_of, view
 from ogm.context import Context
 from ogm.engine import Engine
 from ogm.losses import gather, info_nce, kl, nt_xent
-from ogm.strategies.di_mml import by_certainty, dimension_accuracy, effective_dimensions, interaction, last_epochs
-from ogm.strategies.g2d import training, weak_to_strong
-from ogm.strategies.kd_strong_to_weak import aligned, bins, mta, soft_targets
-from ogm.strategies.ssl_crossmodal import discrimination
+from ogm.parts.ensembles import average_predictions
+from ogm.parts.stages import last_stage_length
+from ogm.parts.teachers import feature_distance, run_teachers
+from ogm.strategies.di_mml import certainty_weighted_mean, dimension_accuracy, effective_dimensions, interaction
+from ogm.strategies.g2d import trained_modalities, weak_to_strong
+from ogm.strategies.kd_strong_to_weak import align_positions, attention_alignment, pooling_matrix, soft_targets
+from ogm.strategies.ssl_crossmodal import avid_loss
 from ogm.strategies.ssl_unimodal import vicreg
-from ogm.strategies.ume import ensemble
-from ogm.strategies.umt import feature_gap, teach
 from tests.small import CLASSES, THREE, TWO, build, digest, flat, strategy, train
 
 Q64 = {"dtype": torch.float64}
@@ -236,9 +237,11 @@ def test_umt_without_weight_is_joint_training_and_with_it_imitates() -> None:
     train(vanilla, 3), train(none, 3), train(umt, 3)
     assert digest(vanilla) == digest(none)
     batch = vanilla.loaders["train"].epoch(0)[0]  # type: ignore[index]
-    taught = teach(umt.strategy._trained, TWO, batch)
+    taught = run_teachers(umt.strategy._trained, TWO, batch)
     far, near = (
-        sum(float(feature_gap(e.model.encode(batch.inputs)[m], taught[m].features[m]).mean().detach()) for m in TWO)
+        sum(
+            float(feature_distance(e.model.encode(batch.inputs)[m], taught[m].features[m]).mean().detach()) for m in TWO
+        )
         for e in (vanilla, umt)
     )
     assert near < far / 2
@@ -262,7 +265,7 @@ def test_the_weakest_go_first() -> None:
     scores = {m: torch.tensor(s) for m, s in (("a", 0.7), ("b", 0.2), ("c", 0.5))}
     assert weak_to_strong(scores) == ["b", "c", "a"]
     assert weak_to_strong({m: torch.tensor(0.5) for m in "cab"}) == ["c", "a", "b"]  # a tie: their own order
-    alone = [training(["b", "c", "a"], epoch, [2, 1]) for epoch in range(4)]
+    alone = [trained_modalities(["b", "c", "a"], epoch, [2, 1]) for epoch in range(4)]
     assert alone == [["b"], ["b"], ["c"], ["b", "c", "a"]]
 
 
@@ -311,15 +314,19 @@ def test_effective_dimensions_know_the_class() -> None:
 def test_the_certain_speak_louder() -> None:
     sure, unsure = torch.tensor([[5.0, 0.0, 0.0]]), torch.tensor([[0.0, 0.1, 0.0]])
     here, gone = torch.tensor([True]), torch.tensor([False])
-    fused, weight = by_certainty([sure, unsure], 0.1, [here, here])
+    fused, weight = certainty_weighted_mean([sure, unsure], 0.1, [here, here])
     assert int(fused.argmax()) == 0 and float(weight[0]) > 0.99
-    assert torch.equal(by_certainty([sure, unsure], 0.1, [gone, here])[0], unsure)
-    assert torch.isfinite(by_certainty([sure, unsure], 0.1, [gone, gone])[0]).all()
+    assert torch.equal(certainty_weighted_mean([sure, unsure], 0.1, [gone, here])[0], unsure)
+    assert torch.isfinite(certainty_weighted_mean([sure, unsure], 0.1, [gone, gone])[0]).all()
 
 
 def test_epochs_are_divided_and_never_all_given_away() -> None:
-    assert [last_epochs(e, 20 / 170, None) for e in (0, 1, 2, 4, 20, 100, 170)] == [0, 0, 1, 1, 2, 12, 20]
-    assert last_epochs(20, 0.2, None) == 4 and last_epochs(20, 0.2, 7) == 7 and last_epochs(5, 0.2, 9) == 4
+    assert [last_stage_length(e, 20 / 170, None) for e in (0, 1, 2, 4, 20, 100, 170)] == [0, 0, 1, 1, 2, 12, 20]
+    assert (
+        last_stage_length(20, 0.2, None) == 4
+        and last_stage_length(20, 0.2, 7) == 7
+        and last_stage_length(5, 0.2, 9) == 4
+    )
 
 
 def test_di_mml_trains_apart_then_the_fusion_alone_from_the_best_epochs() -> None:
@@ -425,16 +432,21 @@ def test_a_student_comes_to_agree_with_its_teacher() -> None:
 
 def test_attention_maps_meet_in_time_or_on_the_smaller_grid() -> None:
     sound, film = torch.rand(2, 8, 10), torch.rand(2, 4, 4)
-    in_time = aligned((sound, sound.mean(1)), (film, torch.rand(2, 3)))
+    in_time = align_positions((sound, sound.mean(1)), (film, torch.rand(2, 3)))
     assert [x.shape for x in in_time] == [(2, 3), (2, 3)]
-    on_grid = aligned((sound, sound.mean(1)), (film, None))
+    on_grid = align_positions((sound, sound.mean(1)), (film, None))
     assert [x.shape for x in on_grid] == [(2, 16), (2, 16)]
     assert all(torch.allclose(x.norm(dim=1), torch.ones(2)) for x in (*in_time, *on_grid))
     for length, number in ((10, 3), (8, 4), (7, 7), (5, 1)):
         x = torch.rand(2, length)
-        torch.testing.assert_close(x @ bins(length, number, x).T, F.adaptive_avg_pool1d(x[:, None], number)[:, 0])
+        torch.testing.assert_close(
+            x @ pooling_matrix(length, number, x).T, F.adaptive_avg_pool1d(x[:, None], number)[:, 0]
+        )
     same = in_time[0]
-    assert not mta(same, [same]).abs().gt(1e-7).any() and (mta(same, [in_time[1]]) > 0).all()
+    assert (
+        not attention_alignment(same, [same]).abs().gt(1e-7).any()
+        and (attention_alignment(same, [in_time[1]]) > 0).all()
+    )
 
 
 def test_attention_is_asked_of_encoders_that_have_maps() -> None:
@@ -523,7 +535,7 @@ def test_the_bank_keeps_unit_vectors_and_its_first_normalizer() -> None:
 
 def test_discrimination_rewards_the_right_sample() -> None:
     negative = torch.zeros(1, 4, dtype=torch.float64)
-    losses = [float(discrimination(torch.tensor([s]).double(), negative, torch.tensor(1.0))) for s in (0.0, 1.0, 5.0)]
+    losses = [float(avid_loss(torch.tensor([s]).double(), negative, torch.tensor(1.0))) for s in (0.0, 1.0, 5.0)]
     assert losses[0] > losses[1] > losses[2]
     naive = -math.log(math.exp(1) / (math.exp(1) + 4)) - 4 * math.log(4 / (1 + 4))
     assert losses[1] == pytest.approx(naive)
@@ -534,12 +546,12 @@ def test_weights_count_for_the_modalities_that_are_there() -> None:
     logits = {m: rows(3, 4, seed=i) for i, m in enumerate(TWO)}
     there = {"audio": torch.tensor([True, True, False]), "visual": torch.tensor([True, False, True])}
     p = {m: z.softmax(1) for m, z in logits.items()}
-    found = ensemble(logits, there, "prob_mean", {"audio": 3.0, "visual": 1.0}).exp()
+    found = average_predictions(logits, there, "prob_mean", {"audio": 3.0, "visual": 1.0}).exp()
     torch.testing.assert_close(found[0], 0.75 * p["audio"][0] + 0.25 * p["visual"][0])
     torch.testing.assert_close(found[1], p["audio"][1])
     torch.testing.assert_close(found[2], p["visual"][2])
     nobody = {m: torch.zeros(3, dtype=torch.bool) for m in TWO}
-    assert torch.isfinite(ensemble(logits, nobody, "logit_mean")).all()
+    assert torch.isfinite(average_predictions(logits, nobody, "logit_mean")).all()
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ CHAINED = '''
 
 from ogm.strategies.unimodal_pretrain_finetune import start_from
 from ogm.strategy import Strategy
-from ogm.types import Need
+from ogm.types import Prerequisite
 
 
 class Chained(Strategy):
@@ -37,8 +37,8 @@ class Chained(Strategy):
     def __init__(self) -> None:
         super().__init__()
 
-    def needs(self, modalities):
-        return {"all": Need("unimodal_pretrain_finetune")}
+    def prerequisites(self, modalities):
+        return {"all": Prerequisite("unimodal_pretrain_finetune")}
 
     def setup(self):
         start_from(self._encoders, dict(self._trained["all"].encoders))

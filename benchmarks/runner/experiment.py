@@ -24,7 +24,7 @@ from ogm.context import fold_in, world_size
 from ogm.engine import Engine
 from ogm.registry import STRATEGIES, find
 from ogm.strategy import Strategy
-from ogm.types import Need
+from ogm.types import Prerequisite
 
 
 class Refused(ConfigError):
@@ -184,10 +184,10 @@ def needed(config: RunConfig) -> dict[str, RunConfig]:
     }
 
 
-def wanted(config: RunConfig) -> dict[str, Need]:
+def wanted(config: RunConfig) -> dict[str, Prerequisite]:
     """The same runs as the strategy asks for them."""
     strategy: Strategy = find(config.method, STRATEGIES, "strategy")(**config.method_args)
-    return strategy.needs(list(config.encoders))
+    return strategy.prerequisites(list(config.encoders))
 
 
 def first_final_epoch(config: RunConfig) -> int:

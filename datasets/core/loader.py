@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from datasets.core.base import MultimodalDataset
 from ogm.context import fold_in
-from ogm.types import Batch, Draws
+from ogm.types import Batch, EpochSampling
 
 Key = int | tuple[int, int]
 RESIDENT = 256 << 20  # bytes a dataset may take on the device (spared from workers, which would only be in the way)
@@ -51,16 +51,18 @@ class Loader:
                 f"{self.num_samples} training samples do not fill one batch of {batch_size}: make batch_size smaller"
             )
 
-    def epoch(self, number: int, draws: Draws | None = None) -> Batches:
+    def epoch(self, number: int, sampling: EpochSampling | None = None) -> Batches:
         """This rank's part of one shuffled, augmented epoch: the same batches whenever it is asked again."""
-        index = torch.arange(self.num_samples) if draws is None else draws.index
+        index = torch.arange(self.num_samples) if sampling is None else sampling.index
         order = torch.randperm(len(index), generator=torch.Generator().manual_seed(fold_in(self.seed, "order", number)))
         ready = dist.is_available() and dist.is_initialized()
         rank, ranks = (dist.get_rank(), dist.get_world_size()) if ready else (0, 1)
         parts = [p for p in torch.split(order, self.batch_size) if len(p) == self.batch_size or not self.drop_last]
         rows = [part[rank::ranks] for part in parts]
         keys = _Drawn(index, rows, self.seed, number)
-        return Batches(self, keys, [len(p) for p in parts], None if draws is None else [draws.keep[r] for r in rows])
+        return Batches(
+            self, keys, [len(p) for p in parts], None if sampling is None else [sampling.keep[r] for r in rows]
+        )
 
     def all(self) -> Iterable[Batch]:
         """Every sample once, in order, not augmented, on every rank alike."""
@@ -131,7 +133,7 @@ class Batches:
                 if dataset.present is not None:
                     batch.present[m] = dataset.present[index, k].to(batch.index.device)
                 if self.keep is not None:
-                    batch.present[m] = batch.have([m]) & self.keep[number][:, k].to(batch.index.device)
+                    batch.present[m] = batch.has_all([m]) & self.keep[number][:, k].to(batch.index.device)
             batch.global_size = self.sizes[number]
             batch = batch.to(self.loader.device)
             if training:

@@ -1,0 +1,1 @@
+"""What several methods share: heads, teachers, stages of a run, gradients, ensembles."""

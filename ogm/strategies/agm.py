@@ -8,16 +8,16 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ogm.checks import check_complete
 from ogm.context import Context
+from ogm.parts.gradients import clip_gradients_where, finite_or_one
 from ogm.shapley import coalitions, shapley
-from ogm.strategies.ogm import usable
-from ogm.strategy import Passes, Strategy
-from ogm.types import Batch, Output
+from ogm.strategy import Strategy
+from ogm.types import Batch, Output, Passes
 
-Worth = dict[frozenset[str], Tensor]
+SubsetLogits = dict[frozenset[str], Tensor]
 
 
 class AGM(Strategy):
@@ -40,18 +40,18 @@ class AGM(Strategy):
     Only samples with every modality enter the scores. An absent modality counts as one that was removed.
 
     Args:
-        alpha: strength of the modulation, 0 or more. Published: 1.5 for CREMA-D, 2.5 for AV-MNIST, 4.0 for UR-FUNNY, in
+        alpha: Strength of the modulation, 0 or more. Published: 1.5 for CREMA-D, 2.5 for AV-MNIST, 4.0 for UR-FUNNY, in
             runs of 1500, 1000 and 800 epochs.
-        ablation: how modalities are removed. ``"input"`` (as released): their inputs are zero, and F(S) is computed in
+        ablation: How modalities are removed. ``"input"`` (as released): their inputs are zero, and F(S) is computed in
             evaluation mode, with a graph; this costs another forward and backward pass through every encoder.
             ``"feature"``: their features are zero, in training mode, at almost no cost. For a concat fusion this
             multiplies every gradient of encoder m and of its columns of the head by kappa_m, and that of the bias by
             the mean of kappa.
-        cap: upper limit of tau_m - r_m, above 0. Default: 10 for two modalities, 7 for three or more.
-        floor: smallest probability in the scores, between 0 and 1.
-        clip: gradient norm of step 6, above 0; None: never clip. Default 1, as released for CREMA-D.
-        start: first epoch of the window, counted from 0.
-        end: last epoch of the window (inclusive); None: until the end of the run.
+        cap: Upper limit of tau_m - r_m, above 0. Default: 10 for two modalities, 7 for three or more.
+        floor: Smallest probability in the scores, between 0 and 1.
+        clip: Gradient norm of step 6, above 0; None: never clip. Default 1, as released for CREMA-D.
+        start: First epoch of the window, counted from 0.
+        end: Last epoch of the window (inclusive); None: until the end of the run.
 
     Differences:
         - Released code: after the window the last kappa stays in force. Ours: kappa is 1 outside the window.
@@ -94,22 +94,25 @@ class AGM(Strategy):
         self.alpha, self.ablation, self.cap, self.floor, self.clip = alpha, ablation, cap, floor, clip
 
     def setup(self) -> None:
+        """Create the running means of the scores, and choose the default of ``cap``."""
         self.register_buffer("running", torch.zeros(len(self.modalities)))
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
         if self.cap is None:
             self.cap = 10.0 if len(self.modalities) == 2 else 7.0
 
     def passes(self, modalities: int) -> Passes:
+        """Return (3 M, 1) for inputs that are removed, (M, 1) for features."""
         return Passes(3 * modalities if self.ablation == "input" else modalities, 1)
 
     def losses(self, output: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
-        if not self.active(ctx):
+        """Compute the CE of the fused logits, with a graph that scales each response's gradient by kappa_m."""
+        if not self.in_window(ctx):
             return super().losses(output, batch, ctx)
-        phi = shared(self.worth(output, batch), self.modalities)
-        kappa = self.multipliers(phi, batch, ctx)
-        return super().losses(replace(output, logits=routed(output.logits, phi, kappa)), batch, ctx)
+        phi = shapley_responses(self.subset_logits(output, batch), self.modalities)
+        kappa = self.factors(phi, batch, ctx)
+        return super().losses(replace(output, logits=scale_backward(output.logits, phi, kappa)), batch, ctx)
 
-    def worth(self, output: Output, batch: Batch) -> Worth:
+    def subset_logits(self, output: Output, batch: Batch) -> SubsetLogits:
         """Subset of modalities -> logits (B, C) of the model with these modalities alone, with a graph."""
         fusion, all_modalities = self.fusion, set(self.modalities)
         logits = {frozenset(all_modalities): output.logits}
@@ -120,7 +123,7 @@ class AGM(Strategy):
                 subset: fusion(output.features, batch.present, drop=all_modalities - subset) for subset in subsets
             }
         check_complete(self, "inputs", batch.inputs)
-        with evaluating(fusion, *self._encoders.values()):
+        with evaluation_mode(fusion, *self._encoders.values()):
             if getattr(fusion, "input_kind", "features") != "features":
                 for subset in subsets:
                     inputs = {m: x if m in subset else torch.zeros_like(x) for m, x in batch.inputs.items()}
@@ -135,18 +138,18 @@ class AGM(Strategy):
         return logits
 
     @torch.no_grad()
-    def multipliers(self, phi: Mapping[str, Tensor], batch: Batch, ctx: Context) -> dict[str, Tensor]:
+    def factors(self, phi: Mapping[str, Tensor], batch: Batch, ctx: Context) -> dict[str, Tensor]:
         """Factors kappa_m (0-dim) by modality. Also updates the running means of the scores."""
-        complete = batch.have(self.modalities)
+        complete = batch.has_all(self.modalities)
         sums = [torch.where(complete, floored_ce(p, batch.label, self.floor), 0.0).sum() for p in phi.values()]
         *total, count = ctx.total(torch.stack([*sums, complete.sum()])).unbind()
         ce = torch.stack(total) / count.clamp_min(1)
         assert self.cap is not None
-        kappa = torch.where(count > 0, multipliers(ce, self.running, self.alpha, self.cap), 1.0)
+        kappa = torch.where(count > 0, modulation_factors(ce, self.running, self.alpha, self.cap), 1.0)
         valid = (count > 0) & torch.isfinite(ce).all()
         self.count += valid
-        self.running.copy_(torch.where(valid, moved(self.running, ce, self.count.clamp_min(1)), self.running))
-        coefficients = usable(dict(zip(self.modalities, kappa.unbind(), strict=True)), ctx)
+        self.running.copy_(torch.where(valid, cumulative_mean(self.running, ce, self.count.clamp_min(1)), self.running))
+        coefficients = finite_or_one(dict(zip(self.modalities, kappa.unbind(), strict=True)), ctx)
         ctx.log(
             coefficients_above_100=(kappa > 100).sum(),
             **{f"coefficient/{m}": coefficient for m, coefficient in coefficients.items()},
@@ -155,8 +158,9 @@ class AGM(Strategy):
 
     @torch.no_grad()
     def on_gradients(self, output: Output, batch: Batch, ctx: Context) -> None:
+        """Clip the gradients of encoders and fusion if the head's are large (step 6)."""
         super().on_gradients(output, batch, ctx)
-        if not self.active(ctx) or self.clip is None:
+        if not self.in_window(ctx) or self.clip is None:
             return
         modules = (*self._encoders.values(), self.fusion)
         with_gradient = [p for module in modules for p in module.parameters() if p.grad is not None]
@@ -164,7 +168,7 @@ class AGM(Strategy):
             p.grad.abs().amax() for p in self.fusion.head.parameters() if p.grad is not None and p.ndim > 1
         ]
         if head_gradients:
-            clip_where(torch.stack(head_gradients).amax() > 1, with_gradient, self.clip)
+            clip_gradients_where(torch.stack(head_gradients).amax() > 1, with_gradient, self.clip)
 
 
 def floored_ce(logits: Tensor, label: Tensor, floor: float = 1e-8) -> Tensor:
@@ -173,7 +177,7 @@ def floored_ce(logits: Tensor, label: Tensor, floor: float = 1e-8) -> Tensor:
     Args:
         logits: (B, C).
         label: (B,).
-        floor: the smallest probability.
+        floor: The smallest probability.
 
     Returns:
         (B,) -log max(softmax(logits)[label], floor).
@@ -181,7 +185,7 @@ def floored_ce(logits: Tensor, label: Tensor, floor: float = 1e-8) -> Tensor:
     return -logits.double().softmax(1).gather(1, label[:, None])[:, 0].clamp_min(floor).log()
 
 
-def leads(ce: Tensor) -> Tensor:
+def lead_ratios(ce: Tensor) -> Tensor:
     """How far each modality leads the others.
 
     Args:
@@ -193,28 +197,28 @@ def leads(ce: Tensor) -> Tensor:
     return torch.exp((ce.sum() - ce) / (len(ce) - 1) - ce)
 
 
-def multipliers(ce: Tensor, running: Tensor, alpha: float, cap: float) -> Tensor:
+def modulation_factors(ce: Tensor, running: Tensor, alpha: float, cap: float) -> Tensor:
     """Factors of the error signals.
 
     Args:
         ce: (M,) cross-entropies of this batch.
         running: (M,) their means over all earlier batches.
-        alpha: strength of the modulation.
-        cap: upper limit of the difference of the leads.
+        alpha: Strength of the modulation.
+        cap: Upper limit of the difference of the leads.
 
     Returns:
         (M,) kappa = exp(alpha min(leads(running) - leads(ce), cap)). NaN stays NaN.
     """
-    return torch.exp(alpha * (leads(running) - leads(ce)).clamp_max(cap))
+    return torch.exp(alpha * (lead_ratios(running) - lead_ratios(ce)).clamp_max(cap))
 
 
-def moved(running: Tensor, ce: Tensor, t: Tensor | int) -> Tensor:
+def cumulative_mean(running: Tensor, ce: Tensor, t: Tensor | int) -> Tensor:
     """Cumulative mean with one more batch.
 
     Args:
         running: (M,) mean over the first t - 1 batches.
         ce: (M,) values of batch t.
-        t: number of batches including this one, from 1.
+        t: Number of batches including this one, from 1.
 
     Returns:
         (M,) running (t - 1) / t + ce / t.
@@ -222,28 +226,28 @@ def moved(running: Tensor, ce: Tensor, t: Tensor | int) -> Tensor:
     return running * ((t - 1) / t) + ce / t
 
 
-def shared(worth: Worth, players: tuple[str, ...]) -> dict[str, Tensor]:
+def shapley_responses(subset_logits: SubsetLogits, players: tuple[str, ...]) -> dict[str, Tensor]:
     """Shapley responses of the modalities.
 
     Args:
-        worth: subset of modalities -> logits (B, C). The logits of the empty subset cancel and are not needed.
-        players: names of all modalities.
+        subset_logits: Subset of modalities -> logits (B, C). The logits of the empty subset cancel and are not needed.
+        players: Names of all modalities.
 
     Returns:
-        modality -> response (B, C). The responses add up to the logits of all modalities.
+        Modality -> response (B, C). The responses add up to the logits of all modalities.
     """
-    all_logits = worth[frozenset(players)]
-    values = {frozenset[str](): torch.zeros_like(all_logits), **worth}
+    all_logits = subset_logits[frozenset(players)]
+    values = {frozenset[str](): torch.zeros_like(all_logits), **subset_logits}
     return {m: shapley(values, m, players) for m in players}
 
 
-def routed(logits: Tensor, phi: Mapping[str, Tensor], kappa: Mapping[str, Tensor]) -> Tensor:
+def scale_backward(logits: Tensor, phi: Mapping[str, Tensor], kappa: Mapping[str, Tensor]) -> Tensor:
     """The same logits, whose gradient reaches each response multiplied by its factor.
 
     Args:
         logits: (B, C) logits of all modalities.
-        phi: modality -> response (B, C), with a graph.
-        kappa: modality -> 0-dim factor.
+        phi: Modality -> response (B, C), with a graph.
+        kappa: Modality -> 0-dim factor.
 
     Returns:
         (B, C) logits + sum_m kappa_m (phi_m - phi_m), the subtracted terms and ``logits`` being constants of the
@@ -252,24 +256,12 @@ def routed(logits: Tensor, phi: Mapping[str, Tensor], kappa: Mapping[str, Tensor
     return logits.detach() + torch.stack([kappa[m] * (p - p.detach()) for m, p in phi.items()]).sum(0)
 
 
-def clip_where(condition: Tensor, parameters: list[nn.Parameter], norm: float) -> None:
-    """Clip all gradients together to a norm if a condition on the device holds, without waiting for the device.
-
-    Args:
-        condition: 0-dim bool.
-        parameters: the parameters whose gradients are clipped.
-        norm: the largest norm allowed.
-    """
-    total = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-    nn.utils.clip_grads_with_norm_(parameters, norm, torch.where(condition, total, 0.0))
-
-
 @contextlib.contextmanager
-def evaluating(*modules: Any) -> Iterator[None]:
+def evaluation_mode(*modules: Any) -> Iterator[None]:
     """Context in which modules are in evaluation mode; afterwards every submodule has the mode that it had before.
 
     Args:
-        modules: the modules.
+        modules: The modules.
     """
     modes = [(submodule, submodule.training) for module in modules for submodule in module.modules()]
     for submodule, _ in modes:

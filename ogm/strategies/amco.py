@@ -33,8 +33,8 @@ class AMCo(Strategy):
     BalanceBenchmark's.
 
     Args:
-        sigma: threshold of the share D_m, in [0, 1].
-        eps: progress at which all classes are hidden, in (0, 1].
+        sigma: Threshold of the share D_m, in [0, 1].
+        eps: Progress at which all classes are hidden, in (0, 1].
 
     Differences:
         - Paper: its formulas were not available. Ours follows BalanceBenchmark, with the corrections below.
@@ -60,6 +60,7 @@ class AMCo(Strategy):
         self.sigma, self.eps = sigma, eps
 
     def setup(self) -> None:
+        """Create the linear layer A, as the identity, and the flags of dependent modalities."""
         if not self.num_classes:
             raise ValueError("AMCo has a linear layer over the classes: pass num_classes= to attach")
         self.linear_star = nn.Linear(self.num_classes, self.num_classes)
@@ -67,10 +68,12 @@ class AMCo(Strategy):
         nn.init.zeros_(self.linear_star.bias)
         self.register_buffer("dependent", torch.zeros(len(self.modalities), dtype=torch.bool))
 
-    def read(self, output: Output) -> Output:
+    def replace_unimodal_logits(self, output: Output) -> Output:
+        """Replace the fused logits by A(sum_m u_m)."""
         return replace(output, logits=self.joint(output.unimodal_logits))
 
     def forward(self, model: Any, batch: Batch, drop: Collection[str] = ()) -> Output:
+        """Predict with A and without a mask; dropped modalities are left out of the sum."""
         output = super().forward(model, batch, drop)
         kept = {m: torch.zeros_like(u) if m in drop else u for m, u in output.unimodal_logits.items()}
         return replace(output, logits=self.joint(kept))
@@ -86,7 +89,7 @@ class AMCo(Strategy):
         order = ctx.uniform(torch.arange(self.num_classes, device=self.dependent.device), "amco/mask")
         return order.argsort().argsort() >= hidden_classes(ctx.progress, self.eps, self.num_classes)
 
-    def seen(self, output: Output, ctx: Context) -> dict[str, Tensor]:
+    def masked_logits(self, output: Output, ctx: Context) -> dict[str, Tensor]:
         """Unimodal logits (B, C) by modality, masked for the dependent ones."""
         mask, unimodal_logits = self.mask(ctx), output.unimodal_logits
         return {
@@ -94,14 +97,16 @@ class AMCo(Strategy):
         }
 
     def losses(self, output: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
-        masked = self.seen(output, ctx)
+        """Compute the CE of the fused logits and of every unimodal logits, all masked."""
+        masked = self.masked_logits(output, ctx)
         unimodal_losses = {f"unimodal/{m}": self.loss(u, batch, ctx, m) for m, u in masked.items()}
         return super().losses(replace(output, logits=self.joint(masked)), batch, ctx) | unimodal_losses
 
     @torch.no_grad()
     def on_gradients(self, output: Output, batch: Batch, ctx: Context) -> None:
+        """Find the dependent modalities for the next step (step 4)."""
         super().on_gradients(output, batch, ctx)
-        share = dependences(self.seen(output, ctx), batch, ctx)
+        share = prediction_shares(self.masked_logits(output, ctx), batch, ctx)
         ctx.log(**{f"dependence/{m}": d for m, d in share.items()})
         self.dependent = torch.stack(list(share.values())) > self.sigma
 
@@ -110,8 +115,8 @@ def ramp(progress: float, eps: float) -> float:
     """Share of the classes that are hidden.
 
     Args:
-        progress: progress of the run, in [0, 1].
-        eps: progress at which all classes are hidden.
+        progress: Progress of the run, in [0, 1].
+        eps: Progress at which all classes are hidden.
 
     Returns:
         sin(pi/2 min(eps, progress) / eps), in [0, 1].
@@ -123,9 +128,9 @@ def hidden_classes(progress: float, eps: float, classes: int) -> int:
     """Number of hidden classes.
 
     Args:
-        progress: progress of the run, in [0, 1].
-        eps: progress at which all classes are hidden.
-        classes: number of classes C.
+        progress: Progress of the run, in [0, 1].
+        eps: Progress at which all classes are hidden.
+        classes: Number of classes C.
 
     Returns:
         floor(ramp(progress, eps) C).
@@ -133,19 +138,19 @@ def hidden_classes(progress: float, eps: float, classes: int) -> int:
     return math.floor(ramp(progress, eps) * classes)
 
 
-def dependences(unimodal_logits: Mapping[str, Tensor], batch: Batch, ctx: Context) -> dict[str, Tensor]:
+def prediction_shares(unimodal_logits: Mapping[str, Tensor], batch: Batch, ctx: Context) -> dict[str, Tensor]:
     """Share of each modality in the prediction.
 
     Args:
-        unimodal_logits: modality -> logits (B, C).
-        batch: the batch, which says which samples have every modality.
-        ctx: communication between ranks.
+        unimodal_logits: Modality -> logits (B, C).
+        batch: The batch, which says which samples have every modality.
+        ctx: Communication between ranks.
 
     Returns:
-        modality -> 0-dim mean, over the samples of the global batch with every modality, of its share in the softmax
+        Modality -> 0-dim mean, over the samples of the global batch with every modality, of its share in the softmax
         over the logits of all modalities side by side; 0 for all if there is no such sample.
     """
-    complete = batch.have(unimodal_logits)
+    complete = batch.has_all(unimodal_logits)
     side_by_side = torch.stack(list(unimodal_logits.values()), 1).detach().double()  # (B, M, C)
     mass = side_by_side.flatten(1).softmax(1).view_as(side_by_side).sum(2)
     sums = ctx.total(torch.cat([torch.where(complete[:, None], mass, 0.0).sum(0), complete.sum()[None]]))

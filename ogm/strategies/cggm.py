@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ogm.checks import check_complete
 from ogm.context import Context
-from ogm.strategies.agm import clip_where
+from ogm.parts.gradients import clip_gradients_where
 from ogm.strategy import Strategy
 from ogm.types import Batch, Output
 
@@ -33,13 +33,13 @@ class CGGM(Strategy):
     A fusion whose logits are not the output of one linear layer (sum, late) has no term of step 4.
 
     Args:
-        rho: factor of the modulation, above 0. Released: 1.3; 1.0 for BraTS.
-        lam: weight of the direction term, 0 or more. Released: 0.2 for MOSI and IEMOCAP, 0.05 for Food-101, 0.1 for
+        rho: Factor of the modulation, above 0. Released: 1.3; 1.0 for BraTS.
+        lam: Weight of the direction term, 0 or more. Released: 0.2 for MOSI and IEMOCAP, 0.05 for Food-101, 0.1 for
             BraTS.
-        safe: limit B_m: (M - 1) / M for all modalities where S is at most 1e-3, else B_m in [0, 2]. Without it the
+        safe: Limit B_m: (M - 1) / M for all modalities where S is at most 1e-3, else B_m in [0, 2]. Without it the
             formula of step 2 is used as it is, and B_m can have any size and sign.
-        clip: largest gradient norm, above 0; None: no clipping.
-        classifier_lr: learning rate of the classifiers, above 0. Default: that of the run. Released: 5e-4 beside 1e-3.
+        clip: Largest gradient norm, above 0; None: no clipping.
+        classifier_lr: Learning rate of the classifiers, above 0. Default: that of the run. Released: 5e-4 beside 1e-3.
 
     Differences:
         - Paper: cos_m is the cosine between the gradients of the two layers. Released code and ours: between their
@@ -80,6 +80,7 @@ class CGGM(Strategy):
         self.classifiers = nn.ModuleDict()
 
     def setup(self) -> None:
+        """Create the classifiers, and buffers for accuracies and shares of the last batch."""
         if self.dims.keys() != set(self.modalities) or not self.num_classes:
             raise ValueError("CGGM has a classifier per modality: pass dims= and num_classes= to attach")
         last = self.last_layer()
@@ -100,10 +101,12 @@ class CGGM(Strategy):
         return [list(layers.children())[-1] for layers in self.classifiers.values()]  # type: ignore[misc]
 
     def param_groups(self) -> list[dict[str, Any]]:
+        """Train the classifiers with a learning rate of their own, and do not clip them with the network."""
         options = {} if self.classifier_lr is None else {"lr": self.classifier_lr}
         return [{"params": list(self.parameters()), "clip": False, **options}]
 
-    def read(self, output: Output) -> Output:
+    def replace_unimodal_logits(self, output: Output) -> Output:
+        """Add the classifiers' logits on detached features to ``extra``."""
         check_complete(self, "features", output.features)
         predictions = {
             f"classifier/{m}": classifier(output.features[m].detach()) for m, classifier in self.classifiers.items()
@@ -111,19 +114,21 @@ class CGGM(Strategy):
         return replace(output, extra=output.extra | predictions)
 
     def losses(self, output: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
+        """Compute the CE of the fused logits and of each classifier, and the direction term (step 4)."""
         predictions = {f"classifier/{m}": output.extra[f"classifier/{m}"] for m in self.modalities}
         classifier_losses = {name: self.loss(z, batch, ctx, name.partition("/")[2]) for name, z in predictions.items()}
         losses = super().losses(output, batch, ctx) | classifier_losses
         last = self.last_layer()
         if last is not None and self.lam > 0:
             cosines = [cosine(last.weight, layer.weight.detach()) for layer in self.last_layers()]
-            losses["direction"] = self.lam * direction(self.share, torch.stack(cosines))
+            losses["direction"] = self.lam * direction_term(self.share, torch.stack(cosines))
         return losses
 
     @torch.no_grad()
     def on_gradients(self, output: Output, batch: Batch, ctx: Context) -> None:
+        """Multiply the encoders' gradients by rho B_m, and clip (steps 2, 3 and 5)."""
         super().on_gradients(output, batch, ctx)
-        accuracies = torch.stack([self.hits(m, output, batch, ctx) for m in self.modalities])
+        accuracies = torch.stack([self.classifier_accuracy(m, output, batch, ctx) for m in self.modalities])
         b = others_share(accuracies - self.accuracy, safe=self.safe)
         self.accuracy.copy_(accuracies)
         self.share.copy_(b)
@@ -134,14 +139,14 @@ class CGGM(Strategy):
         if self.clip is not None:
             modules = (*self._encoders.values(), *(f for f in self._fusion if f is not None))
             with_gradient = [p for module in modules for p in module.parameters() if p.grad is not None]
-            clip_where(accuracies.new_ones((), dtype=torch.bool), with_gradient, self.clip)
+            clip_gradients_where(accuracies.new_ones((), dtype=torch.bool), with_gradient, self.clip)
 
-    def hits(self, modality: str, output: Output, batch: Batch, ctx: Context) -> Tensor:
+    def classifier_accuracy(self, modality: str, output: Output, batch: Batch, ctx: Context) -> Tensor:
         """0-dim accuracy of a classifier on the samples that have its modality; without any, its last accuracy."""
-        present = batch.have([modality])
+        present = batch.has_all([modality])
         correct = (output.extra[f"classifier/{modality}"].argmax(1) == batch.label) & present
-        hits, count = ctx.total(torch.stack([correct.sum(), present.sum()])).unbind()
-        return torch.where(count > 0, hits / count.clamp_min(1), self.accuracy[self.modalities.index(modality)])
+        correct_sum, count = ctx.total(torch.stack([correct.sum(), present.sum()])).unbind()
+        return torch.where(count > 0, correct_sum / count.clamp_min(1), self.accuracy[self.modalities.index(modality)])
 
 
 def others_share(gains: Tensor, *, safe: bool = True) -> Tensor:
@@ -149,7 +154,7 @@ def others_share(gains: Tensor, *, safe: bool = True) -> Tensor:
 
     Args:
         gains: (M,) gains of the modalities since the last step.
-        safe: limit the shares, see ``CGGM``.
+        safe: Limit the shares, see ``CGGM``.
 
     Returns:
         (M,) B_m = (S - gain_m) / S, with S the sum of all gains + 1e-8.
@@ -165,8 +170,8 @@ def cosine(one: Tensor, other: Tensor) -> Tensor:
     """Cosine similarity of two tensors taken as vectors.
 
     Args:
-        one: tensor of any shape.
-        other: tensor of the same shape.
+        one: Tensor of any shape.
+        other: Tensor of the same shape.
 
     Returns:
         0-dim cosine; 0 if one of them is zero.
@@ -174,7 +179,7 @@ def cosine(one: Tensor, other: Tensor) -> Tensor:
     return F.cosine_similarity(one.flatten(), other.flatten(), dim=0, eps=1e-12)
 
 
-def direction(b: Tensor, cosines: Tensor) -> Tensor:
+def direction_term(b: Tensor, cosines: Tensor) -> Tensor:
     """The direction term of the loss, without its weight.
 
     Args:

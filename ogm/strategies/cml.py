@@ -31,9 +31,9 @@ class CML(Strategy):
     prediction is argmax z.
 
     Args:
-        lam: weight of the penalty, 0 or more. BalanceBenchmark: 0.1. The released MIWAE script has 10/100 for batches
+        lam: Weight of the penalty, 0 or more. BalanceBenchmark: 0.1. The released MIWAE script has 10/100 for batches
             of up to 200 samples.
-        mask: apply e of step 2; without it every sample counts.
+        mask: Apply e of step 2; without it every sample counts.
         variant: ``"cpm"``: the penalty of the released CPM-Nets branch, and one order for all samples of a step.
             ``"miwae"``: that of the released MIWAE branch: an order per sample and step, and where both predictions are
             wrong c^(k-1) has no gradient, so that it is never raised there ("trick 2" of that code).
@@ -61,13 +61,14 @@ class CML(Strategy):
         self.lam, self.mask, self.variant = lam, mask, variant
 
     def losses(self, output: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
+        """Compute the mean CE over the M reduced predictions, and the penalty (steps 2 and 3)."""
         check_complete(self, "features", output.features)
         losses, before = {"fused": self.loss(output.logits, batch, ctx)}, output.logits
         reduced_losses, penalties = [], []
         for k in range(1, len(self.modalities)):
-            after, weight = self.without(k, output, batch, ctx)
+            after, weight = self.remove_first(k, output, batch, ctx)
             reduced_losses.append(ctx.mean(self.criterion(after, batch.label), weight))
-            rise = rises(before, after, batch.label, self.mask, trick_2=self.variant == "miwae").clamp_min(0)
+            rise = confidence_rise(before, after, batch.label, self.mask, trick_2=self.variant == "miwae").clamp_min(0)
             penalties.append(rise.sum() if weight is None else (rise * weight).sum())
             before = after
         losses["reduced"] = torch.stack(reduced_losses).sum()
@@ -75,14 +76,14 @@ class CML(Strategy):
         # ctx.backward weights by share and averages over ranks: so the result is the sum over the global batch.
         return losses | {"penalty": self.lam * torch.stack(penalties).sum() * world_size() / ctx.share}
 
-    def without(self, k: int, output: Output, batch: Batch, ctx: Context) -> tuple[Tensor, Tensor | None]:
+    def remove_first(self, k: int, output: Output, batch: Batch, ctx: Context) -> tuple[Tensor, Tensor | None]:
         """Remove the first k modalities of the order of this step.
 
         Args:
-            k: how many modalities are removed, 1 .. M - 1.
-            output: output of the model, with the features of all modalities.
-            batch: the batch of this step.
-            ctx: seed and step number, from which the order is drawn.
+            k: How many modalities are removed, 1 .. M - 1.
+            output: Output of the model, with the features of all modalities.
+            batch: The batch of this step.
+            ctx: Seed and step number, from which the order is drawn.
 
         Returns:
             (B, C) fused logits, and the (B,) weights of the samples there (None: all equal).
@@ -91,12 +92,14 @@ class CML(Strategy):
             draws = torch.stack([ctx.uniform(batch.index, f"cml/{m}") for m in self.modalities])
             kept = {m: rank >= k for m, rank in zip(self.modalities, draws.argsort(0).argsort(0), strict=True)}
             features = {m: f * kept[m][:, None].to(f.dtype) for m, f in output.features.items()}
-            return self.fusion(features, batch.present), still_seen(batch, kept)
+            return self.fusion(features, batch.present), remaining_weights(batch, kept)
         order = sorted(self.modalities, key=lambda m: ctx.chance(f"cml/{m}"))
-        return self.fusion(output.features, batch.present, drop=order[:k]), still_seen(batch, dict.fromkeys(order[k:]))
+        return self.fusion(output.features, batch.present, drop=order[:k]), remaining_weights(
+            batch, dict.fromkeys(order[k:])
+        )
 
 
-def rises(before: Tensor, after: Tensor, label: Tensor, mask: bool = True, trick_2: bool = False) -> Tensor:
+def confidence_rise(before: Tensor, after: Tensor, label: Tensor, mask: bool = True, trick_2: bool = False) -> Tensor:
     """How much confidence rises when a modality is removed.
 
     Args:
@@ -104,7 +107,7 @@ def rises(before: Tensor, after: Tensor, label: Tensor, mask: bool = True, trick
         after: (B, C) logits after it.
         label: (B,) classes.
         mask: 0 for samples that the removal changed from wrong to right.
-        trick_2: where both predictions are wrong, ``before`` gets no gradient.
+        trick_2: Where both predictions are wrong, ``before`` gets no gradient.
 
     Returns:
         (B,) rise of the largest class probability, between -1 and 1.
@@ -118,17 +121,17 @@ def rises(before: Tensor, after: Tensor, label: Tensor, mask: bool = True, trick
     return torch.where(wrong_before & right_after, 0.0, rise) if mask else rise
 
 
-def still_seen(batch: Batch, kept: Mapping[str, Tensor | None]) -> Tensor | None:
+def remaining_weights(batch: Batch, kept: Mapping[str, Tensor | None]) -> Tensor | None:
     """Weights of the samples when only some modalities are kept.
 
     Args:
-        batch: says which samples have which modality, and their weights.
-        kept: kept modality -> (B,) bool, in which samples it is kept; None: in all.
+        batch: Says which samples have which modality, and their weights.
+        kept: Kept modality -> (B,) bool, in which samples it is kept; None: in all.
 
     Returns:
         (B,) weight of each sample, 0 where it has none of the kept modalities; None: all equal.
     """
     if not batch.present:
         return batch.weight
-    visible = [batch.have([m]) if rows is None else batch.have([m]) & rows for m, rows in kept.items()]
+    visible = [batch.has_all([m]) if rows is None else batch.has_all([m]) & rows for m, rows in kept.items()]
     return torch.stack(visible).any(0) * (1.0 if batch.weight is None else batch.weight)

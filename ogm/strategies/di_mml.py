@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ogm.context import Context
-from ogm.engine import Engine
+from ogm.context import Context, TrainingContext
 from ogm.losses import full, one_way
+from ogm.parts.stages import last_stage_length, last_stage_start, require_feature_fusion, restore_initial_learning_rate
 from ogm.strategy import Strategy
 from ogm.types import Batch, Output
 
@@ -37,11 +37,11 @@ class DIMML(Strategy):
     learning rate is the initial one of the run.
 
     Args:
-        w: weight of the shared head's loss, 0 or more.
+        w: Weight of the shared head's loss, 0 or more.
         temperature: T of the contrast, above 0. Released: 50 for CREMA-D and ModelNet40, 10 for AVE and UCF101.
         certainty: T2 of the prediction, above 0. Released: 1 for CREMA-D and UCF101, 3 for AVE and ModelNet40.
-        e_c: first epoch with L_DUC, from 0. Default: 2/15 of stage 1, at least 1 (released: 20 of 150).
-        fuse: number of epochs of stage 2, at the end of the run. Default: 2/17 of the run, at least 1 (released: 20 of
+        e_c: First epoch with L_DUC, from 0. Default: 2/15 of stage 1, at least 1 (released: 20 of 150).
+        fuse: Number of epochs of stage 2, at the end of the run. Default: 2/17 of the run, at least 1 (released: 20 of
             170).
 
     Differences:
@@ -88,7 +88,8 @@ class DIMML(Strategy):
         self.heads, self.widen = nn.ModuleDict(), nn.ModuleDict()
 
     def setup(self) -> None:
-        apart(self)
+        """Create heads and adapters, copies of each modality's best modules, and buffers."""
+        require_feature_fusion(self)
         width = max(self.dims.values(), default=0)
         self.widen.update({m: nn.Linear(d, width) for m, d in self.dims.items() if d != width})
         self.dims = dict.fromkeys(self.dims, width)  # the width of the heads' inputs
@@ -105,14 +106,17 @@ class DIMML(Strategy):
         return nn.ModuleList([self._encoders[m], self.heads[m], *([self.widen[m]] if m in self.widen else [])])
 
     def param_groups(self) -> list[dict[str, Any]]:
+        """Train heads and adapters, but not the copies."""
         return [{"params": [*self.heads.parameters(), *self.widen.parameters(), *self.shared.parameters()]}]
 
     # ---- stages
     def first_final_epoch(self, epochs: int) -> int:
-        return first_of_last(epochs, 20 / 170, self.fuse)
+        """Return the first epoch of stage 2."""
+        return last_stage_start(epochs, 20 / 170, self.fuse)
 
-    def on_epoch_start(self, engine: Engine) -> None:
-        fuse = last_epochs(engine.epochs, 20 / 170, self.fuse)
+    def on_epoch_start(self, engine: TrainingContext) -> None:
+        """Choose the stage, find effective coordinates once, and freeze what the stage does not train."""
+        fuse = last_stage_length(engine.epochs, 20 / 170, self.fuse)
         separate = engine.epochs - fuse
         e_c = max(1, round(separate * 20 / 150)) if self.e_c is None else self.e_c
         self._fusing, self._interactive = engine.epoch >= separate, e_c <= engine.epoch
@@ -126,15 +130,15 @@ class DIMML(Strategy):
             for m, best in zip(self.modalities, self.best.values(), strict=True):
                 self._branch(m).load_state_dict(best.state_dict())
         engine.freeze(*self._encoders.values(), self.heads, self.widen, self.shared)
-        full_rate(engine)
+        restore_initial_learning_rate(engine)
 
-    def on_epoch_end(self, engine: Engine) -> None:
+    def on_epoch_end(self, engine: TrainingContext) -> None:
         """Save each branch whose validation accuracy is the best so far."""
         if self._fusing:
             return
         correct, count = torch.zeros(2, len(self.modalities), device=self.best_accuracy.device)
         for output, batch in engine.predict("val"):
-            present = torch.stack([batch.have([m]) for m in self.modalities])
+            present = torch.stack([batch.has_all([m]) for m in self.modalities])
             predicted = torch.stack([output.unimodal_logits[m].argmax(1) for m in self.modalities])
             correct, count = correct + ((predicted == batch.label) & present).sum(1), count + present.sum(1)
         accuracy = engine.decide(correct / count.clamp_min(1))
@@ -143,11 +147,11 @@ class DIMML(Strategy):
                 self.best[m].load_state_dict(self._branch(m).state_dict())
         self.best_accuracy.copy_(torch.maximum(accuracy, self.best_accuracy))
 
-    def _find_effective(self, engine: Engine) -> None:
+    def _find_effective(self, engine: TrainingContext) -> None:
         batches = [(self._wide(output.features), batch) for output, batch in engine.predict("train")]
         label = torch.cat([batch.label for _, batch in batches])
         for k, m in enumerate(self.modalities):
-            present = torch.cat([batch.have([m]) for _, batch in batches])
+            present = torch.cat([batch.has_all([m]) for _, batch in batches])
             features = full(torch.cat([wide[m] for wide, _ in batches]))
             accuracy = dimension_accuracy(features[present], label[present], self.num_classes)
             self.effective[k] = engine.decide(effective_dimensions(accuracy))
@@ -156,11 +160,13 @@ class DIMML(Strategy):
     def _wide(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
         return {m: self.widen[m](f) if m in self.widen else f for m, f in features.items()}
 
-    def read(self, output: Output) -> Output:
+    def replace_unimodal_logits(self, output: Output) -> Output:
+        """Replace the unimodal logits by those of the modalities' own heads g_m."""
         wide = self._wide(output.features)
         return replace(output, unimodal_logits={m: head(wide[m]) for m, head in self.heads.items()})
 
     def losses(self, output: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
+        """Compute the losses of stage 1, with L_DUC from epoch e_c on; in stage 2 the CE of the fusion."""
         if self._fusing:
             return super().losses(output, batch, ctx)
         wide, losses = self._wide(output.features), {}
@@ -174,18 +180,19 @@ class DIMML(Strategy):
             for n in self.modalities:
                 if n != m:
                     lacking = effective[n] & ~effective[m]
-                    pull = interaction(wide[m], wide[n], lacking, self.temperature, batch.have([m, n]))
+                    pull = interaction(wide[m], wide[n], lacking, self.temperature, batch.has_all([m, n]))
                     mean = ctx.mean(pull, batch.weights([m, n]))
                     losses[f"interaction/{m}<-{n}"] = mean / (len(self.modalities) - 1)
         return losses
 
     def forward(self, model: Any, batch: Batch, drop: Collection[str] = ()) -> Output:
+        """Predict with the mean of all heads, weighted by certainty; in stage 2 with the fusion among them."""
         output = super().forward(model, batch, drop)
-        present = {m: batch.have([m]) & (m not in drop) for m in self.modalities}
+        present = {m: batch.has_all([m]) & (m not in drop) for m in self.modalities}
         logits, counted = list(output.unimodal_logits.values()), list(present.values())
         if bool(self.fusing):
             logits, counted = [*logits, output.logits], [*counted, torch.ones_like(counted[0])]
-        return replace(output, logits=by_certainty(logits, self.certainty, counted)[0])
+        return replace(output, logits=certainty_weighted_mean(logits, self.certainty, counted)[0])
 
 
 def dimension_accuracy(features: Tensor, label: Tensor, num_classes: int) -> Tensor:
@@ -194,7 +201,7 @@ def dimension_accuracy(features: Tensor, label: Tensor, num_classes: int) -> Ten
     Args:
         features: (N, D).
         label: (N,).
-        num_classes: number of classes C.
+        num_classes: Number of classes C.
 
     Returns:
         (D,) for each coordinate, the share of samples whose nearest class centroid in it is that of the true class. A
@@ -228,7 +235,7 @@ def interaction(learner: Tensor, target: Tensor, dims: Tensor, temperature: floa
         learner: (B, D) features that receive the gradient.
         target: (B, D) features of the other modality; they receive none.
         dims: (D,) bool, the coordinates that count.
-        temperature: divides the dot products.
+        temperature: Divides the dot products.
         valid: (B,) bool, the samples that have both modalities; None: all.
 
     Returns:
@@ -240,66 +247,21 @@ def interaction(learner: Tensor, target: Tensor, dims: Tensor, temperature: floa
     return torch.where(dims.any(), values, 0.0)
 
 
-def by_certainty(logits: Sequence[Tensor], temperature: float, there: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+def certainty_weighted_mean(
+    logits: Sequence[Tensor], temperature: float, present: Sequence[Tensor]
+) -> tuple[Tensor, Tensor]:
     """Mean of several predictions, weighted per sample by their certainty.
 
     Args:
         logits: K tensors (B, C).
-        temperature: divides the certainties, the largest softmax values.
-        there: K tensors (B,) bool, which predictions count for each sample. If none counts, all do.
+        temperature: Divides the certainties, the largest softmax values.
+        present: K tensors (B,) bool, which predictions count for each sample. If none counts, all do.
 
     Returns:
         (B, C) weighted mean of the logits, and the weights (K, B).
     """
-    stacked, counted = torch.stack([full(z) for z in logits]), torch.stack(list(there))
+    stacked, counted = torch.stack([full(z) for z in logits]), torch.stack(list(present))
     counted = counted | ~counted.any(0)
     certainty = stacked.softmax(2).amax(2) / temperature
     weight = certainty.masked_fill(~counted, -torch.inf).softmax(0)
     return (weight[..., None] * stacked).sum(0), weight
-
-
-def last_epochs(epochs: int, share: float, given: int | None) -> int:
-    """Number of epochs of the last stage of a run.
-
-    Args:
-        epochs: epochs of the run.
-        share: share of the run that the stage gets by default.
-        given: a number of epochs to use instead.
-
-    Returns:
-        ``given``, or share epochs (rounded, at least 1); at most epochs - 1.
-    """
-    length = max(1, round(share * epochs)) if given is None else given
-    return min(length, max(epochs - 1, 0))
-
-
-def first_of_last(epochs: int, share: float, given: int | None) -> int:
-    """The epoch in which the last stage begins; 0 if the run is to have none, ``epochs`` if it is too short for one."""
-    return 0 if given == 0 else max(1, epochs - last_epochs(epochs, share, given))
-
-
-def full_rate(engine: Engine) -> None:
-    """Set the learning rate of this epoch to the initial one of the run, for a stage that trains something new.
-
-    Args:
-        engine: the engine of the run.
-    """
-    assert engine.optimizer is not None
-    for group in engine.optimizer.param_groups:
-        group["lr"] = group.get("initial_lr", group["lr"])
-
-
-def apart(strategy: Strategy) -> None:
-    """Check that each encoder can be trained and saved by itself.
-
-    Args:
-        strategy: a strategy that has been given its fusion.
-
-    Raises:
-        ValueError: if the fusion lets encoders exchange signals.
-    """
-    if getattr(strategy.fusion, "input_kind", "features") != "features":
-        raise ValueError(
-            f"{type(strategy).__name__} trains the encoders separately, but {type(strategy.fusion).__name__} lets them "
-            "exchange maps or tokens: choose a fusion of features, such as concat"
-        )

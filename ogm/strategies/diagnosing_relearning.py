@@ -7,8 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ogm.context import Context
-from ogm.engine import Engine
+from ogm.context import Context, TrainingContext
 from ogm.strategy import Strategy
 from ogm.types import Batch, Output
 
@@ -28,9 +27,9 @@ class DiagnosingRelearning(Strategy):
     a split has is left as it is.
 
     Args:
-        lam: strength, 0 or more.
-        period: epochs between two re-initialisations, 1 or more.
-        number: largest number of re-initialisations, 0 or more. The defaults are the released ones, for 50 epochs.
+        lam: Strength, 0 or more.
+        period: Epochs between two re-initialisations, 1 or more.
+        number: Largest number of re-initialisations, 0 or more. The defaults are the released ones, for 50 epochs.
 
     Differences:
         - Paper, released code and ours agree on the steps above.
@@ -58,6 +57,7 @@ class DiagnosingRelearning(Strategy):
         self.lam, self.period, self.number = lam, period, number
 
     def setup(self) -> None:
+        """Keep the initial weights of all encoders."""
         if not self.num_classes:
             raise ValueError("DiagnosingRelearning needs one cluster per class: pass num_classes= to attach")
         kmeans(1)  # if scikit-learn is missing, fail now and not after hours of training
@@ -67,41 +67,44 @@ class DiagnosingRelearning(Strategy):
         self.register_buffer("strength", torch.zeros(len(self.modalities)))  # the last a_m, for the curves
 
     def on_gradients(self, output: Output, batch: Batch, ctx: Context) -> None:
+        """Log the strengths of the last re-initialisation."""
         super().on_gradients(output, batch, ctx)
         ctx.log(**{f"relearning_strength/{m}": self.strength[i].clone() for i, m in enumerate(self.modalities)})
 
     @torch.no_grad()
-    def on_epoch_end(self, engine: Engine) -> None:
-        if not fires(engine.epoch, self.period, self.number):
+    def on_epoch_end(self, engine: TrainingContext) -> None:
+        """Re-initialise the encoders in part (steps 1 to 4), after the epochs in question."""
+        if not relearns_after(engine.epoch, self.period, self.number):
             return
         purities = {split: self.purities(split, engine) for split in ("train", "val")}
         gaps = [abs(purities["train"][m] - purities["val"][m]) for m in self.modalities]
         self.strength.copy_(engine.decide(strength(torch.tensor(gaps), self.lam).to(self.strength)))
         for i, m in enumerate(self.modalities):
             for k, p in enumerate(self._encoders[m].parameters()):
-                p.copy_(relearned(p, self.get_buffer(f"initial_{m}_{k}"), self.strength[i]))
+                p.copy_(mix_with_initial(p, self.get_buffer(f"initial_{m}_{k}"), self.strength[i]))
 
-    def purities(self, split: str, engine: Engine) -> dict[str, float]:
+    def purities(self, split: str, engine: TrainingContext) -> dict[str, float]:
         """Purity of the clusters of each modality's features in a split; NaN where no sample has the modality."""
         features: dict[str, list[Tensor]] = {m: [] for m in self.modalities}
         labels: dict[str, list[Tensor]] = {m: [] for m in self.modalities}
         for output, batch in engine.predict(split):
             for m in self.modalities:
-                present = batch.have([m])
+                present = batch.has_all([m])
                 features[m].append(output.features[m][present].double().cpu())
                 labels[m].append(batch.label[present].cpu())
         return {
-            m: purity(torch.cat(labels[m]), clusters(torch.cat(features[m]), self.num_classes)) for m in self.modalities
+            m: purity(torch.cat(labels[m]), cluster_features(torch.cat(features[m]), self.num_classes))
+            for m in self.modalities
         }
 
 
-def fires(epoch: int, period: int, number: int) -> bool:
+def relearns_after(epoch: int, period: int, number: int) -> bool:
     """Whether encoders are re-initialised after an epoch.
 
     Args:
-        epoch: number of the epoch, from 0.
-        period: epochs between two re-initialisations.
-        number: largest number of re-initialisations.
+        epoch: Number of the epoch, from 0.
+        period: Epochs between two re-initialisations.
+        number: Largest number of re-initialisations.
 
     Returns:
         True after epochs period, 2 period, ..., number period.
@@ -113,13 +116,13 @@ def kmeans(number: int) -> Any:
     """The k-means estimator of scikit-learn, with 10 restarts and seed 0.
 
     Args:
-        number: number of clusters.
+        number: Number of clusters.
 
     Returns:
         The estimator.
 
     Raises:
-        ValueError: if scikit-learn is not installed.
+        ValueError: If scikit-learn is not installed.
     """
     try:
         from sklearn.cluster import KMeans  # type: ignore[import-untyped]
@@ -130,7 +133,7 @@ def kmeans(number: int) -> Any:
     return KMeans(number, n_init=10, random_state=0)
 
 
-def scaled(features: Tensor) -> Tensor:
+def scale_columns(features: Tensor) -> Tensor:
     """Scale every column to [-1, 1] by its smallest and largest value.
 
     Args:
@@ -144,19 +147,19 @@ def scaled(features: Tensor) -> Tensor:
     return torch.where(width > 0, 2 * (features - smallest) / torch.where(width > 0, width, 1) - 1, 0.0)
 
 
-def clusters(features: Tensor, classes: int) -> Tensor:
+def cluster_features(features: Tensor, classes: int) -> Tensor:
     """Cluster features with k-means.
 
     Args:
         features: (N, D).
-        classes: number of clusters; fewer where there are fewer distinct features.
+        classes: Number of clusters; fewer where there are fewer distinct features.
 
     Returns:
         (N,) number of the cluster of each feature.
     """
     if not len(features):
         return torch.zeros(0, dtype=torch.long)
-    x = scaled(features)
+    x = scale_columns(features)
     number = min(classes, len(torch.unique(x, dim=0)))
     return torch.from_numpy(kmeans(number).fit_predict(x.numpy())).long()
 
@@ -182,8 +185,8 @@ def strength(gap: Tensor, lam: float) -> Tensor:
     """Strength of the re-initialisation.
 
     Args:
-        gap: differences of the purities, any shape; NaN where one is not known.
-        lam: factor.
+        gap: Differences of the purities, any shape; NaN where one is not known.
+        lam: Factor.
 
     Returns:
         tanh(lam gap); 0 where the gap is NaN.
@@ -191,12 +194,12 @@ def strength(gap: Tensor, lam: float) -> Tensor:
     return torch.tanh(lam * gap.nan_to_num(0.0))
 
 
-def relearned(now: Tensor, initial: Tensor, strength: Tensor) -> Tensor:
+def mix_with_initial(now: Tensor, initial: Tensor, strength: Tensor) -> Tensor:
     """Mixture of a parameter's initial and present value.
 
     Args:
-        now: present value.
-        initial: initial value, of the same shape.
+        now: Present value.
+        initial: Initial value, of the same shape.
         strength: 0-dim weight of the initial value.
 
     Returns:

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from ogm.checks import check_complete
 from ogm.context import Context
 from ogm.imbalance import discrepancy_ratios, true_class_scores
-from ogm.strategy import Category, Strategy
-from ogm.types import Batch, Output
+from ogm.strategy import Strategy
+from ogm.types import Batch, Category, Output
 
 Rule = Literal["pairwise_mean", "min_ratio"]
 
@@ -45,16 +45,19 @@ class EqualWeightMultiloss(Strategy):
         self.heads = nn.ModuleDict()
 
     def setup(self) -> None:
+        """Create a head per modality, unless the fusion's unimodal logits are used."""
         if not self.sharing:
             self.heads.update({m: self.head(m) for m in self.modalities})
 
-    def read(self, output: Output) -> Output:
+    def replace_unimodal_logits(self, output: Output) -> Output:
+        """Replace the unimodal logits by those of the heads."""
         if self.sharing:
             return output
         check_complete(self, "features", output.features)
         return replace(output, unimodal_logits={m: head(output.features[m]) for m, head in self.heads.items()})
 
     def ratios(self, output: Output, batch: Batch, ctx: Context, rule: Rule = "pairwise_mean") -> dict[str, Tensor]:
+        """Compute the discrepancy ratios of the heads' logits, and log them."""
         if self.sharing:
             return super().ratios(output, batch, ctx, rule)
         rho = discrepancy_ratios(true_class_scores(output.unimodal_logits, batch, ctx), rule)  # of the heads
@@ -62,5 +65,6 @@ class EqualWeightMultiloss(Strategy):
         return rho
 
     def losses(self, output: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
+        """Compute the CE of the fused logits and of every unimodal logits."""
         unimodal_losses = {f"unimodal/{m}": self.loss(z, batch, ctx, m) for m, z in output.unimodal_logits.items()}
         return super().losses(output, batch, ctx) | unimodal_losses

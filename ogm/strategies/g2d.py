@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from ogm.context import Context
-from ogm.engine import Engine
+from ogm.context import Context, TrainingContext
 from ogm.imbalance import true_class_scores
 from ogm.losses import full, kl
-from ogm.strategies.umt import feature_gap, same_width, teach, teachers
-from ogm.strategy import Passes, Strategy
-from ogm.types import Batch, Need, Output
+from ogm.parts.teachers import check_teacher_widths, feature_distance, run_teachers, unimodal_prerequisites
+from ogm.strategy import Strategy
+from ogm.types import Batch, Output, Passes, Prerequisite
 
 
 class G2D(Strategy):
@@ -30,11 +29,11 @@ class G2D(Strategy):
     The prediction is argmax z.
 
     Args:
-        alpha: weight of the feature distillation, 0 or more.
-        beta: weight of the logit distillation, 0 or more.
-        w_ce: weight of the cross-entropy, 0 or more.
+        alpha: Weight of the feature distillation, 0 or more.
+        beta: Weight of the logit distillation, 0 or more.
+        w_ce: Weight of the cross-entropy, 0 or more.
         temperature: T, above 0.
-        tau: epochs of each of the M - 1 phases. Default: half of the run in all, shared equally (paper, in a third
+        tau: Epochs of each of the M - 1 phases. Default: half of the run in all, shared equally (paper, in a third
             party's reading: 150 of 300 epochs). The other defaults are those of the released code.
 
     Differences:
@@ -76,14 +75,17 @@ class G2D(Strategy):
         self.alpha, self.beta, self.w_ce, self.temperature, self.tau = alpha, beta, w_ce, temperature, tau
         self._training: list[str] = []
 
-    def needs(self, modalities: Sequence[str]) -> dict[str, Need]:
-        return teachers(modalities)
+    def prerequisites(self, modalities: Sequence[str]) -> dict[str, Prerequisite]:
+        """Name one ``unimodal`` run per modality, the teachers."""
+        return unimodal_prerequisites(modalities)
 
     def passes(self, modalities: int) -> Passes:
+        """Return (2 M, 1): the teachers' encoders run, too."""
         return Passes(2 * modalities, 1)
 
     def setup(self) -> None:
-        same_width(self)
+        """Check the teachers' widths and ``tau``, and create the order of the modalities."""
+        check_teacher_widths(self)
         phases = len(self.modalities) - 1
         if self.tau is not None and len(self.tau) != phases:
             raise ValueError(
@@ -91,32 +93,34 @@ class G2D(Strategy):
             )
         self.register_buffer("order", torch.full((len(self.modalities),), -1))  # weakest first; -1: not known yet
 
-    def on_epoch_start(self, engine: Engine) -> None:
+    def on_epoch_start(self, engine: TrainingContext) -> None:
+        """Rank the modalities once, and freeze the encoders that this phase does not train."""
         if int(self.order[0]) < 0:
             weakest_first = weak_to_strong(self._teachers_scores(engine))
             order = torch.tensor([self.modalities.index(m) for m in weakest_first], device=self.order.device)
             self.order.copy_(engine.decide(order))
         phases = len(self.modalities) - 1
         tau = [engine.epochs // (2 * phases)] * phases if self.tau is None else self.tau
-        self._training = training([self.modalities[k] for k in self.order.tolist()], engine.epoch, tau)
+        self._training = trained_modalities([self.modalities[k] for k in self.order.tolist()], engine.epoch, tau)
         engine.freeze(*(e for m, e in self._encoders.items() if m not in self._training))
 
-    def _teachers_scores(self, engine: Engine) -> dict[str, Tensor]:
+    def _teachers_scores(self, engine: TrainingContext) -> dict[str, Tensor]:
         """Sums of the teachers' true-class probabilities over the training set, not augmented, by modality (0-dim)."""
         sums: dict[str, Tensor] = {}
         for batch in engine.loaders["train"].all():
-            logits = {m: teacher.logits for m, teacher in teach(self._trained, self.modalities, batch).items()}
+            logits = {m: teacher.logits for m, teacher in run_teachers(self._trained, self.modalities, batch).items()}
             for m, score in true_class_scores(logits, batch, engine).items():
                 sums[m] = sums.get(m, 0) + score
         return sums
 
     def losses(self, output: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
+        """Compute the CE, and the distances to the teachers' features and logits (step 2)."""
         losses = {name: self.w_ce * loss for name, loss in super().losses(output, batch, ctx).items()}
         t = self.temperature
-        for m, teacher in teach(self._trained, self.modalities, batch).items():
+        for m, teacher in run_teachers(self._trained, self.modalities, batch).items():
             weights = batch.weights([m])
             losses[f"teacher_feature/{m}"] = self.alpha * ctx.mean(
-                feature_gap(output.features[m], teacher.features[m]), weights
+                feature_distance(output.features[m], teacher.features[m]), weights
             )
             divergence = kl(full(teacher.logits) / t, full(output.logits) / t)
             losses[f"teacher_logits/{m}"] = self.beta * t**2 * ctx.mean(divergence, weights)
@@ -128,7 +132,7 @@ def weak_to_strong(scores: Mapping[str, Tensor]) -> list[str]:
     """Order modalities by their scores.
 
     Args:
-        scores: modality -> 0-dim score.
+        scores: Modality -> 0-dim score.
 
     Returns:
         The modalities, lowest score first; equal scores keep their order.
@@ -136,13 +140,13 @@ def weak_to_strong(scores: Mapping[str, Tensor]) -> list[str]:
     return sorted(scores, key=lambda m: float(scores[m]))
 
 
-def training(order: Sequence[str], epoch: int, tau: Sequence[int]) -> list[str]:
+def trained_modalities(order: Sequence[str], epoch: int, tau: Sequence[int]) -> list[str]:
     """The modalities whose encoders are trained in an epoch.
 
     Args:
-        order: the modalities, weakest first.
-        epoch: number of the epoch, from 0.
-        tau: epochs of each phase, one for each modality but the last.
+        order: The modalities, weakest first.
+        epoch: Number of the epoch, from 0.
+        tau: Epochs of each phase, one for each modality but the last.
 
     Returns:
         The one modality of the phase that the epoch is in; all modalities after the last phase.

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from ogm.context import Context
-from ogm.engine import Engine
+from ogm import create
+from ogm.context import Context, TrainingContext
 from ogm.losses import full
-from ogm.strategies.unimodal import Unimodal
-from ogm.strategies.vanilla import Vanilla
 from ogm.strategy import Strategy
 from ogm.types import Batch, Output
 
@@ -25,7 +23,7 @@ class Losses(NamedTuple):
     """Mean losses over whole splits, in evaluation mode, before and after training on one loss alone.
 
     Attributes:
-        train0: training loss before. val0: validation loss before. train1: training loss after. val1: validation loss
+        train0: Training loss before. val0: validation loss before. train1: training loss after. val1: validation loss
         after.
     """
 
@@ -53,7 +51,7 @@ class GBlend(Strategy):
     Args:
         mode: ``"online"``: estimate before every ``super_epoch`` epochs, from the current weights, n = ``super_epoch``.
             ``"offline"``: estimate once, before training, with n = the epochs of the run.
-        super_epoch: number of epochs between two estimates, 1 or more. A larger one only saves evaluations.
+        super_epoch: Number of epochs between two estimates, 1 or more. A larger one only saves evaluations.
 
     Differences:
         - The authors never released their estimator. Ours is the published formula.
@@ -84,6 +82,7 @@ class GBlend(Strategy):
         self.mode, self.super_epoch = mode, super_epoch
 
     def setup(self) -> None:
+        """Create a head per modality, and the weights of the losses, which start equal."""
         if JOINT in self.modalities:
             raise ValueError(
                 f"a modality is called {JOINT!r}, which GBlend uses for the joint loss: rename the modality"
@@ -93,10 +92,12 @@ class GBlend(Strategy):
         self.register_buffer("weights", torch.full((len(self.blended),), 1 / len(self.blended)))
         self.register_buffer("ratio", torch.zeros(len(self.blended)))  # |O / G|, for the curves
 
-    def read(self, output: Output) -> Output:
+    def replace_unimodal_logits(self, output: Output) -> Output:
+        """Replace the unimodal logits by those of the heads."""
         return replace(output, unimodal_logits={m: head(output.features[m]) for m, head in self.heads.items()})
 
     def losses(self, output: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
+        """Compute the weighted losses of all modalities and the joint one."""
         joint = torch.stack(list(super().losses(output, batch, ctx).values())).sum()
         losses = {m: self.loss(z, batch, ctx, m) for m, z in output.unimodal_logits.items()} | {JOINT: joint}
         weights = dict(zip(self.blended, self.weights.clone().unbind(), strict=True))
@@ -108,71 +109,71 @@ class GBlend(Strategy):
         return blend(losses, weights)
 
     # ---- estimates
-    def on_epoch_start(self, engine: Engine) -> None:
+    def on_epoch_start(self, engine: TrainingContext) -> None:
+        """Estimate the weights, before the epochs in question."""
         if not engine.epochs:
             raise ValueError("GBlend plans by the length of the run: pass epochs= to the engine")
         length = self.super_epoch if self.mode == "online" else engine.epochs
         if engine.epoch % length:
             return
         losses = self.estimates(min(length, engine.epochs - engine.epoch), engine)
-        gains = {k: gain(values) for k, values in losses.items()}
+        gains = {k: gain_and_overfitting(values) for k, values in losses.items()}
         weights = blending_weights(gains)
         self.weights.copy_(engine.decide(torch.tensor([weights[k] for k in self.blended]).to(self.weights)))
         ratios = [abs(overfitted) / max(abs(gained), 1e-12) for gained, overfitted in gains.values()]
         self.ratio.copy_(engine.decide(torch.tensor(ratios).to(self.ratio)))
 
-    def estimates(self, epochs: int, engine: Engine) -> dict[str, Losses]:
+    def estimates(self, epochs: int, engine: TrainingContext) -> dict[str, Losses]:
         """Losses before and after ``epochs`` epochs on each loss alone. The run's state is restored bit for bit."""
         assert engine.optimizer is not None
         state, losses = copy.deepcopy(engine.state_dict()), {}
         for name in self.blended:
             engine.strategy = self.alone(name)
             engine.optimizer.state.clear()
-            before = mean_loss("train", engine), mean_loss("val", engine)
+            needed = [] if name == JOINT else [name]
+            before = mean_loss("train", needed, engine), mean_loss("val", needed, engine)
             for _ in range(epochs):
                 engine.train_epoch()
-            losses[name] = Losses(*before, mean_loss("train", engine), mean_loss("val", engine))
+            losses[name] = Losses(*before, mean_loss("train", needed, engine), mean_loss("val", needed, engine))
             engine.strategy = self
             engine.load_state_dict(copy.deepcopy(state))  # an optimizer keeps the very tensors it is given
         return losses
 
     def alone(self, name: str) -> Strategy:
         """A strategy that trains on one loss alone, with the network and heads of the run."""
-        strategy: Strategy = Vanilla() if name == JOINT else Unimodal(name)
+        strategy = create("vanilla") if name == JOINT else create("unimodal", modality=name)
         strategy.attach(self._encoders, dims=self.dims, num_classes=self.num_classes, fusion=self._fusion[0])
-        if isinstance(strategy, Unimodal):
-            head = self.heads[name]
-            assert isinstance(head, nn.Linear)
-            strategy.classifier = head
+        if name != JOINT:
+            strategy.classifier = self.heads[name]
         strategy.criterion = self.criterion
         return strategy
 
 
-def mean_loss(split: str, engine: Engine) -> float:
+def mean_loss(split: str, needed: Sequence[str], engine: TrainingContext) -> float:
     """Mean loss of the engine's current strategy over a split, in evaluation mode.
 
     Args:
-        split: name of the split.
-        engine: the engine; its strategy makes the predictions.
+        split: Name of the split.
+        needed: Modalities that a sample must have to count.
+        engine: The engine; its strategy makes the predictions.
 
     Returns:
-        The mean over the samples that have what the strategy needs; 0 if there is none.
+        The mean over the samples that have these modalities; 0 if there is none.
     """
     total, count = 0.0, 0.0
-    needed = [engine.strategy.modality] if isinstance(engine.strategy, Unimodal) else []
     for output, batch in engine.predict(split):
-        present = batch.have(needed)
+        present = batch.has_all(needed)
         losses = engine.strategy.criterion(full(output.logits), batch.label).double()
         total += float(torch.where(present, losses, 0.0).sum())
         count += float(present.sum())
     return total / max(count, 1.0)
 
 
-def gain(losses: Losses) -> tuple[float, float]:
+def gain_and_overfitting(losses: Losses) -> tuple[float, float]:
     """Generalisation and overfitting of one loss.
 
     Args:
-        losses: losses before and after training on it.
+        losses: Losses before and after training on it.
 
     Returns:
         G = val0 - val1, and O = (val1 - train1) - (val0 - train0).
@@ -185,11 +186,11 @@ def blending_weights(gains: Mapping[str, tuple[float, float]], eps: float = 1e-8
     """Weights of the losses.
 
     Args:
-        gains: name of the loss -> (G, O).
-        eps: added to O^2.
+        gains: Name of the loss -> (G, O).
+        eps: Added to O^2.
 
     Returns:
-        name of the loss -> w, proportional to max(G, 0) / (O^2 + eps), with sum 1; all equal if no G is positive.
+        Name of the loss -> w, proportional to max(G, 0) / (O^2 + eps), with sum 1; all equal if no G is positive.
     """
     raw = {k: max(g, 0.0) / (o**2 + eps) for k, (g, o) in gains.items()}
     total = sum(raw.values())
@@ -200,10 +201,10 @@ def blend(losses: Mapping[str, Tensor], weights: Mapping[str, Tensor | float]) -
     """Multiply each loss by its weight.
 
     Args:
-        losses: name -> 0-dim loss.
-        weights: name -> weight.
+        losses: Name -> 0-dim loss.
+        weights: Name -> weight.
 
     Returns:
-        name -> 0-dim weighted loss; training minimises their sum.
+        Name -> 0-dim weighted loss; training minimises their sum.
     """
     return {k: weights[k] * loss for k, loss in losses.items()}

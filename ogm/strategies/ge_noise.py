@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 
 from ogm.context import Context
-from ogm.strategies.ogm_ge import add_noise, deviation
-from ogm.strategy import Scope, Strategy
-from ogm.types import Batch, Output
+from ogm.parts.gradients import add_noise, noise_deviation
+from ogm.strategy import Strategy
+from ogm.types import Batch, Output, Scope
 
 
 class GENoise(Strategy):
@@ -19,10 +19,10 @@ class GENoise(Strategy):
     standard deviation of the elements of g. This is OGM-GE with k_m = 1 for all modalities.
 
     Args:
-        scope: which parameters get noise: ``"weights"`` (two or more dimensions), ``"conv4d"`` (exactly four, as in the
+        scope: Which parameters get noise: ``"weights"`` (two or more dimensions), ``"conv4d"`` (exactly four, as in the
             released code) or ``"all"``.
-        start: first epoch with noise, counted from 0.
-        end: last epoch with noise (inclusive), whatever the run's length; None: until the end of the run. Default 50,
+        start: First epoch with noise, counted from 0.
+        end: Last epoch with noise (inclusive), whatever the run's length; None: until the end of the run. Default 50,
             as in ``OGM``: a run of 20 epochs has noise to its end.
 
     Differences:
@@ -44,9 +44,10 @@ class GENoise(Strategy):
 
     @torch.no_grad()
     def on_gradients(self, output: Output, batch: Batch, ctx: Context) -> None:
+        """Add noise to every gradient in scope, inside the epoch window."""
         super().on_gradients(output, batch, ctx)
-        if not self.active(ctx):
+        if not self.in_window(ctx):
             return
         for number, _, p in self.in_scope(self.scope):
             assert p.grad is not None
-            add_noise(p.grad, deviation(p.grad), number, batch, self.modalities, ctx)
+            add_noise(p.grad, noise_deviation(p.grad), number, batch, self.modalities, ctx)

@@ -10,31 +10,32 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ogm.context import Context
-from ogm.engine import Engine
+from ogm.context import Context, TrainingContext
 from ogm.imbalance import discrepancy_ratios, true_class_scores
-from ogm.strategies.mla import votes, xavier
+from ogm.parts.ensembles import counted_modalities
+from ogm.parts.heads import xavier_linear
 from ogm.strategy import Strategy
 from ogm.types import Batch, Output
 
 
-class MMTM(nn.Module):
+class FeatureMMTM(nn.Module):
     """One multimodal transfer unit for feature vectors.
 
     e = relu(S [h_1; ...; h_M] + s), and each feature h_m is multiplied by sigmoid(G_m e + g_m). e has floor(2 sum D_m /
     4) coordinates.
 
     Args:
-        dims: modality -> feature width D_m.
+        dims: Modality -> feature width D_m.
     """
 
     def __init__(self, dims: Mapping[str, int]) -> None:
         super().__init__()
         joint = max(1, 2 * sum(dims.values()) // 4)
-        self.squeeze = xavier(sum(dims.values()), joint)
-        self.gates = nn.ModuleDict({m: nn.Sequential(xavier(joint, d), nn.Sigmoid()) for m, d in dims.items()})
+        self.squeeze = xavier_linear(sum(dims.values()), joint)
+        self.gates = nn.ModuleDict({m: nn.Sequential(xavier_linear(joint, d), nn.Sigmoid()) for m, d in dims.items()})
 
     def forward(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Gate features, modality -> (B, D_m), by a joint vector of all of them."""
         joint = torch.relu(self.squeeze(torch.cat([features[m] for m in self.gates], 1)))
         return {m: features[m] * gate(joint) for m, gate in self.gates.items()}
 
@@ -57,10 +58,10 @@ class Greedy(Strategy):
     The running means of the gates and the sums are updated in regular steps only. Evaluation uses the real gates.
 
     Args:
-        epsilon: threshold of d_m, 0 or more.
-        window: number of re-balancing steps after a trigger, 1 or more.
-        warmup: first epoch with re-balancing, from 0. The defaults are the released ones (epoch 2 counted from 1).
-        auto_mmtm: with a fusion that has no MMTM units, put one on the encoders' features. Otherwise such a fusion is
+        epsilon: Threshold of d_m, 0 or more.
+        window: Number of re-balancing steps after a trigger, 1 or more.
+        warmup: First epoch with re-balancing, from 0. The defaults are the released ones (epoch 2 counted from 1).
+        auto_mmtm: With a fusion that has no MMTM units, put one on the encoders' features. Otherwise such a fusion is
             refused.
 
     Differences:
@@ -94,6 +95,7 @@ class Greedy(Strategy):
         self.epsilon, self.window, self.warmup, self.auto_mmtm = epsilon, window, warmup, auto_mmtm
 
     def setup(self) -> None:
+        """Find or create the MMTM units, and create heads, running means of gates, and sums of speeds."""
         self.heads = nn.ModuleDict({m: self.head(m) for m in self.modalities})
         self._units = [
             u for u in getattr(self._fusion[0], "units", ()) if hasattr(u, "squeeze") and hasattr(u, "gates")
@@ -102,7 +104,7 @@ class Greedy(Strategy):
             raise ValueError(
                 "Greedy replaces the gates between branches, and this fusion has none: use mmtm, or auto_mmtm=true"
             )
-        self.unit = None if self._units else MMTM(self.dims)
+        self.unit = None if self._units else FeatureMMTM(self.dims)
         self._units = self._units or [self.unit]
         for name, _, gate in self.gates():
             width = next(gate.parameters()).shape[0]
@@ -120,7 +122,8 @@ class Greedy(Strategy):
         ]
 
     # ---- forward
-    def read(self, output: Output) -> Output:
+    def replace_unimodal_logits(self, output: Output) -> Output:
+        """Replace unimodal logits by those of the gated branches, and fused ones by their mean."""
         gated = output.features if self.unit is None else self.unit(output.features)
         unimodal_logits = {m: head(gated[m]) for m, head in self.heads.items()}
         return replace(
@@ -131,37 +134,43 @@ class Greedy(Strategy):
         )
 
     def forward(self, model: Any, batch: Batch, drop: Collection[str] = ()) -> Output:
+        """Predict with the mean of the branches that a sample has; dropped features are zero."""
         output = model.fuse(model.encode(batch.inputs, batch.present, drop), batch.present, drop)
         kept = {m: torch.zeros_like(f) if m in drop else f for m, f in output.features.items()}
-        branches = self.read(replace(output, features=kept))
-        logits = branch_mean(branches.unimodal_logits, votes(self.modalities, batch, drop))
+        branches = self.replace_unimodal_logits(replace(output, features=kept))
+        logits = branch_mean(branches.unimodal_logits, counted_modalities(self.modalities, batch, drop))
         return replace(branches, logits=logits, features=output.features)
 
     def losses(self, output: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
+        """Compute the CE of every branch."""
         return {f"unimodal/{m}": self.loss(z, batch, ctx, m) for m, z in output.unimodal_logits.items()}
 
-    def step(self, batch: Batch, engine: Engine) -> Output:
-        self._seen: dict[str, list[Tensor]] = {name: [] for name, _, _ in self.gates()}
-        hooks = [gate.register_forward_hook(partial(self.hear, name, i)) for name, i, gate in self.gates()]
+    def step(self, batch: Batch, engine: TrainingContext) -> Output:
+        """Train on one batch, with hooks that record the gates and replace those of a re-balanced branch."""
+        self._gate_outputs: dict[str, list[Tensor]] = {name: [] for name, _, _ in self.gates()}
+        hooks = [gate.register_forward_hook(partial(self._replace_gate, name, i)) for name, i, gate in self.gates()]
         try:
             return super().step(batch, engine)
         finally:
             for hook in hooks:
                 hook.remove()
 
-    def hear(self, name: str, number: int, module: nn.Module, args: Any, gate: Tensor) -> Tensor:
+    def _replace_gate(self, name: str, number: int, module: nn.Module, args: Any, gate: Tensor) -> Tensor:
         """Forward hook of a gate: record its output (B, D); in re-balancing steps replace it by its running mean."""
-        self._seen[name].append(gate.detach())
+        self._gate_outputs[name].append(gate.detach())
         return torch.where(self.held == number, self.get_buffer(f"gate_mean_{name}").to(gate.dtype), gate)
 
     # ---- speeds and turns
     @torch.no_grad()
     def on_gradients(self, output: Output, batch: Batch, ctx: Context) -> None:
+        """Update running means and speeds, and choose the branch of the next step (steps 1 to 3)."""
         regular = self.held < 0
         self.remember_gates(regular, ctx)
-        self.main += torch.where(regular, torch.stack([speed(self.main_of(m)) for m in self.modalities]), 0.0)
-        self.bypass += torch.where(regular, torch.stack([speed(self.bypass_of(m)) for m in self.modalities]), 0.0)
-        lead = leads(self.main, self.bypass)
+        self.main += torch.where(regular, torch.stack([speed(self.branch_parameters(m)) for m in self.modalities]), 0.0)
+        self.bypass += torch.where(
+            regular, torch.stack([speed(self.bypass_parameters(m)) for m in self.modalities]), 0.0
+        )
+        lead = speed_leads(self.main, self.bypass)
         rho = discrepancy_ratios(true_class_scores(output.unimodal_logits, batch, ctx))
         ctx.log(rebalancing=(~regular).float(), **{f"discrepancy_ratio/{m}": r for m, r in rho.items()})
         ctx.log(**{f"speed_lead/{m}": lead[i] for i, m in enumerate(self.modalities)})
@@ -169,12 +178,12 @@ class Greedy(Strategy):
             for p in gate.parameters():
                 self.modulate(p, torch.where(self.held == i, 0.0, 1.0), "update")
         allowed = lead if ctx.epoch >= self.warmup else torch.full_like(lead, -torch.inf)
-        held, held_steps = turn(self.held, self.held_steps, allowed, self.epsilon, self.window)
-        self.held.copy_(held), self.held_steps.copy_(held_steps)
+        rebalanced, steps = next_rebalanced(self.held, self.held_steps, allowed, self.epsilon, self.window)
+        self.held.copy_(rebalanced), self.held_steps.copy_(steps)
 
     def remember_gates(self, regular: Tensor, ctx: Context) -> None:
         """Update the running means of the gates if this step (0-dim bool) is regular."""
-        rows = {name: torch.cat(outputs).double() for name, outputs in self._seen.items()}
+        rows = {name: torch.cat(outputs).double() for name, outputs in self._gate_outputs.items()}
         widths, samples = [outputs.shape[1] for outputs in rows.values()], len(next(iter(rows.values())))
         count = torch.full((1,), samples, device=regular.device)
         *sums, count = torch.split(
@@ -185,27 +194,27 @@ class Greedy(Strategy):
             mean.copy_(torch.where(regular, running_mean(mean, self.regular_steps, gate_sum / count), mean))
         self.regular_steps += regular
 
-    def main_of(self, modality: str) -> list[nn.Parameter]:
+    def branch_parameters(self, modality: str) -> list[nn.Parameter]:
         """The parameters of a branch: encoder and head."""
         return [*self.parameters_of(modality), *self.heads[modality].parameters()]
 
-    def bypass_of(self, modality: str) -> list[nn.Parameter]:
+    def bypass_parameters(self, modality: str) -> list[nn.Parameter]:
         """The parameters through which a branch learns from the others: its gate layers and the squeeze layers."""
         return [p for unit in self._units for part in (unit.gates[modality], unit.squeeze) for p in part.parameters()]
 
 
-def branch_mean(logits: Mapping[str, Tensor], there: Tensor) -> Tensor:
+def branch_mean(logits: Mapping[str, Tensor], present: Tensor) -> Tensor:
     """Mean of the branches' logits over the modalities that each sample has.
 
     Args:
-        logits: modality -> (B, C).
-        there: (M, B) bool, which modalities each sample has; at least one per sample.
+        logits: Modality -> (B, C).
+        present: (M, B) bool, which modalities each sample has; at least one per sample.
 
     Returns:
         (B, C) mean logits.
     """
     stacked = torch.stack(list(logits.values()))
-    weight = there[..., None].to(stacked.dtype)
+    weight = present[..., None].to(stacked.dtype)
     return (weight * stacked).sum(0) / weight.sum(0)
 
 
@@ -214,7 +223,7 @@ def running_mean(mean: Tensor, steps: Tensor | int, batch_mean: Tensor) -> Tenso
 
     Args:
         mean: (D,) mean of the first ``steps`` batch means.
-        steps: their number.
+        steps: Their number.
         batch_mean: (D,) the new batch mean.
 
     Returns:
@@ -227,7 +236,7 @@ def speed(parameters: Iterable[nn.Parameter]) -> Tensor:
     """Learning speed of a parameter set.
 
     Args:
-        parameters: the parameters; one without a gradient counts with a gradient of 0.
+        parameters: The parameters; one without a gradient counts with a gradient of 0.
 
     Returns:
         0-dim ||grad||^2 / ||theta||^2, with the squared norms summed over the set.
@@ -238,7 +247,7 @@ def speed(parameters: Iterable[nn.Parameter]) -> Tensor:
     return torch.stack(squares).sum() / size.clamp_min(1e-12) if squares else torch.zeros_like(size)
 
 
-def leads(main: Tensor, bypass: Tensor) -> Tensor:
+def speed_leads(main: Tensor, bypass: Tensor) -> Tensor:
     """How much faster each branch learns from the others than by itself, relative to the other branches.
 
     Args:
@@ -253,22 +262,24 @@ def leads(main: Tensor, bypass: Tensor) -> Tensor:
     return torch.where((main > 0).all() & (bypass > 0).all(), ratio - others, -torch.inf)
 
 
-def turn(held: Tensor, steps: Tensor, lead: Tensor, epsilon: float, window: int) -> tuple[Tensor, Tensor]:
+def next_rebalanced(
+    rebalanced: Tensor, steps: Tensor, lead: Tensor, epsilon: float, window: int
+) -> tuple[Tensor, Tensor]:
     """Decide which branch is re-balanced in the next step.
 
     Args:
-        held: 0-dim number of the branch that was re-balanced in this step; -1: regular step.
+        rebalanced: 0-dim number of the branch that was re-balanced in this step; -1: regular step.
         steps: 0-dim number of re-balancing steps before this one, since the trigger.
         lead: (M,) d_m.
-        epsilon: threshold of d_m.
-        window: number of re-balancing steps after a trigger.
+        epsilon: Threshold of d_m.
+        window: Number of re-balancing steps after a trigger.
 
     Returns:
-        The new ``held`` and ``steps``. After a regular step the branch with the largest lead is re-balanced if that
-        exceeds epsilon; after ``window`` re-balancing steps a regular step follows.
+        The new ``rebalanced`` and ``steps``. After a regular step the branch with the largest lead is re-balanced if
+        that exceeds epsilon; after ``window`` re-balancing steps a regular step follows.
     """
     largest, fastest = lead.max(0)
-    steps = torch.where(held < 0, 0, steps + 1)
-    continued = torch.where(steps >= window, -1, held)
-    held = torch.where(held < 0, torch.where(largest > epsilon, fastest, -1), continued)
-    return held, steps
+    steps = torch.where(rebalanced < 0, 0, steps + 1)
+    continued = torch.where(steps >= window, -1, rebalanced)
+    rebalanced = torch.where(rebalanced < 0, torch.where(largest > epsilon, fastest, -1), continued)
+    return rebalanced, steps

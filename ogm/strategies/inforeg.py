@@ -7,8 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ogm.context import Context
-from ogm.engine import Engine
+from ogm.context import Context, TrainingContext
 from ogm.imbalance import true_class_scores
 from ogm.shapley import responses
 from ogm.strategies.equal_weight_multiloss import EqualWeightMultiloss
@@ -31,11 +30,11 @@ class InfoReg(EqualWeightMultiloss):
     s_m is a sum over the batch, so the tanh soon saturates, as in the released code. The prediction is argmax z.
 
     Args:
-        beta: strength of the pull, 0 or more: one number for all modalities, or a mapping from modality to number (0.95
+        beta: Strength of the pull, 0 or more: one number for all modalities, or a mapping from modality to number (0.95
             for a modality it does not name).
-        threshold: smallest relative growth of the Fisher trace for an open window. Released: 0.05; 0.04 in the first
+        threshold: Smallest relative growth of the Fisher trace for an open window. Released: 0.05; 0.04 in the first
             release.
-        window: number of epochs over which traces are averaged, at least 1.
+        window: Number of epochs over which traces are averaged, at least 1.
 
     Differences:
         - Released code, for CREMA-D: beta is 0.95 for audio and 0.1 for visual. Ours: 0.95 for every modality, unless
@@ -65,6 +64,7 @@ class InfoReg(EqualWeightMultiloss):
         self._epoch_start: dict[str, list[Tensor]] = {}  # modality with an open window -> its encoder's theta_0
 
     def setup(self) -> None:
+        """Check ``beta``, and create buffers for the Fisher traces."""
         unknown = self.beta.keys() - set(self.modalities) if isinstance(self.beta, dict) else set()
         if unknown:
             raise ValueError(f"beta: no modality {sorted(unknown)}; there are {list(self.modalities)}")
@@ -75,8 +75,9 @@ class InfoReg(EqualWeightMultiloss):
         """The strength of the pull for one modality."""
         return self.beta.get(modality, 0.95) if isinstance(self.beta, dict) else self.beta
 
-    def on_epoch_start(self, engine: Engine) -> None:
-        still_growing = growth(self.traces) > self.threshold
+    def on_epoch_start(self, engine: TrainingContext) -> None:
+        """Decide which windows are open, and keep those encoders' weights theta_0."""
+        still_growing = relative_growth(self.traces) > self.threshold
         windows = still_growing.tolist() if engine.epoch > 0 else [True] * len(self.modalities)
         self._epoch_start = {
             m: [p.detach().clone() for p in self._encoders[m].parameters()]
@@ -85,14 +86,16 @@ class InfoReg(EqualWeightMultiloss):
         }
         self.fisher.zero_()
 
-    def on_epoch_end(self, engine: Engine) -> None:
+    def on_epoch_end(self, engine: TrainingContext) -> None:
+        """Store the Fisher traces of the epoch."""
         self.traces.copy_(torch.cat([self.traces[:, 1:], self.fisher[:, None]], 1))
 
     @torch.no_grad()
     def on_gradients(self, output: Output, batch: Batch, ctx: Context) -> None:
+        """Pull leading encoders towards theta_0, and add to the Fisher traces (steps 2 to 4)."""
         super().on_gradients(output, batch, ctx)
         scores = true_class_scores(responses(output, batch, ctx, self._fusion[0]), batch, ctx)
-        pull = strengths(scores, {m: self.beta_of(m) for m in self.modalities})
+        pull = pull_strengths(scores, {m: self.beta_of(m) for m in self.modalities})
         for m, start in self._epoch_start.items():
             for p, at_start in zip(self._encoders[m].parameters(), start, strict=True):
                 if p.grad is not None:
@@ -105,15 +108,15 @@ class InfoReg(EqualWeightMultiloss):
         self.fisher += torch.stack([torch.stack(s).sum() if s else self.fisher.new_zeros(()) for s in squares.values()])
 
 
-def strengths(scores: Mapping[str, Tensor], beta: Mapping[str, float]) -> dict[str, Tensor]:
+def pull_strengths(scores: Mapping[str, Tensor], beta: Mapping[str, float]) -> dict[str, Tensor]:
     """Strengths of the pull.
 
     Args:
-        scores: modality -> 0-dim sum of true-class probabilities s_m.
-        beta: modality -> beta_m.
+        scores: Modality -> 0-dim sum of true-class probabilities s_m.
+        beta: Modality -> beta_m.
 
     Returns:
-        modality -> 0-dim beta_m exp(tanh(s_m - r)) where s_m > r, else 0, also where s_m is NaN. r is the score of the
+        Modality -> 0-dim beta_m exp(tanh(s_m - r)) where s_m > r, else 0, also where s_m is NaN. r is the score of the
         other modality; for three or more modalities the mean of all scores.
     """
     pull, mean = {}, torch.stack(list(scores.values())).mean()
@@ -123,7 +126,7 @@ def strengths(scores: Mapping[str, Tensor], beta: Mapping[str, float]) -> dict[s
     return pull
 
 
-def growth(traces: Tensor) -> Tensor:
+def relative_growth(traces: Tensor) -> Tensor:
     """Relative growth of the mean Fisher trace.
 
     Args:

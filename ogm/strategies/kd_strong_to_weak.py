@@ -10,16 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ogm.augmentations import Kind, kind_of
-from ogm.context import Context
-from ogm.engine import Engine
+from ogm.augmentations import InputKind, kind_of
+from ogm.context import Context, TrainingContext
 from ogm.losses import full, kl
-from ogm.strategies.di_mml import apart, first_of_last, full_rate, last_epochs
-from ogm.strategies.ume import ensemble
-from ogm.strategies.umt import teachers
-from ogm.strategies.unimodal_pretrain_finetune import start_from
-from ogm.strategy import Passes, Strategy
-from ogm.types import Batch, Need, Output
+from ogm.parts.ensembles import average_predictions
+from ogm.parts.stages import last_stage_length, last_stage_start, require_feature_fusion, restore_initial_learning_rate
+from ogm.parts.teachers import load_encoders, unimodal_prerequisites
+from ogm.strategy import Strategy
+from ogm.types import Batch, Output, Passes, Prerequisite
 
 
 class KDStrongToWeak(Strategy):
@@ -44,11 +42,11 @@ class KDStrongToWeak(Strategy):
 
     Args:
         temperature: T, above 0.
-        w_hard: weight of the labels against the teacher's outputs, in [0, 1].
-        w_mta: weight of the alignment, 0 or more. Released: 0.005. Every encoder must have ``fold`` and ``maps``.
-        strong: modality of the teacher. Default: the one with the best validation accuracy.
-        fuse: number of epochs of stage 3, at the end of the run. Default: a fifth of the run, at least 1.
-        kinds: modality -> kind of its input, where the shape of the input misleads, see ``views.kind_of``.
+        w_hard: Weight of the labels against the teacher's outputs, in [0, 1].
+        w_mta: Weight of the alignment, 0 or more. Released: 0.005. Every encoder must have ``fold`` and ``maps``.
+        strong: Modality of the teacher. Default: the one with the best validation accuracy.
+        fuse: Number of epochs of stage 3, at the end of the run. Default: a fifth of the run, at least 1.
+        kinds: Modality -> kind of its input, where the shape of the input misleads, see ``ogm.augmentations.kind_of``.
 
     Differences:
         - The losses are those of the papers below; the three stages are ours.
@@ -77,7 +75,7 @@ class KDStrongToWeak(Strategy):
         w_mta: float = 0.0,
         strong: str | None = None,
         fuse: int | None = None,
-        kinds: Mapping[str, Kind] | None = None,
+        kinds: Mapping[str, InputKind] | None = None,
     ) -> None:
         super().__init__()
         if not (temperature > 0 and 0 <= w_hard <= 1 and w_mta >= 0 and (fuse is None or fuse >= 0)):
@@ -89,14 +87,17 @@ class KDStrongToWeak(Strategy):
         self.strong, self.fuse, self.kinds = strong, fuse, dict(kinds or {})
         self.heads = nn.ModuleDict()
 
-    def needs(self, modalities: Sequence[str]) -> dict[str, Need]:
-        return teachers(modalities)
+    def prerequisites(self, modalities: Sequence[str]) -> dict[str, Prerequisite]:
+        """Name one ``unimodal`` run per modality."""
+        return unimodal_prerequisites(modalities)
 
     def passes(self, modalities: int) -> Passes:
+        """Return (M, 1), or (2 M, 1) with attention alignment, which computes the maps again."""
         return Passes(2 * modalities if self.w_mta else modalities, 1)
 
     def setup(self) -> None:
-        apart(self)
+        """Check options and encoders, and create heads and the number of the teacher."""
+        require_feature_fusion(self)
         if self.strong is not None and self.strong not in self.modalities:
             raise ValueError(f"strong={self.strong!r}: there are {', '.join(self.modalities)}")
         if self.w_mta > 0 and not all(hasattr(e, "maps") for e in self._encoders.values()):
@@ -107,21 +108,23 @@ class KDStrongToWeak(Strategy):
 
     # ---- stages
     def first_final_epoch(self, epochs: int) -> int:
-        return first_of_last(epochs, 0.2, self.fuse)
+        """Return the first epoch of stage 3."""
+        return last_stage_start(epochs, 0.2, self.fuse)
 
-    def on_epoch_start(self, engine: Engine) -> None:
+    def on_epoch_start(self, engine: TrainingContext) -> None:
+        """Choose the teacher once, and freeze what the stage does not train."""
         if int(self.strongest) < 0:
             self._choose(engine)
         self._teacher = self.modalities[int(self.strongest)]
-        self._fusing = engine.epoch >= engine.epochs - last_epochs(engine.epochs, 0.2, self.fuse)
+        self._fusing = engine.epoch >= engine.epochs - last_stage_length(engine.epochs, 0.2, self.fuse)
         self.fusing.fill_(self._fusing)
         if self._fusing:
             engine.freeze(*self._encoders.values(), self.heads)
-            full_rate(engine)
+            restore_initial_learning_rate(engine)
         else:
             engine.freeze(self._encoders[self._teacher], self.heads[self._teacher], self.fusion)
 
-    def _choose(self, engine: Engine) -> None:
+    def _choose(self, engine: TrainingContext) -> None:
         """Find the strongest modality, and give its encoder and head the weights of its unimodal run."""
         if self.strong is not None:
             best = torch.tensor(self.modalities.index(self.strong), device=self.strongest.device)
@@ -131,25 +134,27 @@ class KDStrongToWeak(Strategy):
         self.strongest.copy_(engine.decide(best))
         m = self.modalities[int(self.strongest)]
         teacher = cast(Any, self._trained[m])
-        start_from({m: self._encoders[m]}, {m: teacher.encoder})
+        load_encoders({m: self._encoders[m]}, {m: teacher.encoder})
         self.heads[m].load_state_dict(teacher.classifier.state_dict())
 
     @torch.no_grad()
-    def _accuracy(self, m: str, engine: Engine) -> Tensor:
+    def _accuracy(self, m: str, engine: TrainingContext) -> Tensor:
         """0-dim accuracy of the unimodal model of modality m, on the validation samples that have m."""
         hits, count = torch.zeros(2, device=self.strongest.device, dtype=torch.float64)
         for batch in engine.loaders["val"].all():
-            present = batch.have([m])
+            present = batch.has_all([m])
             hits = hits + ((self._trained[m](batch.inputs[m]).logits.argmax(1) == batch.label) & present).sum()
             count = count + present.sum()
         accuracy: Tensor = hits / count.clamp_min(1)
         return accuracy
 
     # ---- inside a step
-    def read(self, output: Output) -> Output:
+    def replace_unimodal_logits(self, output: Output) -> Output:
+        """Replace the unimodal logits by those of the modalities' own heads."""
         return replace(output, unimodal_logits={m: head(output.features[m]) for m, head in self.heads.items()})
 
     def losses(self, output: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
+        """Compute the students' losses; in stage 3 the CE of the fusion."""
         if self._fusing:
             return super().losses(output, batch, ctx)
         logits = output.unimodal_logits
@@ -163,8 +168,8 @@ class KDStrongToWeak(Strategy):
             if self.w_hard:
                 losses[f"hard/{m}"] = self.w_hard * self.loss(logits[m], batch, ctx, m)
             if self.w_mta:
-                student, teacher = aligned(self._energy(m, batch), self._energy(self._teacher, batch))
-                losses[f"attention/{m}"] = self.w_mta * ctx.mean(mta(student, [teacher]), both)
+                student, teacher = align_positions(self._energy(m, batch), self._energy(self._teacher, batch))
+                losses[f"attention/{m}"] = self.w_mta * ctx.mean(attention_alignment(student, [teacher]), both)
         log_p = (full(logits[self._teacher]) / self.temperature).log_softmax(1)
         ctx.log(teacher_entropy=-(log_p.exp() * log_p).sum(1).mean())
         return losses
@@ -173,8 +178,8 @@ class KDStrongToWeak(Strategy):
         """Energy of the last feature maps of an encoder.
 
         Args:
-            m: the modality.
-            batch: the batch of this step.
+            m: The modality.
+            batch: The batch of this step.
 
         Returns:
             (B, h, w) energy, averaged over frames; and (B, T) energy over time, None without a time axis.
@@ -189,11 +194,12 @@ class KDStrongToWeak(Strategy):
         return clip.mean(1), over_time
 
     def forward(self, model: Any, batch: Batch, drop: Collection[str] = ()) -> Output:
+        """Predict with the fusion in stage 3, before with the mean of the heads' probabilities."""
         output = super().forward(model, batch, drop)
         if bool(self.fusing):
             return output
         kept = {m: z for m, z in output.unimodal_logits.items() if m not in drop}
-        return replace(output, logits=ensemble(kept, {m: batch.have([m]) for m in kept}, "prob_mean"))
+        return replace(output, logits=average_predictions(kept, {m: batch.has_all([m]) for m in kept}, "prob_mean"))
 
 
 def soft_targets(teacher: Tensor, student: Tensor, temperature: float) -> Tensor:
@@ -215,7 +221,7 @@ def energy(maps: Tensor, p: float = 2.0) -> Tensor:
 
     Args:
         maps: (B, channels, ...) feature maps f.
-        p: exponent.
+        p: Exponent.
 
     Returns:
         (B, ...) mean over channels of |f|^p.
@@ -223,35 +229,35 @@ def energy(maps: Tensor, p: float = 2.0) -> Tensor:
     return maps.abs().pow(p).mean(1)
 
 
-def aligned(a: tuple[Tensor, Tensor | None], b: tuple[Tensor, Tensor | None]) -> tuple[Tensor, Tensor]:
+def align_positions(a: tuple[Tensor, Tensor | None], b: tuple[Tensor, Tensor | None]) -> tuple[Tensor, Tensor]:
     """Bring the energies of two modalities to the same positions: those of time if both have a time axis, else a grid.
 
     Args:
         a: (B, h, w) energy of one modality, and its (B, T) energy over time or None.
-        b: the same of the other modality; sizes may differ.
+        b: The same of the other modality; sizes may differ.
 
     Returns:
         Two (B, positions) attention vectors of unit Euclidean length.
     """
     if a[1] is not None and b[1] is not None:
         length = min(a[1].shape[1], b[1].shape[1])
-        first, second = (x @ bins(x.shape[1], length, x).T for x in (a[1], b[1]))
+        first, second = (x @ pooling_matrix(x.shape[1], length, x).T for x in (a[1], b[1]))
     else:
         height, width = (min(7, a[0].shape[k], b[0].shape[k]) for k in (1, 2))
         first, second = (
-            bins(x.shape[1], height, x) @ x @ bins(x.shape[2], width, x).T
+            pooling_matrix(x.shape[1], height, x) @ x @ pooling_matrix(x.shape[2], width, x).T
             for x in (a[0], b[0])  # (B, height, width)
         )
     return F.normalize(first.flatten(1)), F.normalize(second.flatten(1))
 
 
-def bins(length: int, number: int, like: Tensor) -> Tensor:
+def pooling_matrix(length: int, number: int, like: Tensor) -> Tensor:
     """Matrix that averages positions as adaptive pooling does, whose own gradient is not deterministic on accelerators.
 
     Args:
-        length: number of positions.
-        number: number of positions after pooling.
-        like: tensor whose dtype and device the matrix gets.
+        length: Number of positions.
+        number: Number of positions after pooling.
+        like: Tensor whose dtype and device the matrix gets.
 
     Returns:
         (number, length) matrix; each row sums to 1.
@@ -261,12 +267,12 @@ def bins(length: int, number: int, like: Tensor) -> Tensor:
     return inside.to(like.dtype) / inside.sum(1, keepdim=True)
 
 
-def mta(student: Tensor, teachers: Sequence[Tensor], temperature: float = 9.0) -> Tensor:
+def attention_alignment(student: Tensor, teachers: Sequence[Tensor], temperature: float = 9.0) -> Tensor:
     """Alignment of attention vectors (MTA; Valverde et al., CVPR 2021).
 
     Args:
         student: (B, positions) attention vector a_S of unit Euclidean length.
-        teachers: attention vectors of one or more teachers, each like ``student``; they get no gradient. That of
+        teachers: Attention vectors of one or more teachers, each like ``student``; they get no gradient. That of
             several is their product, scaled to unit sum.
         temperature: T.
 

@@ -11,11 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from ogm.checks import check_complete
-from ogm.context import Context, average, fold_in
-from ogm.engine import Engine
-from ogm.losses import info_nce, kl
+from ogm.context import Context, TrainingContext, average, fold_in
+from ogm.losses import full, info_nce, kl
 from ogm.strategy import Strategy
-from ogm.types import Batch, Draws, Output
+from ogm.types import Batch, EpochSampling, Output
 
 Align = Literal["mixture_to_branches", "true_js", "infonce"]
 LEAST, MOST = 0.05, 0.95  # limits of w_cls and of 1 - w_cls
@@ -31,18 +30,18 @@ class LFM(Strategy):
     and ``"infonce"`` need the whole batch at once.
 
     Args:
-        schedule: how w_cls is set, always in [0.05, 0.95] except for ``"heuristic"``. ``"fitted"``: the polynomial of
+        schedule: How w_cls is set, always in [0.05, 0.95] except for ``"heuristic"``. ``"fitted"``: the polynomial of
             the released main script, made for 200 epochs and stretched to the run. ``"heuristic"``: exp(-1 / (epoch +
             1)). ``"learned"``: starts at 0.05; before each epoch the weight takes one gradient step that lowers the CE
             of held-out samples after one training step. ``"learned_surrogate"``: the same with the released code's
             gradient; for comparison only.
-        align: the distance of two modalities, of P and Q, the softmaxes of their unimodal logits, and X = (P + Q) / 2.
+        align: The distance of two modalities, of P and Q, the softmaxes of their unimodal logits, and X = (P + Q) / 2.
             ``"mixture_to_branches"``: (KL(X || P) + KL(X || Q)) / 2. ``"true_js"``: (KL(P || X) + KL(Q || X)) / 2.
             ``"infonce"``: symmetric InfoNCE of the features, each through a linear layer to 128 dimensions, temperature
             0.07.
         lr_weight: step size of the learned weight, 0 or more; halved every 20 epochs. At the default, the released
             1e-4, the weight hardly moves from its start.
-        held_out: number of training samples set aside for the learned weight, 1 or more. They are never trained on.
+        held_out: Number of training samples set aside for the learned weight, 1 or more. They are never trained on.
 
     Differences:
         - Paper: contrastive alignment. Released code: ``"mixture_to_branches"``, a Jensen-Shannon divergence whose KL
@@ -84,6 +83,7 @@ class LFM(Strategy):
         self.projections = nn.ModuleDict()
 
     def setup(self) -> None:
+        """Create the learned weight and the projections, if the options need them."""
         if self.learns:
             if self.num_samples <= self.held_out:
                 raise ValueError(
@@ -97,7 +97,8 @@ class LFM(Strategy):
 
     # ---- the loss
     def losses(self, output: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
-        w_cls = self.w_cls if self.learns else scheduled(self.schedule, ctx.epoch, ctx.epochs)
+        """Compute the CE and the alignment A, weighted by w_cls."""
+        w_cls = self.w_cls if self.learns else scheduled_weight(self.schedule, ctx.epoch, ctx.epochs)
         ctx.log(w_cls=w_cls)
         supervised = super().losses(output, batch, ctx)
         alignment = 2 * (1 - w_cls) * self.gap(output, batch, ctx)
@@ -108,38 +109,46 @@ class LFM(Strategy):
         for what in self.reads:
             check_complete(self, what, getattr(output, what))
         pairs = itertools.combinations(self.modalities, 2)
-        gaps = [ctx.mean(self.apart(m, n, output, batch), batch.weights((m, n))) for m, n in pairs]
+        gaps = [ctx.mean(self.distance(m, n, output, batch), batch.weights((m, n))) for m, n in pairs]
         return torch.stack(gaps).mean()
 
-    def apart(self, m: str, n: str, output: Output, batch: Batch) -> Tensor:
+    def distance(self, m: str, n: str, output: Output, batch: Batch) -> Tensor:
         """(B,) distance of two modalities in each sample."""
         if self.align == "infonce":
             a, b = (self.projections[k](output.features[k]) for k in (m, n))
-            return info_nce(a, b, TEMPERATURE, batch.have((m, n)) if batch.present else None)
+            return info_nce(a, b, TEMPERATURE, batch.has_all((m, n)) if batch.present else None)
         return divergence(output.unimodal_logits[m], output.unimodal_logits[n], self.align)
 
     # ---- the learned weight
-    def draws(self, num_samples: int, ctx: Context) -> Draws | None:
-        return self.whole(self.order(num_samples, ctx)[self.held_out :].sort().values) if self.learns else None
+    def epoch_sampling(self, num_samples: int, ctx: Context) -> EpochSampling | None:
+        """Leave the held-out samples out, if the weight is learned."""
+        return (
+            self.all_modalities(self.sample_order(num_samples, ctx)[self.held_out :].sort().values)
+            if self.learns
+            else None
+        )
 
-    def order(self, num_samples: int, ctx: Context) -> Tensor:
+    def sample_order(self, num_samples: int, ctx: Context) -> Tensor:
         """(N,) training samples in an order drawn once for the run; the first ``held_out`` are set aside."""
         generator = torch.Generator().manual_seed(fold_in(ctx.seed, "lfm/held_out"))
         return torch.randperm(num_samples, generator=generator)
 
-    def whole(self, index: Tensor) -> Draws:
+    def all_modalities(self, index: Tensor) -> EpochSampling:
         """These samples (N,), with all their modalities."""
-        return Draws(index, torch.ones(len(index), len(self.modalities), dtype=torch.bool))
+        return EpochSampling(index, torch.ones(len(index), len(self.modalities), dtype=torch.bool))
 
-    def on_epoch_start(self, engine: Engine) -> None:
+    def on_epoch_start(self, engine: TrainingContext) -> None:
+        """Take one gradient step on the weight, if it is learned."""
         if not self.learns:
             return
         loader = engine.loaders["train"]
-        first = next(iter(loader.epoch(engine.epoch, self.draws(loader.num_samples, engine))))
+        first = next(iter(loader.epoch(engine.epoch, self.epoch_sampling(loader.num_samples, engine))))
         size = first.global_size or len(first)
-        held_index = self.order(loader.num_samples, engine)[: self.held_out]
+        held_index = self.sample_order(loader.num_samples, engine)[: self.held_out]
         # Repeated until they fill whole batches: each sample counts the same, and none is left out.
-        held_batches = loader.epoch(engine.epoch, self.whole(held_index.repeat(size // math.gcd(size, self.held_out))))
+        held_batches = loader.epoch(
+            engine.epoch, self.all_modalities(held_index.repeat(size // math.gcd(size, self.held_out)))
+        )
         torch.manual_seed(fold_in(engine.seed, "lfm/probe", engine.epoch))
         engine.model.train()
         statistics = [b for module in engine.model.modules() for b in module.buffers(recurse=False)]
@@ -148,33 +157,35 @@ class LFM(Strategy):
         for b, value in zip(statistics, saved, strict=True):
             b.copy_(value)
         rate = self.lr_weight * 0.5 ** (engine.epoch // 20)
-        self.w_cls.copy_(stepped(self.w_cls, slope, rate))
+        self.w_cls.copy_(step_weight(self.w_cls, slope, rate))
 
-    def slope(self, first: Batch, held: Iterable[Batch], engine: Engine) -> Tensor:
+    def slope(self, first: Batch, held: Iterable[Batch], engine: TrainingContext) -> Tensor:
         """0-dim derivative of the held-out CE, after one step on the batch ``first``, with respect to 1 - w_cls."""
         assert engine.optimizer is not None
         trained = [(p, g["lr"]) for g in engine.optimizer.param_groups for p in g["params"] if p.requires_grad]
         theta, rates = [p for p, _ in trained], [rate for _, rate in trained]
         gradients = self.probe([first], theta, engine)
         saved = [p.detach().clone() for p in theta]
-        assign(theta, lookahead(saved, gradients["cls"], gradients["align"], self.w_cls, rates))
+        copy_values(theta, lookahead(saved, gradients["cls"], gradients["align"], self.w_cls, rates))
         held_gradients = self.probe(held, theta, engine)
-        assign(theta, saved)
+        copy_values(theta, saved)
         return hypergradient(held_gradients["cls"], gradients["cls"], gradients["align"], rates)
 
-    def surrogate(self, first: Batch, held: Iterable[Batch], engine: Engine) -> Tensor:
+    def surrogate(self, first: Batch, held: Iterable[Batch], engine: TrainingContext) -> Tensor:
         """0-dim: what the released code computes in place of ``slope``."""
         theta = [p for p in engine.parameters if p.requires_grad]
         direction = self.probe(held, theta, engine)["cls"]
         (part,) = engine.split(first)
-        losses = self.parts(part, engine)
+        losses = self.loss_terms(part, engine)
         total = self.w_cls * losses["cls"] + (1 - self.w_cls) * losses["align"]
-        return average([curvature(engine.scale(total), theta, direction)])[0].mean()
+        return average([hessian_vector_product(engine.scale(total), theta, direction)])[0].mean()
 
-    def probe(self, batches: Iterable[Batch], theta: Sequence[nn.Parameter], engine: Engine) -> dict[str, list[Tensor]]:
+    def probe(
+        self, batches: Iterable[Batch], theta: Sequence[nn.Parameter], engine: TrainingContext
+    ) -> dict[str, list[Tensor]]:
         """Gradients of CE ("cls") and of A ("align"), one per parameter: means over all batches and ranks."""
         gradients = [
-            engine.gradients(self.parts(part, engine), theta) for batch in batches for part in engine.split(batch)
+            engine.gradients(self.loss_terms(part, engine), theta) for batch in batches for part in engine.split(batch)
         ]
         return {
             name: [
@@ -183,7 +194,7 @@ class LFM(Strategy):
             for name in ("cls", "align")
         }
 
-    def parts(self, batch: Batch, engine: Engine) -> dict[str, Tensor]:
+    def loss_terms(self, batch: Batch, engine: TrainingContext) -> dict[str, Tensor]:
         """The two unweighted terms of the loss, CE ("cls") and A ("align"), 0-dim each."""
         with engine.autocast():
             output = self.forward(engine.model, batch)
@@ -191,19 +202,19 @@ class LFM(Strategy):
             return {"cls": torch.stack(list(supervised.values())).sum(), "align": self.gap(output, batch, engine)}
 
 
-def scheduled(schedule: str, epoch: int, epochs: int) -> float:
+def scheduled_weight(schedule: str, epoch: int, epochs: int) -> float:
     """Weight of the classification loss.
 
     Args:
         schedule: ``"fitted"`` or ``"heuristic"``.
-        epoch: number of the epoch, from 0.
-        epochs: number of epochs of the run.
+        epoch: Number of the epoch, from 0.
+        epochs: Number of epochs of the run.
 
     Returns:
         w_cls.
 
     Raises:
-        ValueError: if the fitted schedule is used and the number of epochs is not known (0).
+        ValueError: If the fitted schedule is used and the number of epochs is not known (0).
     """
     if schedule == "heuristic":
         return math.exp(-1 / (epoch + 1))
@@ -226,7 +237,7 @@ def divergence(
     Returns:
         (B,) divergences.
     """
-    p, q = (z.float().log_softmax(1) if z.itemsize < 4 else z.log_softmax(1) for z in (one, other))
+    p, q = full(one).log_softmax(1), full(other).log_softmax(1)
     mixture = torch.logaddexp(p, q) - math.log(2)
     if align == "true_js":
         return (kl(p, mixture) + kl(q, mixture)) / 2
@@ -239,11 +250,11 @@ def lookahead(
     """Parameters after one plain gradient step on w_cls CE + (1 - w_cls) A.
 
     Args:
-        theta: the parameters.
-        cls: gradients of CE, one per parameter.
-        align: gradients of A, one per parameter.
+        theta: The parameters.
+        cls: Gradients of CE, one per parameter.
+        align: Gradients of A, one per parameter.
         w_cls: 0-dim weight.
-        rates: learning rates, one per parameter.
+        rates: Learning rates, one per parameter.
 
     Returns:
         The new values, one per parameter.
@@ -257,10 +268,10 @@ def hypergradient(
     """Derivative of the held-out CE after one training step with respect to the alignment weight 1 - w_cls.
 
     Args:
-        held: gradients of the held-out CE after the step, one per parameter.
-        cls: gradients of CE before the step.
-        align: gradients of A before the step.
-        rates: learning rates, one per parameter.
+        held: Gradients of the held-out CE after the step, one per parameter.
+        cls: Gradients of CE before the step.
+        align: Gradients of A before the step.
+        rates: Learning rates, one per parameter.
 
     Returns:
         0-dim -sum rate <held, align - cls>.
@@ -269,7 +280,7 @@ def hypergradient(
     return torch.stack(terms).sum()
 
 
-def stepped(w_cls: Tensor, slope: Tensor, rate: float) -> Tensor:
+def step_weight(w_cls: Tensor, slope: Tensor, rate: float) -> Tensor:
     """One gradient step of the weight.
 
     Args:
@@ -283,13 +294,13 @@ def stepped(w_cls: Tensor, slope: Tensor, rate: float) -> Tensor:
     return (w_cls + rate * slope).clamp(LEAST, MOST)
 
 
-def curvature(total: Tensor, theta: Sequence[Tensor], direction: Sequence[Tensor]) -> Tensor:
+def hessian_vector_product(total: Tensor, theta: Sequence[Tensor], direction: Sequence[Tensor]) -> Tensor:
     """Hessian-vector product, for the first parameter only.
 
     Args:
         total: 0-dim loss with a graph.
-        theta: the parameters.
-        direction: the vector, one tensor per parameter.
+        theta: The parameters.
+        direction: The vector, one tensor per parameter.
 
     Returns:
         The part of Hessian(total) direction that belongs to theta[0], in its shape.
@@ -300,12 +311,12 @@ def curvature(total: Tensor, theta: Sequence[Tensor], direction: Sequence[Tensor
 
 
 @torch.no_grad()
-def assign(theta: Sequence[Tensor], values: Sequence[Tensor]) -> None:
+def copy_values(theta: Sequence[Tensor], values: Sequence[Tensor]) -> None:
     """Copy values into parameters, in place.
 
     Args:
-        theta: the parameters.
-        values: one tensor per parameter.
+        theta: The parameters.
+        values: One tensor per parameter.
     """
     for p, value in zip(theta, values, strict=True):
         p.copy_(value)

@@ -29,13 +29,13 @@ class MBSD(Strategy):
     Outside the window L = CE(z, y). The prediction is argmax z.
 
     Args:
-        w_kl: weight of KL, 0 or more.
-        w_rs: weight of RS, 0 or more.
-        w_uni: weight of the unimodal losses, 0 or more.
+        w_kl: Weight of KL, 0 or more.
+        w_rs: Weight of RS, 0 or more.
+        w_uni: Weight of the unimodal losses, 0 or more.
         variant: ``"default"``: the steps above. ``"bb_literal"``: what BalanceBenchmark computes, for comparison only,
             see below.
-        start: first epoch of the window, counted from 0.
-        end: last epoch of the window (inclusive), whatever the run's length; None: until the end of the run. Default
+        start: First epoch of the window, counted from 0.
+        end: Last epoch of the window (inclusive), whatever the run's length; None: until the end of the run. Default
             80, as in BalanceBenchmark: a run of 20 epochs never leaves it.
 
     Differences:
@@ -73,8 +73,9 @@ class MBSD(Strategy):
         self.w_kl, self.w_rs, self.w_uni, self.variant = w_kl, w_rs, w_uni, variant
 
     def losses(self, output: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
+        """Compute the CE of fused and unimodal logits, and the distillation of every pair."""
         losses = super().losses(output, batch, ctx)
-        if not self.active(ctx):
+        if not self.in_window(ctx):
             return losses
         unimodal_logits = output.unimodal_logits
         check_complete(self, "unimodal_logits", unimodal_logits)
@@ -83,16 +84,16 @@ class MBSD(Strategy):
         for m, n in pairs:
             first, second = unimodal_logits[m], unimodal_logits[n]
             if self.variant == "default":
-                terms = lessons(first, second, batch.label)
+                terms = pair_terms(first, second, batch.label)
             else:
-                terms = literal(first, second, batch.label, probabilities=len(unimodal_logits) > 2)
+                terms = balancebenchmark_terms(first, second, batch.label, probabilities=len(unimodal_logits) > 2)
             sample_weight = batch.weights((m, n))
             losses[f"kl/{m}-{n}"] = self.w_kl * ctx.mean(terms.weight * terms.kl, sample_weight) / len(pairs)
             losses[f"rs/{m}-{n}"] = self.w_rs * ctx.mean(terms.weight * terms.rs, sample_weight) / len(pairs)
         return losses
 
 
-class Lesson(NamedTuple):
+class PairTerms(NamedTuple):
     """The terms of one pair of modalities, per sample.
 
     Attributes:
@@ -106,7 +107,7 @@ class Lesson(NamedTuple):
     rs: Tensor
 
 
-def lessons(one: Tensor, other: Tensor, label: Tensor) -> Lesson:
+def pair_terms(one: Tensor, other: Tensor, label: Tensor) -> PairTerms:
     """The terms of one pair (``variant="default"``). Only the weaker modality of each sample gets a gradient.
 
     Args:
@@ -118,13 +119,13 @@ def lessons(one: Tensor, other: Tensor, label: Tensor) -> Lesson:
         Weight (without gradient), KL and RS.
     """
     one, other = full(one), full(other)
-    weight, p, q = knowledge(one.detach(), other.detach(), label)
+    weight, p, q = true_class_gap(one.detach(), other.detach(), label)
     one_is_stronger = (p >= q)[:, None]
     strong, weak = torch.where(one_is_stronger, one, other).detach(), torch.where(one_is_stronger, other, one)
-    return Lesson(weight, kl(strong, weak), (strong - weak).square().mean(1))
+    return PairTerms(weight, kl(strong, weak), (strong - weak).square().mean(1))
 
 
-def literal(one: Tensor, other: Tensor, label: Tensor, *, probabilities: bool) -> Lesson:
+def balancebenchmark_terms(one: Tensor, other: Tensor, label: Tensor, *, probabilities: bool) -> PairTerms:
     """The terms of one pair as BalanceBenchmark computes them (``variant="bb_literal"``), all with gradient.
 
     Args:
@@ -137,13 +138,13 @@ def literal(one: Tensor, other: Tensor, label: Tensor, *, probabilities: bool) -
         Weight, its KL and RS.
     """
     one, other = full(one), full(other)
-    weight, p, q = knowledge(one, other, label)
+    weight, p, q = true_class_gap(one, other, label)
     strong, weak = torch.maximum(p, q), torch.minimum(p, q)
     difference = one.softmax(1) - other.softmax(1) if probabilities else one - other
-    return Lesson(weight, weak * (weak.log() - strong), difference.square().mean(1))
+    return PairTerms(weight, weak * (weak.log() - strong), difference.square().mean(1))
 
 
-def knowledge(one: Tensor, other: Tensor, label: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def true_class_gap(one: Tensor, other: Tensor, label: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """True-class probabilities of two modalities.
 
     Args:

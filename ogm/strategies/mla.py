@@ -6,14 +6,15 @@ from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ogm.context import Context
-from ogm.engine import Engine
+from ogm.context import Context, TrainingContext
 from ogm.imbalance import discrepancy_ratios, true_class_scores
 from ogm.losses import full
-from ogm.strategy import Passes, Strategy
-from ogm.types import Batch, Output
+from ogm.parts.ensembles import counted_modalities
+from ogm.parts.heads import width_adapters
+from ogm.strategy import Strategy
+from ogm.types import Batch, Output, Passes
 
 Normalize = Literal["fro", "none"]
 
@@ -64,21 +65,29 @@ class MLA(Strategy):
         self.normalize = normalize
 
     def passes(self, modalities: int) -> Passes:
+        """Return (M, M): each modality has a backward pass of its own."""
         return Passes(modalities, modalities)
 
     def setup(self) -> None:
+        """Create the shared head, the adapters and the projection P."""
         widest = max(self.modalities, key=lambda m: self.dims.get(m, 0))
         self.shared_head = self.head(widest)
-        self.adapters, width = adapters(self.dims)
+        self.adapters, width = width_adapters(self.dims)
         self.register_buffer("projection", torch.eye(width))
         self.register_buffer("last_mean", torch.zeros(width))
 
     def forward(self, model: Any, batch: Batch, drop: Collection[str] = ()) -> Output:
+        """Predict with the unimodal logits, weighted by their entropies."""
         features = {m: model.encoders[m](batch.inputs[m]) for m in self.modalities}
         unimodal_logits = {m: self.shared_head(self.adapters[m](f)) for m, f in features.items()}
-        return Output(fused(unimodal_logits, votes(self.modalities, batch, drop)), unimodal_logits, features)
+        return Output(
+            confidence_weighted_sum(unimodal_logits, counted_modalities(self.modalities, batch, drop)),
+            unimodal_logits,
+            features,
+        )
 
-    def step(self, batch: Batch, engine: Engine) -> Output:
+    def step(self, batch: Batch, engine: TrainingContext) -> Output:
+        """Train the modalities one after the other, with an optimizer step for each."""
         unimodal_logits: dict[str, Tensor] = {}
         for m in self.modalities:
             part_logits, sums = [], torch.zeros(len(self.last_mean) + 1, device=engine.device, dtype=torch.float64)
@@ -89,69 +98,42 @@ class MLA(Strategy):
                     losses = {f"unimodal/{m}": self.loss(logits, part, engine, m)}
                 self.differentiate(losses, engine)
                 engine.record(losses)
-                sums += feature_sum(feature, part.have([m]))
+                sums += feature_sum(feature, part.has_all([m]))
                 part_logits.append(logits.detach())
             engine.finish_gradients()
             if engine.step > 0:
-                self.protect(engine)
+                self.project_head_gradient(engine)
             engine.update()
             self.last_mean.copy_(mean_feature(engine.total(sums)))
             unimodal_logits[m] = torch.cat(part_logits)
         rho = discrepancy_ratios(true_class_scores(unimodal_logits, batch, engine))
         engine.log(**{f"discrepancy_ratio/{m}": r for m, r in rho.items()})
-        return Output(fused(unimodal_logits, votes(self.modalities, batch)), unimodal_logits)
+        return Output(
+            confidence_weighted_sum(unimodal_logits, counted_modalities(self.modalities, batch)), unimodal_logits
+        )
 
     @torch.no_grad()
-    def protect(self, ctx: Context) -> None:
+    def project_head_gradient(self, ctx: Context) -> None:
         """Project the head's weight gradient away from the features of the modality trained before."""
         ridge = 0.1 ** (1 + ctx.fraction)
-        self.projection.copy_(without(self.projection, self.last_mean, ridge, self.normalize))
+        self.projection.copy_(update_projection(self.projection, self.last_mean, ridge, self.normalize))
         grad = self.shared_head.weight.grad
         assert grad is not None
-        grad.copy_(projected(grad, self.projection))
+        grad.copy_(project_gradient(grad, self.projection))
 
 
-def adapters(dims: Mapping[str, int]) -> tuple[nn.ModuleDict, int]:
-    """Linear layers that bring all features to the largest width.
-
-    Args:
-        dims: modality -> feature width D_m.
-
-    Returns:
-        modality -> layer (identity where the width is the largest already), and the largest width.
-    """
-    width = max(dims.values())
-    return nn.ModuleDict({m: nn.Identity() if d == width else xavier(d, width) for m, d in dims.items()}), width
-
-
-def xavier(inputs: int, outputs: int) -> nn.Linear:
-    """A linear layer, initialised as ``Strategy.head``: Xavier normal weight, zero bias.
-
-    Args:
-        inputs: number of inputs.
-        outputs: number of outputs.
-
-    Returns:
-        The layer.
-    """
-    layer = nn.Linear(inputs, outputs)
-    nn.init.xavier_normal_(layer.weight)
-    nn.init.zeros_(layer.bias)
-    return layer
-
-
-def feature_sum(features: Tensor, there: Tensor) -> Tensor:
+def feature_sum(features: Tensor, present: Tensor) -> Tensor:
     """Sum of the features of the samples that have a modality, and their number.
 
     Args:
         features: (B, D).
-        there: (B,) bool, which samples have it.
+        present: (B,) bool, which samples have it.
 
     Returns:
         (D + 1,) float64: the sum, then the number of samples.
     """
     rows = torch.cat([features.detach().double(), features.new_ones(len(features), 1, dtype=torch.float64)], 1)
-    return torch.where(there[:, None], rows, 0.0).sum(0)
+    return torch.where(present[:, None], rows, 0.0).sum(0)
 
 
 def mean_feature(sums: Tensor) -> Tensor:
@@ -166,7 +148,7 @@ def mean_feature(sums: Tensor) -> Tensor:
     return sums[:-1] / sums[-1].clamp_min(1)
 
 
-def without(projection: Tensor, mean: Tensor, ridge: float, normalize: Normalize) -> Tensor:
+def update_projection(projection: Tensor, mean: Tensor, ridge: float, normalize: Normalize) -> Tensor:
     """Update the projection matrix with a mean feature.
 
     Args:
@@ -183,7 +165,7 @@ def without(projection: Tensor, mean: Tensor, ridge: float, normalize: Normalize
     return updated / torch.linalg.matrix_norm(updated).clamp_min(1e-12) if normalize == "fro" else updated
 
 
-def projected(grad: Tensor, projection: Tensor) -> Tensor:
+def project_gradient(grad: Tensor, projection: Tensor) -> Tensor:
     """Project the gradient of a linear layer's weight.
 
     Args:
@@ -194,21 +176,6 @@ def projected(grad: Tensor, projection: Tensor) -> Tensor:
         (C, D) grad P^T.
     """
     return grad @ projection.T
-
-
-def votes(modalities: Collection[str], batch: Batch, drop: Collection[str] = ()) -> Tensor:
-    """Which modalities count in the prediction of each sample.
-
-    Args:
-        modalities: names of all modalities.
-        batch: says which samples have which modality.
-        drop: modalities that are left out for all samples.
-
-    Returns:
-        (M, B) bool; all modalities for a sample that would have none.
-    """
-    present = torch.stack([batch.have([m]) & (m not in drop) for m in modalities])
-    return present | ~present.any(0)
 
 
 def entropy(logits: Tensor) -> Tensor:
@@ -224,28 +191,28 @@ def entropy(logits: Tensor) -> Tensor:
     return -(log_p.exp() * log_p).sum(1)
 
 
-def trust(logits: Mapping[str, Tensor], there: Tensor) -> Tensor:
+def confidence_weights(logits: Mapping[str, Tensor], present: Tensor) -> Tensor:
     """Weights of the modalities in the prediction.
 
     Args:
-        logits: modality -> (B, C).
-        there: (M, B) bool, which modalities count for each sample.
+        logits: Modality -> (B, C).
+        present: (M, B) bool, which modalities count for each sample.
 
     Returns:
         (M, B) softmax over modalities of minus the entropy; 0 for a modality that does not count.
     """
     entropies = torch.stack([entropy(z) for z in logits.values()])
-    return (-entropies).masked_fill(~there, -torch.inf).softmax(0)
+    return (-entropies).masked_fill(~present, -torch.inf).softmax(0)
 
 
-def fused(logits: Mapping[str, Tensor], there: Tensor) -> Tensor:
-    """Sum of the modalities' logits, weighted by ``trust``.
+def confidence_weighted_sum(logits: Mapping[str, Tensor], present: Tensor) -> Tensor:
+    """Sum of the modalities' logits, weighted by ``confidence_weights``.
 
     Args:
-        logits: modality -> (B, C).
-        there: (M, B) bool, which modalities count for each sample.
+        logits: Modality -> (B, C).
+        present: (M, B) bool, which modalities count for each sample.
 
     Returns:
         (B, C) weighted sum.
     """
-    return (trust(logits, there)[..., None] * torch.stack(list(logits.values()))).sum(0)
+    return (confidence_weights(logits, present)[..., None] * torch.stack(list(logits.values()))).sum(0)

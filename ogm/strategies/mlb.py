@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ogm.context import Context
-from ogm.imbalance import true_class_scores
+from ogm.imbalance import lag_ratios, true_class_scores
+from ogm.parts.gradients import finite_or_one
+from ogm.parts.heads import unimodal_head_parts
 from ogm.strategies.equal_weight_multiloss import EqualWeightMultiloss
-from ogm.strategies.ogm import usable
-from ogm.strategies.weak_boost import lag_ratios
 from ogm.types import Batch, Output
 
 
@@ -32,8 +31,8 @@ class MLB(EqualWeightMultiloss):
     The prediction is argmax z.
 
     Args:
-        alpha: steepness, 0 or more. Published: 0.8 for CREMA-D and AVE, 1.0 for UCF101.
-        beta: largest coefficient, 1 or more.
+        alpha: Steepness, 0 or more. Published: 0.8 for CREMA-D and AVE, 1.0 for UCF101.
+        beta: Largest coefficient, 1 or more.
 
     Differences:
         - Released code: the snapshot that was read cannot build the method, because a base class is named that no
@@ -57,68 +56,31 @@ class MLB(EqualWeightMultiloss):
 
     @torch.no_grad()
     def on_gradients(self, output: Output, batch: Batch, ctx: Context) -> None:
+        """Multiply the gradients of each modality's encoder, head and part of the fusion by k_m."""
         super().on_gradients(output, batch, ctx)
         rho = lag_ratios(true_class_scores(output.unimodal_logits, batch, ctx), math.inf)
-        k = usable(paces(rho, self.alpha, self.beta), ctx)
+        k = finite_or_one(pace_factors(rho, self.alpha, self.beta), ctx)
         ctx.log(**{f"coefficient/{m}": coefficient for m, coefficient in k.items()})
         for _, m, p in self.in_scope("all"):
             self.modulate(p, k[m], "grad")
         for m, head in self.heads.items():
             for p in head.parameters():
                 self.modulate(p, k[m], "grad")
-        for m, p, columns in shares(self._fusion[0], self.dims):
+        for m, p, columns in unimodal_head_parts(self._fusion[0], self.dims):
             if p.grad is not None:
                 p.grad[..., columns].mul_(k[m])
 
 
-def paces(rho: Mapping[str, Tensor], alpha: float, beta: float) -> dict[str, Tensor]:
+def pace_factors(rho: Mapping[str, Tensor], alpha: float, beta: float) -> dict[str, Tensor]:
     """Coefficients of the gradients.
 
     Args:
-        rho: modality -> 0-dim ratio; above 1 for a modality that is behind.
-        alpha: steepness.
-        beta: largest coefficient.
+        rho: Modality -> 0-dim ratio; above 1 for a modality that is behind.
+        alpha: Steepness.
+        beta: Largest coefficient.
 
     Returns:
-        modality -> 0-dim k_m = 1 + (beta - 1) tanh(alpha (rho_m - 1)) where rho_m > 1, else 1 + tanh(alpha (rho_m -
+        Modality -> 0-dim k_m = 1 + (beta - 1) tanh(alpha (rho_m - 1)) where rho_m > 1, else 1 + tanh(alpha (rho_m -
         1)). NaN stays NaN.
     """
     return {m: 1 + torch.where(r <= 1, 1.0, beta - 1) * torch.tanh(alpha * (r - 1)) for m, r in rho.items()}
-
-
-def shares(fusion: Any, dims: Mapping[str, int]) -> Iterator[tuple[str, nn.Parameter, slice]]:
-    """The parts of a fusion's last layer that belong to one modality alone.
-
-    Args:
-        fusion: the fusion module; None if it is not known.
-        dims: modality -> feature width D_m, in the order of the fusion.
-
-    Returns:
-        Iterator of (modality, parameter, slice of its last dimension): the columns of the weight for one linear layer
-        over all features (concat), whole parameters for one layer per modality (sum, late). Empty if the fusion does
-        not split.
-    """
-    head = final_layer(fusion)
-    if isinstance(head, nn.ModuleDict):
-        yield from ((m, p, slice(None)) for m in dims if m in head for p in head[m].parameters())
-    elif isinstance(head, nn.Linear) and getattr(fusion, "is_additive", False):
-        weight, start = head.weight, 0
-        assert isinstance(weight, nn.Parameter)
-        for m, width in dims.items():
-            yield m, weight, slice(start, start + width)
-            start += width
-
-
-def final_layer(fusion: Any) -> Any:
-    """The module that computes the fused logits.
-
-    Args:
-        fusion: the fusion module; None if it is not known.
-
-    Returns:
-        Its last layer, or None.
-    """
-    head: Any = getattr(fusion, "head", None)
-    while hasattr(head, "head"):  # a fusion inside a fusion, as MMTM has
-        head = head.head
-    return head

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ogm.checks import check_complete
+from ogm.losses import full
 from ogm.strategy import Strategy
 from ogm.types import Batch, Output
 
@@ -26,7 +27,7 @@ class MMCosine(Strategy):
     changes norms only, that is, the effective learning rate.
 
     Args:
-        s: scale of the cosines, above 0. Default 10, as released for CREMA-D and VoxCeleb2; BalanceBenchmark uses 15.
+        s: Scale of the cosines, above 0. Default 10, as released for CREMA-D and VoxCeleb2; BalanceBenchmark uses 15.
             It must grow with the number of classes: a warning says when it is too small.
 
     Differences:
@@ -52,64 +53,69 @@ class MMCosine(Strategy):
         self.s = s
 
     def setup(self) -> None:
-        if self.num_classes > 1 and self.s < least_scale(self.num_classes, len(self.modalities)):
-            floor = least_scale(self.num_classes, len(self.modalities))
+        """Warn if ``s`` is too small for the number of classes."""
+        if self.num_classes > 1 and self.s < smallest_scale(self.num_classes, len(self.modalities)):
+            floor = smallest_scale(self.num_classes, len(self.modalities))
             warnings.warn(
                 f"MMCosine: s={self.s} is too small for {self.num_classes} classes: the cross-entropy cannot reach "
                 f"0.01; use s={floor:.1f} or more",
                 stacklevel=2,
             )
 
-    def read(self, output: Output) -> Output:
+    def replace_unimodal_logits(self, output: Output) -> Output:
+        """Replace unimodal logits by scaled cosines, and fused ones by their sum."""
         check_complete(self, "features", output.features)
-        unimodal_logits = cosines({m: output.features[m] for m in self.modalities}, self.fusion.head.weight, self.s)
+        unimodal_logits = scaled_cosines(
+            {m: output.features[m] for m in self.modalities}, self.fusion.head.weight, self.s
+        )
         return replace(
             output, logits=torch.stack(list(unimodal_logits.values())).sum(0), unimodal_logits=unimodal_logits
         )
 
     def forward(self, model: Any, batch: Batch, drop: Collection[str] = ()) -> Output:
+        """Predict with the sum of cosines over the modalities that are not dropped."""
         output = super().forward(model, batch, drop)
         kept = [torch.zeros_like(u) if m in drop else u for m, u in output.unimodal_logits.items()]
         return replace(output, logits=torch.stack(kept).sum(0))
 
 
-def cosines(features: Mapping[str, Tensor], weight: Tensor, s: float, eps: float = 1e-12) -> dict[str, Tensor]:
+def scaled_cosines(features: Mapping[str, Tensor], weight: Tensor, s: float, eps: float = 1e-12) -> dict[str, Tensor]:
     """Scaled cosines between features and class weights.
 
     Args:
-        features: modality -> (B, D_m), in the order of the columns.
+        features: Modality -> (B, D_m), in the order of the columns.
         weight: (C, sum of D_m) weight of a linear layer over all features.
-        s: scale.
-        eps: norms up to this count as zero.
+        s: Scale.
+        eps: Norms up to this count as zero.
 
     Returns:
-        modality -> (B, C) s times the cosine of the feature and each row of the modality's columns.
+        Modality -> (B, C) s times the cosine of the feature and each row of the modality's columns.
     """
     columns = torch.split(weight, [f.shape[1] for f in features.values()], dim=1)
-    return {m: s * unit(f, eps) @ unit(w, eps).T for (m, f), w in zip(features.items(), columns, strict=True)}
+    return {m: s * unit_rows(f, eps) @ unit_rows(w, eps).T for (m, f), w in zip(features.items(), columns, strict=True)}
 
 
-def unit(x: Tensor, eps: float) -> Tensor:
+def unit_rows(x: Tensor, eps: float) -> Tensor:
     """Normalise rows, in float32 or better.
 
     Args:
         x: (N, D).
-        eps: norms up to this count as zero.
+        eps: Norms up to this count as zero.
 
     Returns:
         (N, D) rows divided by their norms; a row of norm eps or less becomes zero, without gradient.
     """
-    x = x.float() if x.itemsize < 4 else x
+    x = full(x)
     return torch.where(torch.linalg.vector_norm(x, dim=1, keepdim=True) > eps, F.normalize(x, dim=1, eps=eps), 0.0)
 
 
-def least_scale(classes: int, modalities: int, reach: float = 0.01) -> float:
+def smallest_scale(classes: int, modalities: int, reach: float = 0.01) -> float:
     """The scale below which no features can make the cross-entropy small.
 
     Args:
-        classes: number of classes C.
-        modalities: number of modalities M.
-        reach: the cross-entropy to be reached.
+        classes: Number of classes C.
+        modalities: Number of modalities M.
+        reach: The cross-entropy to be reached.
 
     Returns:
         log((C - 1) / (exp(reach) - 1)) (C - 1) / (C M), for class weights at the vertices of a simplex.

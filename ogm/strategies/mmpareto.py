@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from ogm.context import Context
 from ogm.strategies.equal_weight_multiloss import EqualWeightMultiloss
-from ogm.strategy import Passes
-from ogm.types import Batch, Output
+from ogm.types import Batch, Output, Passes
 
 
 class MMPareto(EqualWeightMultiloss):
@@ -28,7 +27,7 @@ class MMPareto(EqualWeightMultiloss):
     at gamma times its encoders' learning rate. The prediction is argmax z.
 
     Args:
-        gamma: factor of the encoders' gradients, above 0. Default 1.5, as released for CREMA-D.
+        gamma: Factor of the encoders' gradients, above 0. Default 1.5, as released for CREMA-D.
 
     Differences:
         - Paper: restores the length of the whole encoder gradient. Released code and ours: that of each parameter
@@ -57,9 +56,11 @@ class MMPareto(EqualWeightMultiloss):
         self._own: list[Tensor] = []  # gradients of the unimodal losses, between differentiate and on_gradients
 
     def passes(self, modalities: int) -> Passes:
+        """Return (M, 2): one backward pass for the joint loss, one for all unimodal losses."""
         return Passes(modalities, 2)
 
     def discard_step(self) -> None:
+        """Forget a step that was not finished, and its unimodal gradients."""
         super().discard_step()
         self._own = []
 
@@ -70,6 +71,7 @@ class MMPareto(EqualWeightMultiloss):
         return [p for m in self.modalities for p in self.parameters_of(m)] + list(self.heads.parameters()) + rest
 
     def differentiate(self, losses: dict[str, Tensor], ctx: Context) -> None:
+        """Add the gradient of the joint loss to ``.grad``, and keep that of the unimodal losses apart."""
         unimodal = torch.stack([x for name, x in losses.items() if name.startswith("unimodal/")]).sum()
         grads = ctx.gradients({"unimodal": unimodal}, self.trainable())["unimodal"]
         self._own = [a + b for a, b in zip(self._own, grads, strict=True)] if self._own else grads
@@ -77,6 +79,7 @@ class MMPareto(EqualWeightMultiloss):
 
     @torch.no_grad()
     def on_gradients(self, output: Output, batch: Batch, ctx: Context) -> None:
+        """Combine both gradients in each encoder, and add them up elsewhere (steps 3 to 5)."""
         super().on_gradients(output, batch, ctx)
         unimodal, self._own = dict(zip(self.trainable(), self._own, strict=True)), []
         if all(p.grad is None for m in self.modalities for p in self.parameters_of(m)):
@@ -87,7 +90,9 @@ class MMPareto(EqualWeightMultiloss):
             joint = [p.grad for p in with_gradient if p.grad is not None]
             if not joint:  # frozen
                 continue
-            combined, cosine, weight = integrate(joint, [encoder_unimodal[p] for p in with_gradient], self.gamma)
+            combined, cosine, weight = combine_gradients(
+                joint, [encoder_unimodal[p] for p in with_gradient], self.gamma
+            )
             for p, g in zip(with_gradient, combined, strict=True):
                 p.grad = g
             ctx.log(**{f"cosine/{m}": cosine, f"weight_joint/{m}": weight})
@@ -98,13 +103,15 @@ class MMPareto(EqualWeightMultiloss):
                 p.grad.add_(g)
 
 
-def integrate(joint: Sequence[Tensor], own: Sequence[Tensor], gamma: float) -> tuple[list[Tensor], Tensor, Tensor]:
+def combine_gradients(
+    joint: Sequence[Tensor], own: Sequence[Tensor], gamma: float
+) -> tuple[list[Tensor], Tensor, Tensor]:
     """Combine the joint and the unimodal gradient of one encoder, tensor by tensor.
 
     Args:
-        joint: gradients of the joint loss, one tensor per parameter.
-        own: gradients of the unimodal loss, of the same shapes.
-        gamma: factor of the result.
+        joint: Gradients of the joint loss, one tensor per parameter.
+        own: Gradients of the unimodal loss, of the same shapes.
+        gamma: Factor of the result.
 
     Returns:
         The combined gradients; the cosine of the two gradients (0-dim float64); the weight a of the joint one (0-dim
@@ -112,10 +119,10 @@ def integrate(joint: Sequence[Tensor], own: Sequence[Tensor], gamma: float) -> t
     """
     sizes = [x.numel() for x in joint]
     g, u = (torch.cat([x.flatten() for x in side]) for side in (joint, own))
-    cosine, a = weigh(g, u)
-    sum_lengths = lengths(g + u, sizes)
+    cosine, a = joint_weight(g, u)
+    sum_lengths = tensor_norms(g + u, sizes)
     mixed = u.lerp_(g, a.to(u.dtype))  # in place: these are millions of numbers, and u is a copy
-    mixed_lengths = lengths(mixed, sizes)  # of a g + (1 - a) u, which is half of v
+    mixed_lengths = tensor_norms(mixed, sizes)  # of a g + (1 - a) u, which is half of v
     shrunk = (2 * mixed_lengths < sum_lengths) & (2 * mixed_lengths > 1e-6 * sum_lengths)
     stretch = gamma * torch.where(shrunk, sum_lengths / mixed_lengths, 2.0)
     combined = torch.split(mixed, sizes)
@@ -124,12 +131,12 @@ def integrate(joint: Sequence[Tensor], own: Sequence[Tensor], gamma: float) -> t
     return [x.view_as(like) for x, like in zip(combined, joint, strict=True)], cosine, a
 
 
-def lengths(x: Tensor, sizes: list[int]) -> Tensor:
+def tensor_norms(x: Tensor, sizes: list[int]) -> Tensor:
     """Euclidean norms of tensors that are stored side by side in one vector.
 
     Args:
         x: (N,) the tensors, flattened and concatenated.
-        sizes: number of elements of each tensor.
+        sizes: Number of elements of each tensor.
 
     Returns:
         (number of tensors,) norms, float64.
@@ -137,7 +144,7 @@ def lengths(x: Tensor, sizes: list[int]) -> Tensor:
     return torch.stack([part.norm() for part in torch.split(x, sizes)]).double()
 
 
-def weigh(g: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+def joint_weight(g: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
     """Weight of the joint gradient.
 
     Args:

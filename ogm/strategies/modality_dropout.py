@@ -26,7 +26,7 @@ class ModalityDropout(Strategy):
     dropped at evaluation.
 
     Args:
-        p: probability p_m, at least 0 and below 1: one number for all modalities, or a mapping from modality to number
+        p: Probability p_m, at least 0 and below 1: one number for all modalities, or a mapping from modality to number
             (0 for a modality it does not name).
 
     Differences:
@@ -47,23 +47,25 @@ class ModalityDropout(Strategy):
         self.p = dict(p) if isinstance(p, Mapping) else p
 
     def setup(self) -> None:
+        """Check the modalities in ``p``."""
         unknown = self.p.keys() - set(self.modalities) if isinstance(self.p, dict) else ()
         if unknown:
             raise ValueError(f"p: no modality {sorted(unknown)}; there are {list(self.modalities)}")
 
     def on_features(self, features: dict[str, Tensor], batch: Batch, ctx: Context) -> tuple[dict[str, Tensor], Batch]:
+        """Set the features of dropped modalities to zero."""
         rates = [self.p.get(m, 0.0) if isinstance(self.p, dict) else self.p for m in self.modalities]
-        present = torch.stack([batch.have([m]) for m in self.modalities], 1)
-        keep = drawn(ctx.uniform(batch.index, "modality_dropout"), rates, present)
+        present = torch.stack([batch.has_all([m]) for m in self.modalities], 1)
+        keep = sample_patterns(ctx.uniform(batch.index, "modality_dropout"), rates, present)
         ctx.log(**{f"kept/{m}": keep[:, i].double().mean() for i, m in enumerate(self.modalities)})
         return {m: features[m] * keep[:, i, None].to(features[m].dtype) for i, m in enumerate(self.modalities)}, batch
 
 
-def patterns(rates: Sequence[float]) -> tuple[Tensor, Tensor]:
+def keep_patterns(rates: Sequence[float]) -> tuple[Tensor, Tensor]:
     """All patterns of kept modalities except the empty one.
 
     Args:
-        rates: drop probability of each of the M modalities.
+        rates: Drop probability of each of the M modalities.
 
     Returns:
         (P, M) bool, which modalities each of the P = 2^M - 1 patterns keeps, and its (P,) float64 probability when
@@ -74,7 +76,7 @@ def patterns(rates: Sequence[float]) -> tuple[Tensor, Tensor]:
     return torch.tensor(kept), torch.tensor(chance, dtype=torch.float64).prod(1)
 
 
-def drawn(u: Tensor, rates: Sequence[float], present: Tensor) -> Tensor:
+def sample_patterns(u: Tensor, rates: Sequence[float], present: Tensor) -> Tensor:
     """Choose one pattern per sample among those that keep a modality it has.
 
     The pattern is found by inverting the cumulative distribution, which has the same result as drawing again until a
@@ -82,13 +84,13 @@ def drawn(u: Tensor, rates: Sequence[float], present: Tensor) -> Tensor:
 
     Args:
         u: (B,) uniform random numbers in [0, 1).
-        rates: drop probability of each of the M modalities.
+        rates: Drop probability of each of the M modalities.
         present: (B, M) bool, which samples have which modality.
 
     Returns:
         (B, M) bool, which modalities are kept.
     """
-    kept, chance = (x.to(u.device) for x in patterns(rates))
+    kept, chance = (x.to(u.device) for x in keep_patterns(rates))
     possible = (kept[None] & present[:, None]).any(2)  # (B, P)
     edges = (possible * chance).cumsum(1)
     choice = (u[:, None] * edges[:, -1:] >= edges).sum(1).clamp_max(len(kept) - 1)

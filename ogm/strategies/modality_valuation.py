@@ -9,11 +9,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ogm.context import Context, fold_in
-from ogm.engine import Engine
+from ogm.context import Context, TrainingContext, fold_in
 from ogm.shapley import coalitions, shapley
 from ogm.strategy import Strategy
-from ogm.types import Draws
+from ogm.types import EpochSampling
 
 Form = Literal["linear", "tanh", "square"]
 
@@ -37,9 +36,9 @@ class ModalityValuation(Strategy):
 
     Args:
         level: ``"sample"`` or ``"modality"``.
-        warmup: first epoch with repeated samples, from 0; 0 or more. Default 5, as released for Kinetics-Sounds.
-        alpha: factor of p, 0 or more.
-        form: with d = (2/3)(largest - smallest mean phi): ``"linear"``: p = alpha d; ``"tanh"``: tanh(alpha d);
+        warmup: First epoch with repeated samples, from 0; 0 or more. Default 5, as released for Kinetics-Sounds.
+        alpha: Factor of p, 0 or more.
+        form: With d = (2/3)(largest - smallest mean phi): ``"linear"``: p = alpha d; ``"tanh"``: tanh(alpha d);
             ``"square"``: alpha d^1.5.
 
     Differences:
@@ -75,12 +74,12 @@ class ModalityValuation(Strategy):
         self.level, self.warmup, self.alpha, self.form = level, warmup, alpha, form
         self._values: Tensor | None = None  # (N, M) phi, NaN where a modality is absent; None during the warm-up
 
-    def on_epoch_start(self, engine: Engine) -> None:
+    def on_epoch_start(self, engine: TrainingContext) -> None:
         """Value the training set. The values follow from the weights alone, so they are not saved."""
-        self._values = None if engine.epoch < self.warmup else engine.decide(self.valued(engine)).cpu()
+        self._values = None if engine.epoch < self.warmup else engine.decide(self.value_samples(engine)).cpu()
 
     @torch.no_grad()
-    def valued(self, engine: Engine) -> Tensor:
+    def value_samples(self, engine: TrainingContext) -> Tensor:
         """(N, M) float64 contributions phi of the modalities to the training samples; NaN where one is absent."""
         values = torch.full(
             (engine.loaders["train"].num_samples, len(self.modalities)),
@@ -95,29 +94,30 @@ class ModalityValuation(Strategy):
                     logits = self.fusion(output.features, batch.present, drop=set(self.modalities) - subset)
                 worth[subset] = len(subset) * (logits.argmax(1) == batch.label).double()
             phi = contributions(worth, self.modalities)
-            present = torch.stack([batch.have([m]) for m in self.modalities], 1)
+            present = torch.stack([batch.has_all([m]) for m in self.modalities], 1)
             values[batch.index] = torch.where(present, torch.stack(list(phi.values()), 1), torch.nan)
         return values
 
-    def draws(self, num_samples: int, ctx: Context) -> Draws | None:
+    def epoch_sampling(self, num_samples: int, ctx: Context) -> EpochSampling | None:
+        """Show every sample whole, and some again with one modality alone (step 3)."""
         if self._values is None:
             return None
         all_samples, alone = torch.arange(num_samples), torch.eye(len(self.modalities), dtype=torch.bool)
-        repeated = self.again(self._values, ctx)
+        repeated = self.repeated_samples(self._values, ctx)
         keep = [torch.ones(num_samples, len(self.modalities), dtype=torch.bool)]
         keep += [alone[i].expand(len(index), -1) for i, index in enumerate(repeated)]
-        return Draws(torch.cat([all_samples, *repeated]), torch.cat(keep))
+        return EpochSampling(torch.cat([all_samples, *repeated]), torch.cat(keep))
 
-    def again(self, values: Tensor, ctx: Context) -> list[Tensor]:
+    def repeated_samples(self, values: Tensor, ctx: Context) -> list[Tensor]:
         """For each modality, the numbers of the samples that are repeated with it alone."""
         if self.level == "sample":
-            number = copies(values)
+            number = repetitions(values)
             return [torch.arange(len(values)).repeat_interleave(number[:, i]) for i in range(len(self.modalities))]
         complete = values[~values.isnan().any(1)]
         if not len(complete):
             return []
         mean = complete.mean(0)
-        lowest, count = int(mean.argmin()), int(resampled(mean, self.alpha, self.form) * len(values))
+        lowest, count = int(mean.argmin()), int(resampled_share(mean, self.alpha, self.form) * len(values))
         pool = (~values[:, lowest].isnan()).nonzero()[:, 0]
         generator = torch.Generator().manual_seed(fold_in(ctx.seed, "modality_valuation", ctx.epoch))
         picked = pool[torch.randint(len(pool), (count,), generator=generator)]
@@ -128,20 +128,20 @@ def contributions(worth: Mapping[frozenset[str], Tensor], modalities: tuple[str,
     """Shapley values of the modalities.
 
     Args:
-        worth: subset of modalities, also the empty one -> (B,) v(S).
-        modalities: names of all modalities.
+        worth: Subset of modalities, also the empty one -> (B,) v(S).
+        modalities: Names of all modalities.
 
     Returns:
-        modality -> (B,) phi_m.
+        Modality -> (B,) phi_m.
     """
     return {m: shapley(worth, m, modalities) for m in modalities}
 
 
-def copies(phi: Tensor) -> Tensor:
+def repetitions(phi: Tensor) -> Tensor:
     """How often a sample is repeated with one modality alone.
 
     Args:
-        phi: contributions of the modality, any shape; NaN where it is absent.
+        phi: Contributions of the modality, any shape; NaN where it is absent.
 
     Returns:
         2(1 - phi), halves rounded up, of the same shape; 0 where phi >= 1 or NaN.
@@ -149,12 +149,12 @@ def copies(phi: Tensor) -> Tensor:
     return torch.floor(2 * (1 - phi.nan_to_num(1.0)) + 0.5 + 1e-9).clamp_min(0).long()  # 1e-9: rounding of thirds
 
 
-def resampled(mean_phi: Tensor, alpha: float = 1.0, form: Form = "linear") -> float:
+def resampled_share(mean_phi: Tensor, alpha: float = 1.0, form: Form = "linear") -> float:
     """Share of the training set that is repeated at the modality level.
 
     Args:
         mean_phi: (M,) mean contributions.
-        alpha: factor.
+        alpha: Factor.
         form: ``"linear"``, ``"tanh"`` or ``"square"``, see ``ModalityValuation``.
 
     Returns:

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ogm.engine import Engine
-from ogm.strategies.mlb import final_layer
-from ogm.strategies.mslr import validation
+from ogm.context import TrainingContext
+from ogm.parts.heads import final_layer
+from ogm.parts.stages import validation_means
 from ogm.strategy import Strategy
 from ogm.types import Batch, Output
 
@@ -32,7 +32,7 @@ class MSES(Strategy):
     When all modalities have stopped, nothing is trained any more.
 
     Args:
-        patience: epochs without improvement before a modality stops, 0 or more. Default: a tenth of the run, at least
+        patience: Epochs without improvement before a modality stops, 0 or more. Default: a tenth of the run, at least
             5. Released: 80 for CREMA-D (of 1500 epochs), 30 for UR-FUNNY, 10 for AV-MNIST.
 
     Differences:
@@ -62,41 +62,46 @@ class MSES(Strategy):
             raise ValueError(f"patience={patience}: the number of epochs without improvement must be 0 or more")
         self.patience = patience
         self.best = nn.ModuleDict()
-        self._still: list[str] = []
+        self._stopped: list[str] = []
 
     def setup(self) -> None:
+        """Copy the modules of each modality, and create the state of early stopping."""
         for m in self.modalities:
-            self.best[m] = copy.deepcopy(nn.ModuleList(self.own(m))).requires_grad_(False)
-        self.register_buffer("watched", unwatched(len(self.modalities)))
+            self.best[m] = copy.deepcopy(nn.ModuleList(self.modules_of(m))).requires_grad_(False)
+        self.register_buffer("watched", initial_stopping_state(len(self.modalities)))
 
-    def own(self, modality: str) -> nn.ModuleList:
+    def modules_of(self, modality: str) -> nn.ModuleList:
         """The modules that are stopped together with a modality."""
         head = final_layer(self._fusion[0])
         layer = [head[modality]] if isinstance(head, nn.ModuleDict) and modality in head else []
         return nn.ModuleList([self._encoders[modality], *layer])
 
     def param_groups(self) -> list[dict[str, Any]]:
+        """Return nothing: the strategy's own modules are copies that are never trained."""
         return []  # its own modules are copies, which are never trained
 
-    def on_epoch_start(self, engine: Engine) -> None:
-        self._still = [
+    def on_epoch_start(self, engine: TrainingContext) -> None:
+        """Freeze the modalities that have stopped."""
+        self._stopped = [
             m for m, stopped_at in zip(self.modalities, self.watched[3].tolist(), strict=True) if stopped_at >= 0
         ]
-        engine.freeze(*(module for m in self._still for module in self.own(m)))
+        engine.freeze(*(module for m in self._stopped for module in self.modules_of(m)))
 
-    def on_epoch_end(self, engine: Engine) -> None:
+    def on_epoch_end(self, engine: TrainingContext) -> None:
+        """Update the losses, store the best modules, and restore those of a modality that stops."""
         patience = max(5, engine.epochs // 10) if self.patience is None else self.patience
-        loss = validation(engine, partial(F.cross_entropy, reduction="none"))
-        self.watched.copy_(watch(self.watched, loss, engine.epoch, patience))
+        loss = validation_means(engine, partial(F.cross_entropy, reduction="none"))
+        self.watched.copy_(update_stopping_state(self.watched, loss, engine.epoch, patience))
         _, _, best, stopped = self.watched.tolist()
         for m, best_at, stopped_at in zip(self.modalities, best, stopped, strict=True):
             if best_at == engine.epoch:
-                self.best[m].load_state_dict(self.own(m).state_dict())
+                self.best[m].load_state_dict(self.modules_of(m).state_dict())
             if stopped_at == engine.epoch:
-                self.own(m).load_state_dict(self.best[m].state_dict())
+                self.modules_of(m).load_state_dict(self.best[m].state_dict())
 
-    def step(self, batch: Batch, engine: Engine) -> Output:
-        if len(self._still) < len(self.modalities):
+    def step(self, batch: Batch, engine: TrainingContext) -> Output:
+        """Train on one batch; once all modalities have stopped, only compute its losses."""
+        if len(self._stopped) < len(self.modalities):
             return super().step(batch, engine)
         outputs = []  # training is over; losses are still computed for the curves
         for part in engine.split(batch):
@@ -109,42 +114,44 @@ class MSES(Strategy):
         return output
 
 
-def unwatched(modalities: int) -> Tensor:
-    """State of ``watch`` before the first epoch.
+def initial_stopping_state(modalities: int) -> Tensor:
+    """State of ``update_stopping_state`` before the first epoch.
 
     Args:
-        modalities: number of modalities M.
+        modalities: Number of modalities M.
 
     Returns:
-        (4, M), see ``watch``.
+        (4, M), see ``update_stopping_state``.
     """
     none = torch.full((modalities,), -1.0)
     return torch.stack([none * torch.nan, none * -torch.inf, none, none])
 
 
-def watch(known: Tensor, loss: Tensor, epoch: int, patience: int, previous_weight: float = 0.6) -> Tensor:
+def update_stopping_state(
+    state: Tensor, loss: Tensor, epoch: int, patience: int, previous_weight: float = 0.6
+) -> Tensor:
     """Update the early-stopping state with the validation losses of one epoch.
 
     Args:
-        known: (4, M) state: last loss, lowest smoothed loss, its epoch, and the epoch after which the modality stopped
+        state: (4, M) state: last loss, lowest smoothed loss, its epoch, and the epoch after which the modality stopped
             (-1: not yet).
         loss: (M,) validation losses of this epoch; NaN where no sample had the modality.
-        epoch: number of this epoch, from 0.
-        patience: epochs without improvement before a modality stops.
-        previous_weight: weight of the previous epoch's loss in the smoothed loss.
+        epoch: Number of this epoch, from 0.
+        patience: Epochs without improvement before a modality stops.
+        previous_weight: Weight of the previous epoch's loss in the smoothed loss.
 
     Returns:
         (4, M) the new state.
     """
-    last, best, best_epoch, stopped = known
-    seen, active = ~torch.isnan(loss), stopped < 0
-    smooth = smoothed(last, loss, previous_weight)
-    better = active & (smooth < best)
+    last, best, best_epoch, stopped = state
+    measured, running = ~torch.isnan(loss), stopped < 0
+    smooth = smooth_losses(last, loss, previous_weight)
+    better = running & (smooth < best)
     best_epoch = torch.where(better, epoch, best_epoch)
-    stops = active & seen & (epoch - best_epoch > patience)
+    stops = running & measured & (epoch - best_epoch > patience)
     return torch.stack(
         [
-            torch.where(seen, loss, last),
+            torch.where(measured, loss, last),
             torch.where(better, smooth, best),
             best_epoch,
             torch.where(stops, epoch, stopped),
@@ -152,13 +159,13 @@ def watch(known: Tensor, loss: Tensor, epoch: int, patience: int, previous_weigh
     )
 
 
-def smoothed(last: Tensor, loss: Tensor, previous_weight: float = 0.6) -> Tensor:
+def smooth_losses(last: Tensor, loss: Tensor, previous_weight: float = 0.6) -> Tensor:
     """Smooth a loss with the unsmoothed loss of the epoch before.
 
     Args:
         last: (M,) losses of the epoch before; NaN where there was none.
         loss: (M,) losses of this epoch.
-        previous_weight: weight of ``last``.
+        previous_weight: Weight of ``last``.
 
     Returns:
         (M,) previous_weight last + (1 - previous_weight) loss; ``loss`` where ``last`` is NaN.

@@ -8,11 +8,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ogm.context import Context
-from ogm.engine import Engine
-from ogm.strategies.mlb import shares
-from ogm.strategy import Strategy, Target
-from ogm.types import Batch, Output
+from ogm.context import Context, TrainingContext
+from ogm.parts.heads import unimodal_head_parts
+from ogm.parts.stages import validation_means
+from ogm.strategy import Strategy
+from ogm.types import Batch, Output, Target
 
 Measure = Callable[[Tensor, Tensor], Tensor]
 
@@ -29,10 +29,10 @@ class MSLR(Strategy):
        that many epochs have passed.
 
     Args:
-        init: modality -> factor above 0; 1 for a modality that is not named. Re-implementations use 0.9 for audio and
+        init: Modality -> factor above 0; 1 for a modality that is not named. Re-implementations use 0.9 for audio and
             1.1 for video on CREMA-D and AVE.
         rule: ``"dynamic"`` as above, ``"keep"``: q_m = 1 throughout.
-        memory: number of epochs in the mean, 1 or more.
+        memory: Number of epochs in the mean, 1 or more.
         target: ``"update"`` scales the optimizer's update, which is a learning rate for any optimizer and scales weight
             decay too; ``"grad"`` scales the gradient.
 
@@ -71,33 +71,39 @@ class MSLR(Strategy):
         self._factors: dict[str, float] = {}
 
     def setup(self) -> None:
+        """Check ``init``, and create past accuracies and quotients."""
         unknown = self.init.keys() - set(self.modalities)
         if unknown:
             raise ValueError(f"init: there is no modality {sorted(unknown)}; there are {list(self.modalities)}")
         self.register_buffer("past", torch.full((len(self.modalities), self.memory), torch.nan))
         self.register_buffer("quotient", torch.ones(len(self.modalities)))
 
-    def on_epoch_start(self, engine: Engine) -> None:
+    def on_epoch_start(self, engine: TrainingContext) -> None:
+        """Read the learning-rate factors of this epoch."""
         pairs = zip(self.modalities, self.quotient.tolist(), strict=True)
         self._factors = {m: self.init.get(m, 1.0) * q for m, q in pairs}
 
     def on_gradients(self, output: Output, batch: Batch, ctx: Context) -> None:
+        """Scale the updates of each modality's encoder and own layer of the head."""
         super().on_gradients(output, batch, ctx)
         ctx.log(**{f"coefficient/{m}": k for m, k in self._factors.items()})
         scaled = [(m, p) for _, m, p in self.in_scope("all")]
-        scaled += [(m, p) for m, p, columns in shares(self._fusion[0], self.dims) if columns == slice(None)]
+        scaled += [
+            (m, p) for m, p, columns in unimodal_head_parts(self._fusion[0], self.dims) if columns == slice(None)
+        ]
         for m, p in scaled:
             if self._factors[m] != 1.0:
                 self.modulate(p, self._factors[m], self.target)
 
-    def on_epoch_end(self, engine: Engine) -> None:
+    def on_epoch_end(self, engine: TrainingContext) -> None:
+        """Compute q_m for the next epoch from the validation accuracies."""
         if self.rule == "dynamic":
-            accuracy = validation(engine, lambda logits, label: (logits.argmax(1) == label).double())
-            self.quotient.copy_(quotients(self.past, accuracy))
+            accuracy = validation_means(engine, lambda logits, label: (logits.argmax(1) == label).double())
+            self.quotient.copy_(accuracy_quotients(self.past, accuracy))
             self.past.copy_(torch.cat([self.past[:, 1:], accuracy[:, None]], 1))
 
 
-def quotients(past: Tensor, now: Tensor) -> Tensor:
+def accuracy_quotients(past: Tensor, now: Tensor) -> Tensor:
     """Current accuracy relative to that of the recent epochs.
 
     Args:
@@ -110,24 +116,3 @@ def quotients(past: Tensor, now: Tensor) -> Tensor:
     mean = past.mean(1)
     quotient = torch.where(mean < 1e-8, 1.0, (now / mean).clamp(0.1, 10))
     return torch.where(torch.isfinite(quotient), quotient, 1.0)
-
-
-@torch.no_grad()
-def validation(engine: Engine, measure: Measure) -> Tensor:
-    """Mean of a per-sample measure of the unimodal logits over the validation set; equal on all ranks.
-
-    Args:
-        engine: the engine of the run.
-        measure: maps unimodal logits (B, C) and labels (B,) to values (B,).
-
-    Returns:
-        (M,) float64 means over the samples that have the modality; NaN where none has it.
-    """
-    modalities = engine.strategy.modalities
-    total = torch.zeros(len(modalities), 2, dtype=torch.float64, device=engine.device)
-    for output, batch in engine.predict("val"):
-        for k, m in enumerate(modalities):
-            present = batch.have([m])
-            values = measure(output.unimodal_logits[m], batch.label).double()
-            total[k] += torch.stack([torch.where(present, values, 0.0).sum(), present.sum().double()])
-    return engine.decide(total[:, 0] / total[:, 1])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -10,10 +9,9 @@ from torch import Tensor, nn
 
 from ogm.checks import check_complete
 from ogm.context import Context
-from ogm.strategy import Scope, Strategy, Target
-from ogm.types import Batch, Output
-
-Variant = Literal["paper", "acc", "journal"]
+from ogm.parts.gradients import Variant, finite_or_one, modulation_coefficients
+from ogm.strategy import Strategy
+from ogm.types import Batch, Output, Scope, Target
 
 
 class OGM(Strategy):
@@ -29,20 +27,20 @@ class OGM(Strategy):
     the default window a run of 20 epochs is modulated to its end.
 
     Args:
-        alpha: strength of the modulation, 0 or more. The released README recommends 0.8 for CREMA-D and 0.1 for
+        alpha: Strength of the modulation, 0 or more. The released README recommends 0.8 for CREMA-D and 0.1 for
             VGGSound; the code of the journal version has 0.8 for Kinetics-Sounds.
-        variant: formula of the coefficient. ``"paper"``: step 3. ``"journal"`` (Wei et al., TPAMI 2024):
+        variant: Formula of the coefficient. ``"paper"``: step 3. ``"journal"`` (Wei et al., TPAMI 2024):
             1 - alpha tanh(rho_m - 1), at least 0, where rho_m > 1, else 1; continuous at rho_m = 1 and far gentler.
             ``"acc"`` (the PMR repository) speeds the weak modality up instead: 1 + tanh(alpha / rho_m) where
             rho_m < 1, else 1.
-        multi: discrepancy ratio for three or more modalities. ``"pairwise_mean"``: step 2, as the authors suggest in
+        multi: Discrepancy ratio for three or more modalities. ``"pairwise_mean"``: step 2, as the authors suggest in
             issue 16 of their repository. ``"min_ratio"``: rho_m = s_m / min_k s_k, as in BalanceBenchmark.
-        scope: which parameters are modulated: ``"weights"`` (two or more dimensions), ``"conv4d"`` (exactly four) or
+        scope: Which parameters are modulated: ``"weights"`` (two or more dimensions), ``"conv4d"`` (exactly four) or
             ``"all"``.
-        target: scale the gradient (``"grad"``) or the optimizer's update (``"update"``), for optimizers that undo a
+        target: Scale the gradient (``"grad"``) or the optimizer's update (``"update"``), for optimizers that undo a
             constant scale of the gradient.
-        start: first epoch of the window, counted from 0.
-        end: last epoch of the window (inclusive); None: until the end of the run. Default 50, as released, of 100
+        start: First epoch of the window, counted from 0.
+        end: Last epoch of the window (inclusive); None: until the end of the run. Default 50, as released, of 100
             epochs.
 
     Differences:
@@ -50,7 +48,7 @@ class OGM(Strategy):
         - Released code: 4-d tensors only. Ours: all tensors with two or more dimensions, since the authors say in issue
           22 that fully connected layers should be included; on the paper's ResNet-18 these are the same.
         - Released code: for FiLM and gated fusion, training stops with a shape error. Ours: for fusions that do not
-          split into modalities, the scores come from Shapley values of the logits (``ogm.coalitions.responses``).
+          split into modalities, the scores come from Shapley values of the logits (``ogm.shapley.responses``).
         - Released code: trains on NaN if a score is not a number. Ours: such a coefficient counts as 1, and how many
           there were is logged; with ``debug`` it is an error.
         - Journal version's code for Kinetics-Sounds: epochs 6 to 60, with the noise of ``OGMGE``. Ours: available as
@@ -88,61 +86,24 @@ class OGM(Strategy):
 
     @torch.no_grad()
     def on_gradients(self, output: Output, batch: Batch, ctx: Context) -> None:
+        """Multiply the gradients of each encoder by k_m, inside the epoch window (steps 1 to 4)."""
         check_complete(self, "unimodal_logits", output.unimodal_logits)
         rho = self.ratios(output, batch, ctx, self.multi)
-        if not self.active(ctx):
+        if not self.in_window(ctx):
             return
-        k = usable(coefficients(rho, self.alpha, self.variant), ctx)
+        k = finite_or_one(modulation_coefficients(rho, self.alpha, self.variant), ctx)
         ctx.log(**{f"coefficient/{m}": coefficient for m, coefficient in k.items()})
         for number, m, p in self.in_scope(self.scope):
-            self.edit(p, k[m], number, batch, ctx)
+            self.edit_gradient(p, k[m], number, batch, ctx)
 
-    def edit(self, parameter: nn.Parameter, k: Tensor, number: int, batch: Batch, ctx: Context) -> None:
+    def edit_gradient(self, parameter: nn.Parameter, k: Tensor, number: int, batch: Batch, ctx: Context) -> None:
         """Modulate one parameter of an encoder; subclasses do more.
 
         Args:
-            parameter: the parameter, with its gradient.
+            parameter: The parameter, with its gradient.
             k: 0-dim coefficient of its modality.
-            number: number of the parameter among all encoder parameters.
-            batch: the batch of this step.
+            number: Number of the parameter among all encoder parameters.
+            batch: The batch of this step.
             ctx: step number, seed and communication between ranks.
         """
         self.modulate(parameter, k, self.target)
-
-
-def coefficients(rho: Mapping[str, Tensor], alpha: float, variant: Variant = "paper") -> dict[str, Tensor]:
-    """Coefficients of the gradients (eq. 10).
-
-    Args:
-        rho: modality -> 0-dim discrepancy ratio; above 1 for a modality that leads.
-        alpha: strength of the modulation.
-        variant: formula, see ``OGM``.
-
-    Returns:
-        modality -> 0-dim k_m. NaN where rho_m is NaN.
-    """
-    if variant == "acc":
-        return {m: torch.where(r >= 1, 1.0, 1 + torch.tanh(alpha / r)) for m, r in rho.items()}
-    if variant == "journal":
-        return {m: torch.where(r <= 1, 1.0, (1 - alpha * torch.tanh(r - 1)).clamp_min(0)) for m, r in rho.items()}
-    return {m: torch.where(r <= 1, 1.0, 1 - torch.tanh(alpha * r)) for m, r in rho.items()}
-
-
-def usable(k: Mapping[str, Tensor], ctx: Context) -> dict[str, Tensor]:
-    """Replace coefficients that are not finite by 1, and log how many there were.
-
-    Args:
-        k: modality -> 0-dim coefficient.
-        ctx: where to log, and whether to raise.
-
-    Returns:
-        modality -> 0-dim finite coefficient.
-
-    Raises:
-        FloatingPointError: if one is not finite and ``ctx.debug`` is set.
-    """
-    bad = torch.stack([~torch.isfinite(coefficient) for coefficient in k.values()])
-    if ctx.debug and bool(bad.any()):
-        raise FloatingPointError(f"a coefficient is not finite at step {ctx.step}: {k}")
-    ctx.log(coefficients_not_finite=bad.sum())
-    return {m: torch.where(torch.isfinite(coefficient), coefficient, 1.0) for m, coefficient in k.items()}

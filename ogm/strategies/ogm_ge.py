@@ -7,9 +7,9 @@ from typing import Literal
 from torch import Tensor, nn
 
 from ogm.context import Context
+from ogm.parts.gradients import add_noise, noise_deviation
 from ogm.strategies.ogm import OGM
-from ogm.strategy import Scope, Target
-from ogm.types import Batch
+from ogm.types import Batch, Scope, Target
 
 
 class OGMGE(OGM):
@@ -26,16 +26,16 @@ class OGMGE(OGM):
     ``target="update"`` it passes through the optimizer and is scaled with the update.
 
     Args:
-        alpha: strength of the modulation, 0 or more. The released README recommends 0.8 for CREMA-D and 0.1 for
+        alpha: Strength of the modulation, 0 or more. The released README recommends 0.8 for CREMA-D and 0.1 for
             VGGSound.
-        variant: formula of the coefficient, see ``OGM``.
+        variant: Formula of the coefficient, see ``OGM``.
         noise: ``"raw_std"``: sigma of the unscaled gradient. ``"scaled_std"``: sigma multiplied by k_m.
-        multi: discrepancy ratio for three or more modalities, see ``OGM``.
-        scope: which parameters are modulated: ``"weights"`` (two or more dimensions), ``"conv4d"`` (exactly four) or
+        multi: Discrepancy ratio for three or more modalities, see ``OGM``.
+        scope: Which parameters are modulated: ``"weights"`` (two or more dimensions), ``"conv4d"`` (exactly four) or
             ``"all"``.
-        target: scale the gradient (``"grad"``) or the optimizer's update (``"update"``).
-        start: first epoch of the window, counted from 0.
-        end: last epoch of the window (inclusive), whatever the run's length; None: until the end of the run. Default
+        target: Scale the gradient (``"grad"``) or the optimizer's update (``"update"``).
+        start: First epoch of the window, counted from 0.
+        end: Last epoch of the window (inclusive), whatever the run's length; None: until the end of the run. Default
             50, as released: a run of 20 epochs is modulated to its end.
 
     Differences:
@@ -68,40 +68,9 @@ class OGMGE(OGM):
         super().__init__(alpha, variant=variant, multi=multi, scope=scope, target=target, start=start, end=end)
         self.noise = noise
 
-    def edit(self, parameter: nn.Parameter, k: Tensor, number: int, batch: Batch, ctx: Context) -> None:
+    def edit_gradient(self, parameter: nn.Parameter, k: Tensor, number: int, batch: Batch, ctx: Context) -> None:
+        """Modulate one parameter, and add noise to its gradient."""
         assert parameter.grad is not None
-        sigma = deviation(parameter.grad) * (k if self.noise == "scaled_std" else 1.0)
-        super().edit(parameter, k, number, batch, ctx)
+        sigma = noise_deviation(parameter.grad) * (k if self.noise == "scaled_std" else 1.0)
+        super().edit_gradient(parameter, k, number, batch, ctx)
         add_noise(parameter.grad, sigma, number, batch, self.modalities, ctx)
-
-
-def deviation(grad: Tensor) -> Tensor:
-    """Standard deviation of the noise for one gradient tensor.
-
-    Args:
-        grad: gradient of any shape.
-
-    Returns:
-        0-dim sigma = unbiased std over all elements + 1e-8; 1e-8 for a tensor of one element.
-    """
-    return (grad.std() if grad.numel() > 1 else grad.new_zeros(())) + 1e-8
-
-
-def add_noise(
-    grad: Tensor, sigma: Tensor, number: int, batch: Batch, modalities: tuple[str, ...], ctx: Context
-) -> None:
-    """Add N(0, sigma^2) noise to a gradient, in place: grad <- grad + sigma N(0, 1).
-
-    If the batch says which modalities are present and no sample of the global batch has all of them, no noise is added.
-
-    Args:
-        grad: gradient of any shape.
-        sigma: 0-dim standard deviation.
-        number: number of the parameter among all encoder parameters; it selects the random stream.
-        batch: the batch of this step.
-        modalities: names of all modalities.
-        ctx: step number, seed and communication between ranks.
-    """
-    if batch.present:
-        sigma = sigma * (ctx.total(batch.have(modalities).sum()) > 0).to(sigma.dtype)
-    grad.add_(sigma * ctx.noise_like(grad, number))

@@ -31,12 +31,12 @@ class OPM(Strategy):
     script for Kinetics-Sounds.
 
     Args:
-        q_base: drop probability at balance, in [0, 1].
-        lam: how much the probability grows with dominance, 0 or more.
-        p_exe: probability of dropping anything in a step, in [0, 1].
-        rescale: divide the features by 1 - theta.
-        start: first epoch in which features are dropped, from 0. Default 6, as released.
-        end: last such epoch (inclusive); None: until the end of the run.
+        q_base: Drop probability at balance, in [0, 1].
+        lam: How much the probability grows with dominance, 0 or more.
+        p_exe: Probability of dropping anything in a step, in [0, 1].
+        rescale: Divide the features by 1 - theta.
+        start: First epoch in which features are dropped, from 0. Default 6, as released.
+        end: Last such epoch (inclusive); None: until the end of the run.
 
     Differences:
         - Paper (as third parties read it): q_m of the previous step. Released code and ours: of this step.
@@ -75,33 +75,35 @@ class OPM(Strategy):
         self._rho: dict[str, Tensor] = {}  # ratios of this step, before anything is dropped
 
     def on_features(self, features: dict[str, Tensor], batch: Batch, ctx: Context) -> tuple[dict[str, Tensor], Batch]:
+        """Drop features of leading modalities (steps 1 to 4), and exclude samples that keep none."""
         unimodal_logits = self.fusion.unimodal_logits(features, detach=True)
         self._rho = discrepancy_ratios(true_class_scores(unimodal_logits, batch, ctx))
-        if not self.active(ctx) or ctx.chance("opm/execute") >= self.p_exe:
+        if not self.in_window(ctx) or ctx.chance("opm/execute") >= self.p_exe:
             return features, batch
-        q = rates(self._rho, self.q_base, self.lam)
+        q = drop_rates(self._rho, self.q_base, self.lam)
         ctx.log(**{f"drop_rate/{m}": rate for m, rate in q.items()})
-        keep = {m: (ctx.uniform(batch.index, f"opm/{m}") >= q[m]) & batch.have([m]) for m in features}
-        theta = hidden_share(q, {m: f.shape[1] for m, f in features.items()}) if self.rescale else 0.0
+        keep = {m: (ctx.uniform(batch.index, f"opm/{m}") >= q[m]) & batch.has_all([m]) for m in features}
+        theta = dropped_share(q, {m: f.shape[1] for m, f in features.items()}) if self.rescale else 0.0
         visible = torch.stack(list(keep.values())).any(0)
         weight = visible * (1.0 if batch.weight is None else batch.weight)
-        return masked(features, keep, theta), replace(batch, weight=weight)
+        return drop_features(features, keep, theta), replace(batch, weight=weight)
 
     def on_gradients(self, output: Output, batch: Batch, ctx: Context) -> None:
+        """Log the ratios from before anything was dropped."""
         bad = torch.stack([~torch.isfinite(r) for r in self._rho.values()]).any()
         ctx.log(ratios_not_finite=bad, **{f"discrepancy_ratio/{m}": r for m, r in self._rho.items()})
 
 
-def rates(rho: Mapping[str, Tensor], q_base: float, lam: float) -> dict[str, Tensor]:
+def drop_rates(rho: Mapping[str, Tensor], q_base: float, lam: float) -> dict[str, Tensor]:
     """Drop probabilities of the modalities.
 
     Args:
-        rho: modality -> 0-dim ratio; above 1 for a modality that leads.
-        q_base: probability at balance.
-        lam: how much it grows with dominance.
+        rho: Modality -> 0-dim ratio; above 1 for a modality that leads.
+        q_base: Probability at balance.
+        lam: How much it grows with dominance.
 
     Returns:
-        modality -> 0-dim q_m = q_base (1 + lam tanh(rho_m - 1)), in [0, 1], where rho_m > 1; else 0, also where rho_m
+        Modality -> 0-dim q_m = q_base (1 + lam tanh(rho_m - 1)), in [0, 1], where rho_m > 1; else 0, also where rho_m
         is NaN. Detached.
     """
     return {
@@ -110,12 +112,12 @@ def rates(rho: Mapping[str, Tensor], q_base: float, lam: float) -> dict[str, Ten
     }
 
 
-def hidden_share(q: Mapping[str, Tensor], widths: Mapping[str, int]) -> Tensor:
+def dropped_share(q: Mapping[str, Tensor], widths: Mapping[str, int]) -> Tensor:
     """Expected share of feature coordinates that are dropped.
 
     Args:
-        q: modality -> 0-dim drop probability.
-        widths: modality -> feature width D_m.
+        q: Modality -> 0-dim drop probability.
+        widths: Modality -> feature width D_m.
 
     Returns:
         0-dim theta = sum_m D_m q_m / sum_m D_m.
@@ -123,17 +125,17 @@ def hidden_share(q: Mapping[str, Tensor], widths: Mapping[str, int]) -> Tensor:
     return torch.stack([widths[m] * x for m, x in q.items()]).sum() / sum(widths.values())
 
 
-def masked(
+def drop_features(
     features: Mapping[str, Tensor], keep: Mapping[str, Tensor], theta: Tensor | float = 0.0
 ) -> dict[str, Tensor]:
     """Drop features, and rescale what remains.
 
     Args:
-        features: modality -> (B, D_m).
-        keep: modality -> (B,) bool, which samples keep it.
-        theta: expected share of dropped coordinates.
+        features: Modality -> (B, D_m).
+        keep: Modality -> (B,) bool, which samples keep it.
+        theta: Expected share of dropped coordinates.
 
     Returns:
-        modality -> (B, D_m) feature keep / (1 - theta). Modalities that are never dropped are rescaled too.
+        Modality -> (B, D_m) feature keep / (1 - theta). Modalities that are never dropped are rescaled too.
     """
     return {m: f * (keep[m][:, None] / (1 - theta)).to(f.dtype) for m, f in features.items()}

@@ -7,11 +7,9 @@ from typing import Literal
 import torch
 
 from ogm.context import Context
-from ogm.strategies.ogm import coefficients, usable
-from ogm.strategies.ogm_ge import add_noise, deviation
+from ogm.parts.gradients import add_noise, finite_or_one, modulation_coefficients, noise_deviation
 from ogm.strategies.opm import OPM
-from ogm.strategy import Scope, Target
-from ogm.types import Batch, Output
+from ogm.types import Batch, Output, Scope, Target
 
 
 class OPMOGM(OPM):
@@ -25,20 +23,20 @@ class OPMOGM(OPM):
     4. With ``noise``, add the noise of ``OGMGE`` to each of these gradients, also where k_m = 1.
 
     Args:
-        q_base: drop probability at balance, in [0, 1].
-        lam: how much the probability grows with dominance, 0 or more.
-        p_exe: probability of dropping anything in a step, in [0, 1].
-        alpha: strength of the gradient modulation, 0 or more.
-        variant: formula of the coefficient. ``"cvpr"``: that of ``OGM``, which the code of both papers has.
+        q_base: Drop probability at balance, in [0, 1].
+        lam: How much the probability grows with dominance, 0 or more.
+        p_exe: Probability of dropping anything in a step, in [0, 1].
+        alpha: Strength of the gradient modulation, 0 or more.
+        variant: Formula of the coefficient. ``"cvpr"``: that of ``OGM``, which the code of both papers has.
             ``"tpami"``: that of the journal version (``"journal"`` of ``OGM``), far gentler at the same ratio.
-        scope: which parameters are modulated: ``"weights"`` (two or more dimensions), ``"conv4d"`` (exactly four) or
+        scope: Which parameters are modulated: ``"weights"`` (two or more dimensions), ``"conv4d"`` (exactly four) or
             ``"all"``.
-        target: scale the gradient (``"grad"``) or the optimizer's update (``"update"``).
-        noise: add the noise of ``OGMGE`` after scaling.
-        rescale: divide the features by 1 - theta, see ``OPM``.
-        start: first epoch of both, counted from 0. Default 6, as released.
-        end: last epoch in which features are dropped (inclusive); None: until the end of the run.
-        ogm_end: last epoch in which gradients are modulated (inclusive), whatever the run's length; None: until the end
+        target: Scale the gradient (``"grad"``) or the optimizer's update (``"update"``).
+        noise: Add the noise of ``OGMGE`` after scaling.
+        rescale: Divide the features by 1 - theta, see ``OPM``.
+        start: First epoch of both, counted from 0. Default 6, as released.
+        end: Last epoch in which features are dropped (inclusive); None: until the end of the run.
+        ogm_end: Last epoch in which gradients are modulated (inclusive), whatever the run's length; None: until the end
             of the run. Default 60, as released for Kinetics-Sounds: a run of 20 epochs is modulated to its end.
 
     Differences:
@@ -86,14 +84,17 @@ class OPMOGM(OPM):
 
     @torch.no_grad()
     def on_gradients(self, output: Output, batch: Batch, ctx: Context) -> None:
+        """Scale the encoders' gradients by k_m, and add noise if asked to (steps 3 and 4)."""
         super().on_gradients(output, batch, ctx)
-        if not self.active(ctx) or (self.ogm_end is not None and ctx.epoch > self.ogm_end):
+        if not self.in_window(ctx) or (self.ogm_end is not None and ctx.epoch > self.ogm_end):
             return
-        k = usable(coefficients(self._rho, self.alpha, "paper" if self.variant == "cvpr" else "journal"), ctx)
+        k = finite_or_one(
+            modulation_coefficients(self._rho, self.alpha, "paper" if self.variant == "cvpr" else "journal"), ctx
+        )
         ctx.log(**{f"coefficient/{m}": coefficient for m, coefficient in k.items()})
         for number, m, p in self.in_scope(self.scope):
             assert p.grad is not None
-            sigma = deviation(p.grad) if self.noise else None
+            sigma = noise_deviation(p.grad) if self.noise else None
             self.modulate(p, k[m], self.target)
             if sigma is not None:
                 add_noise(p.grad, sigma, number, batch, self.modalities, ctx)

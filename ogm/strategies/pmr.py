@@ -10,8 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ogm.context import Context
-from ogm.engine import Engine
+from ogm.context import Context, TrainingContext
 from ogm.imbalance import TINY, true_class_scores
 from ogm.losses import full
 from ogm.strategy import Strategy
@@ -39,13 +38,13 @@ class PMR(Strategy):
     the run's length: a run of 20 epochs never leaves the default window.
 
     Args:
-        alpha: weight of the prototype losses, 0 or more. The released commands have 2 for CREMA-D and AVE, 1 for
+        alpha: Weight of the prototype losses, 0 or more. The released commands have 2 for CREMA-D and AVE, 1 for
             CG-MNIST.
-        momentum: share of the old prototypes, at least 0 and below 1. The released commands have 0.
+        momentum: Share of the old prototypes, at least 0 and below 1. The released commands have 0.
         coefficient: ``"binary"``, as released: beta_m = 1 where s_m is below the largest score s_max, else 0.
             ``"clipped"``, the paper's form as far as we know it: beta_m = clip(s_max / s_m - 1, 0, 1).
-        start: first epoch of the window, counted from 0.
-        end: last epoch of the window (inclusive); None: until the end of the run. Default 70, as in the released
+        start: First epoch of the window, counted from 0.
+        end: Last epoch of the window (inclusive); None: until the end of the run. Default 70, as in the released
             commands for CREMA-D and AVE (of 150 epochs); 60 for CG-MNIST.
 
     Differences:
@@ -85,6 +84,7 @@ class PMR(Strategy):
         self.alpha, self.momentum, self.coefficient = alpha, momentum, coefficient
 
     def setup(self) -> None:
+        """Create the prototypes, and which classes have one."""
         if self.dims.keys() != set(self.modalities) or not self.num_classes:
             raise ValueError("PMR keeps a prototype per class and modality: pass dims= and num_classes= to attach")
         for m in self.modalities:
@@ -95,7 +95,7 @@ class PMR(Strategy):
         """The prototypes of a modality.
 
         Args:
-            modality: its name.
+            modality: Its name.
 
         Returns:
             (C, D_m) prototypes, and (C,) bool, which classes have one.
@@ -103,8 +103,9 @@ class PMR(Strategy):
         return self.get_buffer(f"prototypes_{modality}"), self.get_buffer(f"known_{modality}")
 
     @torch.no_grad()
-    def on_epoch_start(self, engine: Engine) -> None:
-        if not self.active(engine):
+    def on_epoch_start(self, engine: TrainingContext) -> None:
+        """Update the prototypes by the mean features of all classes (step 1), inside the epoch window."""
+        if not self.in_window(engine):
             return
         loader = engine.loaders["train"]
         batches: Iterable[Batch] = loader.all()
@@ -117,24 +118,25 @@ class PMR(Strategy):
             with engine.autocast():
                 features = engine.model.encode(batch.inputs, batch.present)
             for m, f in features.items():
-                sums[m] = sums.get(m, 0) + class_sums(f, batch.label, self.num_classes, batch.have([m]))
+                sums[m] = sums.get(m, 0) + class_sums(f, batch.label, self.num_classes, batch.has_all([m]))
         for m, local in sums.items():
-            prototypes, known = self.prototypes(m)
+            prototypes, defined = self.prototypes(m)
             total = engine.total(local)  # if every rank saw all samples, sums and counts grow by the same factor
-            prototypes.copy_(blended(prototypes, known, total, self.momentum))
-            known |= total[:, -1] > 0
+            prototypes.copy_(blend_prototypes(prototypes, defined, total, self.momentum))
+            defined |= total[:, -1] > 0
 
     def losses(self, output: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
+        """Compute the CE, and inside the window the prototype losses (steps 2 to 4)."""
         losses = super().losses(output, batch, ctx)
-        if not self.active(ctx):
+        if not self.in_window(ctx):
             return losses
         prototype_logits, has_prototype = {}, {}
         for m in self.modalities:
-            prototypes, known = self.prototypes(m)
-            prototype_logits[m] = nearness(output.features[m], prototypes, known)
-            has_prototype[m] = known[batch.label]
+            prototypes, defined = self.prototypes(m)
+            prototype_logits[m] = negative_distances(output.features[m], prototypes, defined)
+            has_prototype[m] = defined[batch.label]
         scores = true_class_scores(prototype_logits, batch, ctx)
-        beta = coefficients(scores, self.coefficient)
+        beta = prototype_loss_weights(scores, self.coefficient)
         ctx.log(**{f"prototype_score/{m}": s for m, s in scores.items()}, **{f"beta/{m}": b for m, b in beta.items()})
         for m, z in prototype_logits.items():
             sample_weight = batch.weights([m])
@@ -143,43 +145,43 @@ class PMR(Strategy):
         return losses
 
 
-def class_sums(features: Tensor, label: Tensor, classes: int, there: Tensor) -> Tensor:
+def class_sums(features: Tensor, label: Tensor, classes: int, present: Tensor) -> Tensor:
     """Sums of the features of each class, and numbers of samples; to be added up over batches and ranks.
 
     Args:
         features: (B, D).
         label: (B,) classes.
-        classes: number of classes C.
-        there: (B,) bool, which samples have the modality.
+        classes: Number of classes C.
+        present: (B,) bool, which samples have the modality.
 
     Returns:
         (C, D + 1) float64: the sum, then the number of samples.
     """
     rows = torch.cat([features.double(), features.new_ones(len(features), 1, dtype=torch.float64)], 1)
     one_hot = F.one_hot(label, classes).double()
-    return one_hot.T @ torch.where(there[:, None], rows, 0.0)
+    return one_hot.T @ torch.where(present[:, None], rows, 0.0)
 
 
-def blended(old: Tensor, known: Tensor, sums: Tensor, momentum: float) -> Tensor:
+def blend_prototypes(old: Tensor, defined: Tensor, sums: Tensor, momentum: float) -> Tensor:
     """Update prototypes with new class means.
 
     Args:
         old: (C, D) prototypes.
-        known: (C,) bool, which classes have one.
+        defined: (C,) bool, which classes have one.
         sums: (C, D + 1) result of ``class_sums``, added up over batches and ranks.
-        momentum: share of the old prototypes.
+        momentum: Share of the old prototypes.
 
     Returns:
-        (C, D) momentum old + (1 - momentum) mean for known classes, the mean for others; ``old`` for classes without
-        samples.
+        (C, D) momentum old + (1 - momentum) mean for classes with a prototype, the mean for others; ``old`` for classes
+        without samples.
     """
     count = sums[:, -1:]
     fresh = (sums[:, :-1] / count.clamp_min(1)).to(old.dtype)
-    mixed = torch.where(known[:, None], momentum * old + (1 - momentum) * fresh, fresh)
+    mixed = torch.where(defined[:, None], momentum * old + (1 - momentum) * fresh, fresh)
     return torch.where(count > 0, mixed, old)
 
 
-def nearness(features: Tensor, prototypes: Tensor, known: Tensor) -> Tensor:
+def negative_distances(features: Tensor, prototypes: Tensor, defined: Tensor) -> Tensor:
     """Logits of a classification by prototypes.
 
     Distances are not computed by a matrix product, whose rounding errors are large near 0. Where a feature equals a
@@ -188,7 +190,7 @@ def nearness(features: Tensor, prototypes: Tensor, known: Tensor) -> Tensor:
     Args:
         features: (B, D).
         prototypes: (C, D).
-        known: (C,) bool, which classes have a prototype.
+        defined: (C,) bool, which classes have a prototype.
 
     Returns:
         (B, C) -||f_i - c_k||; the smallest finite number for classes without a prototype.
@@ -196,18 +198,18 @@ def nearness(features: Tensor, prototypes: Tensor, known: Tensor) -> Tensor:
     with torch.autocast(features.device.type, enabled=False):
         x = full(features)
         distance = torch.cdist(x, prototypes.to(x.dtype), compute_mode="donot_use_mm_for_euclid_dist")
-    return (-distance).masked_fill(~known, torch.finfo(x.dtype).min)
+    return (-distance).masked_fill(~defined, torch.finfo(x.dtype).min)
 
 
-def coefficients(scores: Mapping[str, Tensor], rule: Coefficient = "binary") -> dict[str, Tensor]:
+def prototype_loss_weights(scores: Mapping[str, Tensor], rule: Coefficient = "binary") -> dict[str, Tensor]:
     """Weights of the prototype losses.
 
     Args:
-        scores: modality -> 0-dim sum of true-class probabilities s_m.
-        rule: formula, see ``PMR``.
+        scores: Modality -> 0-dim sum of true-class probabilities s_m.
+        rule: Formula, see ``PMR``.
 
     Returns:
-        modality -> 0-dim beta_m; 0 for the strongest modality, for all at a tie, and for all if all scores are 0.
+        Modality -> 0-dim beta_m; 0 for the strongest modality, for all at a tie, and for all if all scores are 0.
     """
     largest = torch.stack(list(scores.values())).amax()
     if rule == "binary":

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ogm.context import Context
-from ogm.engine import Engine
+from ogm.context import Context, TrainingContext
 from ogm.imbalance import discrepancy_ratios, true_class_scores
 from ogm.losses import full
-from ogm.strategies.mla import adapters, votes, xavier
+from ogm.parts.ensembles import counted_modalities
+from ogm.parts.heads import width_adapters, xavier_linear
 from ogm.strategy import Strategy
 from ogm.types import Batch, Output
 
@@ -32,10 +32,10 @@ class ReconBoost(Strategy):
     largest width by linear layers.
 
     Args:
-        weight1: weight of the loss where the others are wrong. Released: 5 for CREMA-D, 4 for AVE and ModelNet40.
-        weight2: how much less a sample counts where the others are right; 0 or more, below weight1. Released: 1.
-        boost_epochs: epochs of a boosting phase, 1 or more.
-        rectify_epochs: epochs of a rectification phase, 0 or more.
+        weight1: Weight of the loss where the others are wrong. Released: 5 for CREMA-D, 4 for AVE and ModelNet40.
+        weight2: How much less a sample counts where the others are right; 0 or more, below weight1. Released: 1.
+        boost_epochs: Epochs of a boosting phase, 1 or more.
+        rectify_epochs: Epochs of a rectification phase, 0 or more.
 
     Differences:
         - Paper's abstract: a memory consolidation term. Released code: the term has no gradient, because both of its
@@ -68,14 +68,18 @@ class ReconBoost(Strategy):
         self.boost_epochs, self.rectify_epochs = boost_epochs, rectify_epochs
 
     def setup(self) -> None:
+        """Create the adapters, the shared head and the scalar b."""
         if self.dims.keys() != set(self.modalities) or not self.num_classes:
             raise ValueError("ReconBoost has one head for all modalities: pass dims= and num_classes= to attach")
-        self.adapters, width = adapters(self.dims)
+        self.adapters, width = width_adapters(self.dims)
         hidden = max(1, width // 2)
-        self.shared_head = nn.Sequential(xavier(width, hidden), nn.ReLU(), xavier(hidden, self.num_classes))
+        self.shared_head = nn.Sequential(
+            xavier_linear(width, hidden), nn.ReLU(), xavier_linear(hidden, self.num_classes)
+        )
         self.boost_rate = nn.Parameter(torch.ones(()))
 
-    def on_epoch_start(self, engine: Engine) -> None:
+    def on_epoch_start(self, engine: TrainingContext) -> None:
+        """Freeze the encoders that this phase does not train, and clear momentum where it begins."""
         _, learner, begins = phase(engine.epoch, self.modalities, self.boost_epochs, self.rectify_epochs)
         engine.freeze(*(e for m, e in self._encoders.items() if learner not in (None, m)))
         if begins:
@@ -83,13 +87,17 @@ class ReconBoost(Strategy):
             engine.optimizer.state.clear()
 
     def forward(self, model: Any, batch: Batch, drop: Collection[str] = ()) -> Output:
+        """Predict with b times the sum of the unimodal logits."""
         features = {m: model.encoders[m](batch.inputs[m]) for m in self.modalities}
         unimodal_logits = {m: self.shared_head(self.adapters[m](f)) for m, f in features.items()}
         return Output(
-            ensemble(unimodal_logits, votes(self.modalities, batch, drop), self.boost_rate), unimodal_logits, features
+            boosted_sum(unimodal_logits, counted_modalities(self.modalities, batch, drop), self.boost_rate),
+            unimodal_logits,
+            features,
         )
 
-    def step(self, batch: Batch, engine: Engine) -> Output:
+    def step(self, batch: Batch, engine: TrainingContext) -> Output:
+        """Train on one batch: the boosted modality, or all of them in a rectification."""
         stage, learner, _ = phase(engine.epoch, self.modalities, self.boost_epochs, self.rectify_epochs)
         outputs = []
         for part in engine.split(batch):
@@ -113,8 +121,8 @@ class ReconBoost(Strategy):
         """0-dim loss of the modality that is boosted; samples on which the others are wrong count more."""
         unimodal_logits = output.unimodal_logits
         others = {m: u.detach() for m, u in unimodal_logits.items() if m != learner}
-        present = torch.stack([batch.have([m]) for m in others])
-        probability = true_probability(ensemble(others, present, self.boost_rate.detach()), batch.label)
+        present = torch.stack([batch.has_all([m]) for m in others])
+        probability = true_probability(boosted_sum(others, present, self.boost_rate.detach()), batch.label)
         if stage == 0:
             probability = torch.ones_like(probability)
         weight = boosting_weights(probability, self.weight1, self.weight2, self.num_classes)
@@ -125,10 +133,10 @@ def phase(epoch: int, modalities: Sequence[str], boost: int, rectify: int) -> tu
     """What is trained in an epoch.
 
     Args:
-        epoch: number of the epoch, from 0.
-        modalities: names of all modalities, in order.
-        boost: epochs of a boosting phase.
-        rectify: epochs of a rectification phase.
+        epoch: Number of the epoch, from 0.
+        modalities: Names of all modalities, in order.
+        boost: Epochs of a boosting phase.
+        rectify: Epochs of a rectification phase.
 
     Returns:
         The number of the stage; the modality that is boosted (None: rectification); whether a phase begins.
@@ -137,19 +145,19 @@ def phase(epoch: int, modalities: Sequence[str], boost: int, rectify: int) -> tu
     return stage, modalities[stage % len(modalities)] if within < boost else None, within in (0, boost)
 
 
-def ensemble(logits: Mapping[str, Tensor], there: Tensor, boost_rate: Tensor | float) -> Tensor:
+def boosted_sum(logits: Mapping[str, Tensor], present: Tensor, boost_rate: Tensor | float) -> Tensor:
     """Scaled sum of the modalities' logits.
 
     Args:
-        logits: modality -> (B, C).
-        there: (M, B) bool, which modalities each sample has.
+        logits: Modality -> (B, C).
+        present: (M, B) bool, which modalities each sample has.
         boost_rate: b.
 
     Returns:
         (B, C) b times the sum over the modalities that a sample has.
     """
     stacked = torch.stack(list(logits.values()))
-    return boost_rate * (there[..., None].to(stacked.dtype) * stacked).sum(0)
+    return boost_rate * (present[..., None].to(stacked.dtype) * stacked).sum(0)
 
 
 def true_probability(logits: Tensor, label: Tensor) -> Tensor:
@@ -165,17 +173,17 @@ def true_probability(logits: Tensor, label: Tensor) -> Tensor:
     return full(logits).softmax(1).gather(1, label[:, None])[:, 0]
 
 
-def boosting_weights(right: Tensor, weight1: float, weight2: float, classes: int) -> Tensor:
+def boosting_weights(others_probability: Tensor, weight1: float, weight2: float, classes: int) -> Tensor:
     """Weights of the samples in the loss of a boosting phase.
 
     Args:
-        right: (B,) true-class probability of the other modalities.
-        weight1: weight of a sample on which they are wrong.
-        weight2: how much less a sample counts on which they are right.
-        classes: number of classes C.
+        others_probability: (B,) true-class probability of the other modalities.
+        weight1: Weight of a sample on which they are wrong.
+        weight2: How much less a sample counts on which they are right.
+        classes: Number of classes C.
 
     Returns:
         (B,) (weight1 - weight2 right) / C. The factor 1/C is that of the released code, which averages a product with
         one-hot labels over the classes.
     """
-    return (weight1 - weight2 * right) / classes
+    return (weight1 - weight2 * others_probability) / classes

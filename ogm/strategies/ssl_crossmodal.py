@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ogm.augmentations import Kind, kind_of, view
-from ogm.engine import Engine
+from ogm.augmentations import InputKind, kind_of, view
+from ogm.context import TrainingContext
 from ogm.losses import full, gather, info_nce
-from ogm.strategies.ssl_unimodal import WIDTH, Projector
-from ogm.strategies.ume import ensemble
+from ogm.parts.ensembles import average_predictions
+from ogm.parts.heads import EMBEDDING_WIDTH, Projector
 from ogm.strategy import Strategy
 from ogm.types import Batch, Output
 
@@ -37,9 +37,9 @@ class SSLCrossmodal(Strategy):
 
     Args:
         objective: ``"av_infonce"`` or ``"avid"``.
-        temperature: temperature of the scores, above 0.
+        temperature: Temperature of the scores, above 0.
         negatives: K for ``"avid"``, 1 or more; at most the number of training samples - 1.
-        kinds: modality -> kind of its input, where the shape misleads (see ``views.kind_of``).
+        kinds: Modality -> kind of its input, where the shape misleads (see ``ogm.augmentations.kind_of``).
 
     Differences:
         - Released AVID code: Adam with a learning rate of 2e-4. Ours: the optimizer of the run.
@@ -64,7 +64,7 @@ class SSLCrossmodal(Strategy):
         *,
         temperature: float = 0.07,
         negatives: int = 1024,
-        kinds: Mapping[str, Kind] | None = None,
+        kinds: Mapping[str, InputKind] | None = None,
     ) -> None:
         super().__init__()
         if not (temperature > 0 and negatives >= 1):
@@ -76,6 +76,7 @@ class SSLCrossmodal(Strategy):
         self.heads, self.projectors = nn.ModuleDict(), nn.ModuleDict()
 
     def setup(self) -> None:
+        """Create heads and projectors, and for ``avid`` the memory bank."""
         self.heads.update({m: self.head(m) for m in self.modalities})
         self.projectors.update({m: Projector(self.dims[m]) for m in self.modalities})
         if self.objective == "avid":
@@ -84,25 +85,28 @@ class SSLCrossmodal(Strategy):
                     "avid has a memory bank of all training samples, two or more: pass num_samples= to attach"
                 )
             number = len(self.modalities)
-            self.register_buffer("bank", F.normalize(torch.randn(number, self.num_samples, WIDTH), dim=2))
+            self.register_buffer("bank", F.normalize(torch.randn(number, self.num_samples, EMBEDDING_WIDTH), dim=2))
             self.register_buffer("normalizer", torch.zeros(number, number))  # 0: not estimated yet
 
     def param_groups(self) -> list[dict[str, Any]]:
+        """Train projectors and heads; heads are not clipped with the rest."""
         return [
             {"params": list(self.projectors.parameters())},
             {"params": list(self.heads.parameters()), "clip": False},  # not clipped with the others
         ]
 
     def forward(self, model: Any, batch: Batch, drop: Collection[str] = ()) -> Output:
+        """Predict with the mean of the heads' probabilities."""
         features = {m: encoder(batch.inputs[m]) for m, encoder in model.encoders.items()}
         unimodal_logits = {m: self.heads[m](features[m]) for m in self.modalities if m not in drop}
         return Output(
-            ensemble(unimodal_logits, {m: batch.have([m]) for m in unimodal_logits}, "prob_mean"),
+            average_predictions(unimodal_logits, {m: batch.has_all([m]) for m in unimodal_logits}, "prob_mean"),
             unimodal_logits,
             features,
         )
 
-    def step(self, batch: Batch, engine: Engine) -> Output:
+    def step(self, batch: Batch, engine: TrainingContext) -> Output:
+        """Train on one view of each input of a batch."""
         (part,) = engine.split(batch)
         inputs = {
             m: view(x, self.kinds.get(m, kind_of(x)), part.index, f"view/{m}", engine) for m, x in part.inputs.items()
@@ -110,9 +114,9 @@ class SSLCrossmodal(Strategy):
         with engine.autocast():
             # Each encoder by itself: if a fusion let them exchange signals, the pairs would be trivial to recognise.
             features = {m: encoder(inputs[m]) for m, encoder in engine.model.encoders.items()}
-            present = {m: part.have([m]) if m in part.present else None for m in self.modalities}
+            present = {m: part.has_all([m]) if m in part.present else None for m in self.modalities}
             embedded = {m: self.projectors[m](features[m], present[m]) for m in self.modalities}
-            losses = self._contrast(embedded, part, engine)
+            losses = self._contrastive_losses(embedded, part, engine)
             unimodal_logits = {m: head(features[m].detach()) for m, head in self.heads.items()}
             losses |= {f"monitor/{m}": self.loss(z, part, engine, m) for m, z in unimodal_logits.items()}
         self.differentiate(losses, engine)
@@ -121,18 +125,20 @@ class SSLCrossmodal(Strategy):
         engine.update()
         return Output(unimodal_logits[self.modalities[0]], unimodal_logits, features).detach()
 
-    def _contrast(self, embedded: Mapping[str, Tensor], batch: Batch, engine: Engine) -> dict[str, Tensor]:
+    def _contrastive_losses(
+        self, embedded: Mapping[str, Tensor], batch: Batch, engine: TrainingContext
+    ) -> dict[str, Tensor]:
         if self.objective == "avid":
-            return self._discriminate({m: F.normalize(full(z)) for m, z in embedded.items()}, batch, engine)
+            return self._avid_losses({m: F.normalize(full(z)) for m, z in embedded.items()}, batch, engine)
         pairs = list(itertools.combinations(self.modalities, 2))
         losses = {}
         for m, n in pairs:
-            both = batch.have([m, n]) if batch.present else None
+            both = batch.has_all([m, n]) if batch.present else None
             values = info_nce(embedded[m], embedded[n], self.temperature, both)
             losses[f"infonce/{m}+{n}"] = engine.mean(values, batch.weights([m, n])) / len(pairs)
         return losses
 
-    def _discriminate(self, unit: Mapping[str, Tensor], batch: Batch, engine: Engine) -> dict[str, Tensor]:
+    def _avid_losses(self, unit: Mapping[str, Tensor], batch: Batch, engine: TrainingContext) -> dict[str, Tensor]:
         """Losses of AVID for each ordered pair; afterwards the memory bank is updated."""
         k = min(self.negatives, self.num_samples - 1)
         each = batch.index[:, None] * k + torch.arange(k, device=batch.index.device)
@@ -143,28 +149,28 @@ class SSLCrossmodal(Strategy):
             m, n = self.modalities[i], self.modalities[j]
             positive = (unit[m] * self.bank[j, batch.index]).sum(1) / self.temperature
             negative = (unit[m][:, None] * self.bank[j][other]).sum(2) / self.temperature
-            both = batch.have([m, n])
+            both = batch.has_all([m, n])
             estimate = engine.total(torch.where(both, negative.exp().mean(1), 0).sum()) / engine.total(
                 both.sum()
             ).clamp_min(1)
             self.normalizer[i, j] = torch.where(self.normalizer[i, j] > 0, self.normalizer[i, j], estimate)
             # 1 as long as no sample had both modalities, so that there was nothing to estimate Z from
             z = torch.where(self.normalizer[i, j] > 0, self.normalizer[i, j], 1.0)
-            values = discrimination(positive, negative, z)
+            values = avid_loss(positive, negative, z)
             losses[f"avid/{m}->{n}"] = engine.mean(values, batch.weights([m, n])) / len(pairs)
-        self._renew(unit, batch)
+        self._update_bank(unit, batch)
         return losses
 
     @torch.no_grad()
-    def _renew(self, unit: Mapping[str, Tensor], batch: Batch) -> None:
+    def _update_bank(self, unit: Mapping[str, Tensor], batch: Batch) -> None:
         index, _ = gather(batch.index)
         for k, m in enumerate(self.modalities):
-            embedded, present = gather(unit[m].detach())[0], gather(batch.have([m]))[0]
+            embedded, present = gather(unit[m].detach())[0], gather(batch.has_all([m]))[0]
             old = self.bank[k, index]
             self.bank[k, index] = torch.where(present[:, None], F.normalize((old + embedded) / 2), old)
 
 
-def discrimination(positive: Tensor, negative: Tensor, normalizer: Tensor) -> Tensor:
+def avid_loss(positive: Tensor, negative: Tensor, normalizer: Tensor) -> Tensor:
     """Noise-contrastive loss of AVID.
 
     Args:

@@ -8,9 +8,9 @@ from typing import Literal
 import torch
 
 from ogm.context import Context
-from ogm.strategies.unimodal_pretrain_finetune import start_from
+from ogm.parts.teachers import load_encoders
 from ogm.strategy import Strategy
-from ogm.types import Batch, Need, Output
+from ogm.types import Batch, Output, Prerequisite
 
 
 class SSLPretrain(Strategy):
@@ -23,8 +23,8 @@ class SSLPretrain(Strategy):
 
     Args:
         objective: ``"simclr"``, ``"vicreg"``, ``"av_infonce"`` or ``"avid"``.
-        slow: factor of the encoders' updates during the warm-up, 0 or more.
-        warmup: number of warm-up epochs, 0 or more.
+        slow: Factor of the encoders' updates during the warm-up, 0 or more.
+        warmup: Number of warm-up epochs, 0 or more.
 
     Differences:
         - Released code: optimizers and schedules of its own (SimCLR: LARS; AVID: Adam). Ours: pre-training has the
@@ -53,20 +53,23 @@ class SSLPretrain(Strategy):
         self.objective: Literal["simclr", "vicreg", "av_infonce", "avid"] = objective
         self.slow, self.warmup = slow, warmup
 
-    def needs(self, modalities: Sequence[str]) -> dict[str, Need]:
+    def prerequisites(self, modalities: Sequence[str]) -> dict[str, Prerequisite]:
+        """Name the runs of self-supervised pre-training."""
         if self.objective in ("simclr", "vicreg"):
-            return {m: Need("ssl_unimodal", {"modality": m, "objective": self.objective}) for m in modalities}
-        return {"encoders": Need("ssl_crossmodal", {"objective": self.objective})}
+            return {m: Prerequisite("ssl_unimodal", {"modality": m, "objective": self.objective}) for m in modalities}
+        return {"encoders": Prerequisite("ssl_crossmodal", {"objective": self.objective})}
 
     def setup(self) -> None:
+        """Load the pre-trained encoders."""
         joint_run = self._trained.get("encoders")
-        start_from(
+        load_encoders(
             self._encoders,
             {m: self._trained[m].encoder if joint_run is None else joint_run.encoders[m] for m in self.modalities},  # type: ignore[index]
         )
 
     @torch.no_grad()
     def on_gradients(self, output: Output, batch: Batch, ctx: Context) -> None:
+        """Slow the encoders' updates down during the warm-up."""
         super().on_gradients(output, batch, ctx)
         if ctx.epoch < self.warmup:
             for _, _, p in self.in_scope("all"):

@@ -8,14 +8,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ogm.augmentations import Kind, kind_of, view
-from ogm.engine import Engine
-from ogm.losses import full, gather, nt_xent
-from ogm.strategies.unimodal import Branch
-from ogm.strategy import Passes, Strategy
-from ogm.types import Batch, Output
-
-WIDTH = 128  # of the projected embeddings
+from ogm.augmentations import InputKind, kind_of, view
+from ogm.context import TrainingContext
+from ogm.losses import full, nt_xent
+from ogm.parts.heads import Projector, UnimodalModel, gather_rows, row_moments
+from ogm.strategy import Strategy
+from ogm.types import Batch, Output, Passes
 
 
 class SSLUnimodal(Strategy):
@@ -30,10 +28,10 @@ class SSLUnimodal(Strategy):
     feature separates the classes; it has no influence on the encoder. The projector is thrown away after the run.
 
     Args:
-        modality: the modality whose encoder is trained. Required.
+        modality: The modality whose encoder is trained. Required.
         objective: ``"simclr"`` or ``"vicreg"``.
-        temperature: temperature of NT-Xent, above 0. Default 0.1, as in the released SimCLR code.
-        kinds: modality -> kind of its input, where the shape misleads (see ``views.kind_of``).
+        temperature: Temperature of NT-Xent, above 0. Default 0.1, as in the released SimCLR code.
+        kinds: Modality -> kind of its input, where the shape misleads (see ``ogm.augmentations.kind_of``).
 
     Differences:
         - Released SimCLR code: adds the means over the two directions. Ours: the mean over all anchors, half of that.
@@ -57,7 +55,7 @@ class SSLUnimodal(Strategy):
         objective: Literal["simclr", "vicreg"] = "simclr",
         *,
         temperature: float = 0.1,
-        kinds: Mapping[str, Kind] | None = None,
+        kinds: Mapping[str, InputKind] | None = None,
     ) -> None:
         super().__init__()
         if not temperature > 0:
@@ -66,27 +64,32 @@ class SSLUnimodal(Strategy):
         self.objective: Literal["simclr", "vicreg"] = objective
 
     def passes(self, modalities: int) -> Passes:
+        """Return (2, 1): two views of one input."""
         return Passes(2, 1)
 
     def setup(self) -> None:
+        """Create the monitoring head and the projector."""
         if self.modality not in self.modalities:
             raise ValueError(f"modality={self.modality!r} is unknown: there are {', '.join(self.modalities)}")
         self.classifier = self.head(self.modality)
         self.projector = Projector(self.dims[self.modality])
 
     def param_groups(self) -> list[dict[str, Any]]:
+        """Train projector and head; the head is not clipped with the rest."""
         return [
             {"params": list(self.projector.parameters())},
             {"params": list(self.classifier.parameters()), "clip": False},  # not clipped with the others
         ]
 
     def forward(self, model: Any, batch: Batch, drop: Collection[str] = ()) -> Output:
+        """Predict with the encoder and the monitoring head."""
         output: Output = self.export(model)(batch.inputs[self.modality])
         return output
 
-    def step(self, batch: Batch, engine: Engine) -> Output:
+    def step(self, batch: Batch, engine: TrainingContext) -> Output:
+        """Train on two views of each input of a batch."""
         m, x = self.modality, batch.inputs[self.modality]
-        kind, valid = self.kinds.get(m, kind_of(x)), batch.have([m]) if m in batch.present else None
+        kind, valid = self.kinds.get(m, kind_of(x)), batch.has_all([m]) if m in batch.present else None
         (part,) = engine.split(batch)
         views = [view(x, kind, part.index, f"view/{k}", engine) for k in (1, 2)]
         with engine.autocast():
@@ -107,56 +110,8 @@ class SSLUnimodal(Strategy):
         return Output(logits, {m: logits}, {m: features[0]}).detach()
 
     def export(self, model: Any) -> nn.Module:
-        return Branch(self.modality, model.encoders[self.modality], self.classifier)
-
-
-class Projector(nn.Module):
-    """Linear, batch norm over all ranks, ReLU, Linear: features (B, D) to embeddings (B, 128).
-
-    Args:
-        dim: feature width D.
-    """
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.first, self.last = nn.Linear(dim, dim, bias=False), nn.Linear(dim, WIDTH)
-        self.scale, self.shift = nn.Parameter(torch.ones(dim)), nn.Parameter(torch.zeros(dim))
-
-    def forward(self, feature: Tensor, valid: Tensor | None = None) -> Tensor:
-        x = full(self.first(feature))
-        mean, variance = moments(*everyone(x, valid))
-        x = (x - mean) / (variance + 1e-5).sqrt() * self.scale + self.shift
-        projected: Tensor = self.last(x.relu())
-        return projected
-
-
-def everyone(x: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Gather rows from all ranks.
-
-    Args:
-        x: (B, D) rows of this rank.
-        valid: (B,) bool, which rows count; None: all.
-
-    Returns:
-        (N, D) rows of all ranks, and (N,) 1 for those that count, else 0.
-    """
-    rows, _ = gather(x)
-    return rows, torch.ones_like(rows[:, 0]) if valid is None else gather(valid.to(x.dtype))[0]
-
-
-def moments(rows: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance of the rows that count.
-
-    Args:
-        rows: (N, D).
-        weight: (N,) 1 for rows that count, else 0.
-
-    Returns:
-        (D,) mean and (D,) biased variance.
-    """
-    share = (weight / weight.sum().clamp_min(1))[:, None]
-    mean = (share * rows).sum(0)
-    return mean, (share * (rows - mean).square()).sum(0)
+        """Return the encoder and its monitoring head."""
+        return UnimodalModel(self.modality, model.encoders[self.modality], self.classifier)
 
 
 def vicreg(x: Tensor, y: Tensor, valid: Tensor | None = None) -> dict[str, Tensor]:
@@ -172,13 +127,13 @@ def vicreg(x: Tensor, y: Tensor, valid: Tensor | None = None) -> dict[str, Tenso
         of max(0, 1 - sqrt(var + 1e-4)), with unbiased variance. ``"covariance"``: sum of the squared off-diagonal
         covariances over D, added over both views.
     """
-    (x, weight), (y, _) = everyone(full(x), valid), everyone(full(y), valid)
+    (x, weight), (y, _) = gather_rows(full(x), valid), gather_rows(full(y), valid)
     count = weight.sum()
     invariance = (weight * (x - y).square().mean(1)).sum() / count.clamp_min(1)
     hinge, covariance = [], []
     with torch.autocast(x.device.type, enabled=False):
         for rows in (x, y):
-            centred = weight[:, None] * (rows - moments(rows, weight)[0])
+            centred = weight[:, None] * (rows - row_moments(rows, weight)[0])
             matrix = centred.T @ centred / (count - 1).clamp_min(1)
             variance = matrix.diagonal()
             hinge.append((1 - (variance + 1e-4).sqrt()).relu().mean())

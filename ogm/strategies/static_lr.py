@@ -21,7 +21,7 @@ class StaticLR(Strategy):
     decay is scaled too, as with a smaller learning rate.
 
     Args:
-        factors: modality -> factor, 0 or more. A modality that is not named has factor 1. Required.
+        factors: Modality -> factor, 0 or more. A modality that is not named has factor 1. Required.
 
     Differences:
         - None: the definition is this suite's own, as a control for OGM-GE (for example ``{"audio": 0.1}``).
@@ -42,12 +42,14 @@ class StaticLR(Strategy):
         self.factors = dict(factors)
 
     def setup(self) -> None:
+        """Check the modalities in ``factors``."""
         unknown = self.factors.keys() - set(self.modalities)
         if unknown:
             raise ValueError(f"factors: there is no modality {sorted(unknown)}; there are {list(self.modalities)}")
 
     @torch.no_grad()
     def on_gradients(self, output: Output, batch: Batch, ctx: Context) -> None:
+        """Scale the updates of the encoders."""
         super().on_gradients(output, batch, ctx)
         for _, m, p in self.in_scope("all"):
             if self.factors.get(m, 1.0) != 1.0:

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
-import torch
-from torch import Tensor
-
-from ogm.engine import Engine
-from ogm.losses import full
+from ogm.context import TrainingContext
+from ogm.parts.ensembles import average_predictions
 from ogm.strategy import Strategy
-from ogm.types import Batch, Need, Output
+from ogm.types import Batch, Output, Prerequisite
 
 
 class UME(Strategy):
@@ -23,7 +20,7 @@ class UME(Strategy):
 
     Args:
         rule: ``"prob_mean"`` averages probabilities, ``"logit_mean"`` averages logits.
-        weights: modality -> weight, 0 or more. Default: all modalities count equally (w_m = 1/M).
+        weights: Modality -> weight, 0 or more. Default: all modalities count equally (w_m = 1/M).
 
     Differences:
         - No official code was found. Ours: averaging probabilities, as third parties describe the method.
@@ -51,45 +48,23 @@ class UME(Strategy):
         self.weights = None if weights is None else dict(weights)
 
     def setup(self) -> None:
+        """Check the modalities in ``weights``."""
         if self.weights is not None and self.weights.keys() != set(self.modalities):
             raise ValueError(f"weights={self.weights}: give exactly one weight to each of {', '.join(self.modalities)}")
 
-    def needs(self, modalities: Sequence[str]) -> dict[str, Need]:
-        return {m: Need("unimodal", {"modality": m}) for m in modalities}
+    def prerequisites(self, modalities: Sequence[str]) -> dict[str, Prerequisite]:
+        """Name one ``unimodal`` run per modality."""
+        return {m: Prerequisite("unimodal", {"modality": m}) for m in modalities}
 
     def forward(self, model: Any, batch: Batch, drop: Collection[str] = ()) -> Output:
+        """Predict with the average of the unimodal models that are not dropped."""
         outputs = {m: self._trained[m](batch.inputs[m]) for m in self.modalities if m not in drop}
         unimodal_logits = {m: output.logits for m, output in outputs.items()}
-        fused = ensemble(unimodal_logits, {m: batch.have([m]) for m in unimodal_logits}, self.rule, self.weights)
+        fused = average_predictions(
+            unimodal_logits, {m: batch.has_all([m]) for m in unimodal_logits}, self.rule, self.weights
+        )
         return Output(fused, unimodal_logits, {m: output.features[m] for m, output in outputs.items()})
 
-    def step(self, batch: Batch, engine: Engine) -> Output:
+    def step(self, batch: Batch, engine: TrainingContext) -> Output:
+        """Raise ValueError: there is nothing to train."""
         raise ValueError("UME averages models trained by earlier runs: evaluate it, there is nothing to train")
-
-
-def ensemble(
-    unimodal_logits: Mapping[str, Tensor],
-    present: Mapping[str, Tensor],
-    rule: Literal["prob_mean", "logit_mean"],
-    weights: Mapping[str, float] | None = None,
-) -> Tensor:
-    """Average the predictions of several models over the modalities that each sample has.
-
-    Args:
-        unimodal_logits: modality -> logits (B, C).
-        present: modality -> (B,) bool, which samples have it.
-        rule: ``"prob_mean"`` averages probabilities, ``"logit_mean"`` averages logits.
-        weights: modality -> weight, 0 or more; renormalised over the modalities of a sample. Default: equal weights.
-
-    Returns:
-        (B, C) log of the mean probabilities, or the mean logits. A sample without any modality of positive weight gets
-        the plain mean over all modalities.
-    """
-    logits = full(torch.stack(list(unimodal_logits.values())))  # (M, B, C)
-    weight = torch.tensor([1.0 if weights is None else weights[m] for m in unimodal_logits])
-    counted = torch.stack([present[m] for m in unimodal_logits]) * weight.to(logits)[:, None]  # (M, B)
-    counted = torch.where(counted.sum(0) > 0, counted, 1.0)
-    share = (counted / counted.sum(0))[..., None]
-    if rule == "logit_mean":
-        return (share * logits).sum(0)
-    return (logits.log_softmax(2) + share.log()).logsumexp(0)

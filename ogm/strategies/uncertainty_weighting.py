@@ -11,7 +11,7 @@ from ogm.context import Context
 from ogm.strategies.equal_weight_multiloss import EqualWeightMultiloss
 from ogm.types import Batch, Output
 
-Kind = Literal["classification", "regression_half", "unit"]
+LossForm = Literal["classification", "regression_half", "unit"]
 
 
 class UncertaintyWeighting(EqualWeightMultiloss):
@@ -25,10 +25,10 @@ class UncertaintyWeighting(EqualWeightMultiloss):
     The easiest modality gets the largest weight, which is the opposite of balancing. The loss can be negative.
 
     Args:
-        kind: the term of one loss: ``"classification"`` (exp(-s) CE + s / 2, the paper's for classification),
+        kind: The term of one loss: ``"classification"`` (exp(-s) CE + s / 2, the paper's for classification),
             ``"regression_half"`` (exp(-s) CE / 2 + s / 2) or ``"unit"`` (exp(-s) CE + s). At the minimum the weights
             are 1/(2 CE), 1/(2 CE) and 1/CE.
-        s_init: initial value of every s_k, between -bound and bound.
+        s_init: Initial value of every s_k, between -bound and bound.
         bound: s_k is kept in [-bound, bound], above 0. Without it the weight of a loss close to 0 would grow without
             limit.
 
@@ -45,7 +45,7 @@ class UncertaintyWeighting(EqualWeightMultiloss):
     category = "loss"
     paper = "Kendall, Gal and Cipolla, CVPR 2018"
 
-    def __init__(self, kind: Kind = "classification", *, s_init: float = 0.0, bound: float = 5.0) -> None:
+    def __init__(self, kind: LossForm = "classification", *, s_init: float = 0.0, bound: float = 5.0) -> None:
         super().__init__()
         if not (bound > 0 and abs(s_init) <= bound):
             raise ValueError(
@@ -54,6 +54,7 @@ class UncertaintyWeighting(EqualWeightMultiloss):
         self.kind, self.s_init, self.bound = kind, s_init, bound
 
     def setup(self) -> None:
+        """Create heads, and one scalar s_k per loss."""
         super().setup()
         names = ("fused", *(f"unimodal/{m}" for m in self.modalities))
         self.names = dict(zip(names, ("fused", *self.modalities), strict=True))
@@ -62,28 +63,30 @@ class UncertaintyWeighting(EqualWeightMultiloss):
         )
 
     def param_groups(self) -> list[dict[str, Any]]:
+        """Train heads and scalars; scalars have no weight decay and are not clipped."""
         scalars = list(self.log_variance.parameters())
         return [{"params": list(self.heads.parameters())}, {"params": scalars, "weight_decay": 0.0, "clip": False}]
 
     def losses(self, output: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
+        """Weight the joint and the unimodal losses by the scalars s_k, kept within their bounds."""
         with torch.no_grad():  # the last update may have moved s out of its bounds
             clamped = torch.stack([s.abs() > self.bound for s in self.log_variance.values()]).sum()
             for s in self.log_variance.values():
                 s.clamp_(-self.bound, self.bound)
         ctx.log(bounded=clamped, **{f"weight/{n}": torch.exp(-s) for n, s in self.log_variance.items()})
         return {
-            name: weighted(loss, self.log_variance[self.names[name]], self.kind) if name in self.names else loss
+            name: weighted_loss(loss, self.log_variance[self.names[name]], self.kind) if name in self.names else loss
             for name, loss in super().losses(output, batch, ctx).items()
         }
 
 
-def weighted(loss: Tensor, s: Tensor, kind: Kind = "classification") -> Tensor:
+def weighted_loss(loss: Tensor, s: Tensor, kind: LossForm = "classification") -> Tensor:
     """One term of the loss.
 
     Args:
         loss: 0-dim loss.
         s: 0-dim s = log sigma^2.
-        kind: the form of the term, see ``UncertaintyWeighting``.
+        kind: The form of the term, see ``UncertaintyWeighting``.
 
     Returns:
         0-dim: ``"classification"``: exp(-s) loss + s / 2; ``"regression_half"``: (exp(-s) loss + s) / 2; ``"unit"``:

@@ -5,30 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
-from ogm.engine import Engine
-from ogm.strategy import Passes, Strategy
-from ogm.types import Batch, Output
-
-
-class Branch(nn.Module):
-    """One encoder and its linear head: the trained model of a unimodal run.
-
-    Args:
-        modality: name of the modality.
-        encoder: maps the input (B, ...) to a feature (B, D).
-        head: maps the feature (B, D) to logits (B, C).
-    """
-
-    def __init__(self, modality: str, encoder: nn.Module, head: nn.Module) -> None:
-        super().__init__()
-        self.modality, self.encoder, self.classifier = modality, encoder, head
-
-    def forward(self, x: Tensor) -> Output:
-        feature = self.encoder(x)
-        logits = self.classifier(feature)
-        return Output(logits, {self.modality: logits}, {self.modality: feature})
+from ogm.context import TrainingContext
+from ogm.parts.heads import UnimodalModel
+from ogm.strategy import Strategy
+from ogm.types import Batch, Output, Passes
 
 
 class Unimodal(Strategy):
@@ -40,7 +22,7 @@ class Unimodal(Strategy):
     fusion module is not used. Optimizer, number of epochs and augmentation are those of joint training.
 
     Args:
-        modality: name of the modality to train. Required.
+        modality: Name of the modality to train. Required.
 
     Differences:
         - Released code: AGM's variant for early fusion feeds zeros for the other modalities through the joint model.
@@ -59,19 +41,23 @@ class Unimodal(Strategy):
         self.modality = modality
 
     def passes(self, modalities: int) -> Passes:
+        """Return (1, 1): one encoder runs."""
         return Passes(1, 1)
 
     def setup(self) -> None:
+        """Create the head."""
         if self.modality not in self.modalities:
             raise ValueError(f"modality={self.modality!r} is unknown: there are {', '.join(self.modalities)}")
         self.classifier = self.head(self.modality)
 
     def forward(self, model: Any, batch: Batch, drop: Collection[str] = ()) -> Output:
+        """Predict with the one encoder and its head."""
         branch = self.export(model)
         output: Output = branch(batch.inputs[self.modality])
         return output
 
-    def step(self, batch: Batch, engine: Engine) -> Output:
+    def step(self, batch: Batch, engine: TrainingContext) -> Output:
+        """Train the one encoder and its head on one batch."""
         outputs = []
         for part in engine.split(batch):
             with engine.autocast():
@@ -85,4 +71,5 @@ class Unimodal(Strategy):
         return Output.cat(outputs)
 
     def export(self, model: Any) -> nn.Module:
-        return Branch(self.modality, model.encoders[self.modality], self.classifier)
+        """Return the encoder and its head."""
+        return UnimodalModel(self.modality, model.encoders[self.modality], self.classifier)

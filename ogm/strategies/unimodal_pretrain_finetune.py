@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from torch import nn
-
-from ogm.strategies.umt import teachers
+from ogm.parts.teachers import load_encoders, unimodal_prerequisites
 from ogm.strategy import Strategy
-from ogm.types import Need
+from ogm.types import Prerequisite
 
 
 class UnimodalPretrainFinetune(Strategy):
@@ -35,29 +33,10 @@ class UnimodalPretrainFinetune(Strategy):
     def __init__(self) -> None:
         super().__init__()
 
-    def needs(self, modalities: Sequence[str]) -> dict[str, Need]:
-        return teachers(modalities)
+    def prerequisites(self, modalities: Sequence[str]) -> dict[str, Prerequisite]:
+        """Name one ``unimodal`` run per modality."""
+        return unimodal_prerequisites(modalities)
 
     def setup(self) -> None:
-        start_from(self._encoders, {m: self._trained[m].encoder for m in self.modalities})
-
-
-def start_from(encoders: Mapping[str, nn.Module], trained: Mapping[str, object]) -> None:
-    """Copy the weights and buffers of encoders trained earlier.
-
-    Args:
-        encoders: modality -> the encoder to be initialised.
-        trained: modality -> the encoder trained earlier, of the same architecture.
-
-    Raises:
-        ValueError: if the two encoders of a modality have different architectures.
-    """
-    for m, encoder in encoders.items():
-        pretrained = trained[m]
-        assert isinstance(pretrained, nn.Module)
-        try:
-            encoder.load_state_dict(pretrained.state_dict())
-        except RuntimeError:  # torch's own message has a line for each of its parts
-            raise ValueError(
-                f"{m}: the encoder does not have the architecture of the one that was trained earlier"
-            ) from None
+        """Load the pre-trained encoders."""
+        load_encoders(self._encoders, {m: self._trained[m].encoder for m in self.modalities})

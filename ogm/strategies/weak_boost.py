@@ -10,11 +10,11 @@ from torch import Tensor
 
 from ogm.checks import check_complete
 from ogm.context import Context
-from ogm.imbalance import TINY, true_class_scores
+from ogm.imbalance import TINY, lag_ratios, true_class_scores
+from ogm.parts.gradients import finite_or_one
 from ogm.shapley import responses
-from ogm.strategies.ogm import usable
-from ogm.strategy import Scope, Strategy, Target
-from ogm.types import Batch, Output
+from ogm.strategy import Strategy
+from ogm.types import Batch, Output, Scope, Target
 
 
 class WeakBoost(Strategy):
@@ -34,19 +34,19 @@ class WeakBoost(Strategy):
     A mini-batch gradient is the true gradient plus noise. k_m > 1 enlarges both, so no artificial noise is added.
 
     Args:
-        alpha: strength of the boost, 0 or more.
+        alpha: Strength of the boost, 0 or more.
         form: ``"step"`` jumps at rho_m = 1 + dead_band; ``"smooth"`` is continuous at balance.
-        rho_max: upper limit of rho_m, above 1.
-        k_max: upper limit of k_m, between 1 and 2.
-        dead_band: how far rho_m must exceed 1 before anything is boosted, 0 or more.
-        parity: limit of a boosted gradient's norm in units of the strong encoders' largest norm, above 0; None: no
+        rho_max: Upper limit of rho_m, above 1.
+        k_max: Upper limit of k_m, between 1 and 2.
+        dead_band: How far rho_m must exceed 1 before anything is boosted, 0 or more.
+        parity: Limit of a boosted gradient's norm in units of the strong encoders' largest norm, above 0; None: no
             limit.
-        scope: which parameters are boosted: ``"weights"`` (two or more dimensions), ``"conv4d"`` (exactly four) or
+        scope: Which parameters are boosted: ``"weights"`` (two or more dimensions), ``"conv4d"`` (exactly four) or
             ``"all"``.
-        target: scale the gradient (``"grad"``) or the optimizer's update (``"update"``); ``"auto"``: the update for
+        target: Scale the gradient (``"grad"``) or the optimizer's update (``"update"``); ``"auto"``: the update for
             Adam and AdamW, which undo a constant scale of the gradient, and the gradient for all others.
-        start: first epoch of the window, counted from 0.
-        end: last epoch of the window (inclusive), whatever the run's length; None: until the end of the run. Default
+        start: First epoch of the window, counted from 0.
+        end: Last epoch of the window (inclusive), whatever the run's length; None: until the end of the run. Default
             50, as in ``OGM``: a run of 20 epochs is boosted to its end.
 
     Differences:
@@ -90,15 +90,18 @@ class WeakBoost(Strategy):
 
     @torch.no_grad()
     def on_gradients(self, output: Output, batch: Batch, ctx: Context) -> None:
+        """Multiply the gradients of weak modalities' encoders by k_m, inside the epoch window."""
         check_complete(self, "unimodal_logits", output.unimodal_logits)
         super().on_gradients(output, batch, ctx)
-        if not self.active(ctx):
+        if not self.in_window(ctx):
             return
         rho = lag_ratios(true_class_scores(responses(output, batch, ctx, self._fusion[0]), batch, ctx), self.rho_max)
-        k = usable(boosts(rho, self.alpha, self.form, self.k_max, self.dead_band), ctx)
+        k = finite_or_one(boost_factors(rho, self.alpha, self.form, self.k_max, self.dead_band), ctx)
         in_scope = [(m, p) for _, m, p in self.in_scope(self.scope)]
         if self.parity is not None:
-            k = bounded(k, {m: norm(p.grad for n, p in in_scope if n == m) for m in self.modalities}, self.parity)
+            k = limit_norms(
+                k, {m: joint_norm(p.grad for n, p in in_scope if n == m) for m in self.modalities}, self.parity
+            )
         ctx.log(**{f"coefficient/{m}": coefficient for m, coefficient in k.items()})
         adaptive = isinstance(ctx.optimizer, torch.optim.Adam)  # AdamW is one, too
         target: Target = self.target if self.target != "auto" else "update" if adaptive else "grad"
@@ -106,35 +109,20 @@ class WeakBoost(Strategy):
             self.modulate(p, k[m], target)
 
 
-def lag_ratios(scores: Mapping[str, Tensor], rho_max: float) -> dict[str, Tensor]:
-    """How far each modality is behind the others: rho_m = mean_{k != m} s_k / s_m.
-
-    Args:
-        scores: modality -> 0-dim score s_m.
-        rho_max: upper limit of the ratios.
-
-    Returns:
-        modality -> 0-dim rho_m; above 1 for a modality that is behind, 1 for all if every score is 0.
-    """
-    tie = torch.stack(list(scores.values())).amax() <= TINY
-    rho = {m: torch.stack([scores[k] for k in scores if k != m]).mean() / s.clamp_min(TINY) for m, s in scores.items()}
-    return {m: torch.where(tie, 1.0, r.clamp(0, rho_max)) for m, r in rho.items()}
-
-
-def boosts(
+def boost_factors(
     rho: Mapping[str, Tensor], alpha: float, form: Literal["step", "smooth"], k_max: float, dead_band: float = 0.0
 ) -> dict[str, Tensor]:
     """Coefficients of the gradients.
 
     Args:
-        rho: modality -> 0-dim ratio, see ``lag_ratios``.
-        alpha: strength of the boost.
+        rho: Modality -> 0-dim ratio, see ``lag_ratios``.
+        alpha: Strength of the boost.
         form: ``"step"`` or ``"smooth"``.
-        k_max: upper limit of the coefficients.
-        dead_band: how far rho must exceed 1.
+        k_max: Upper limit of the coefficients.
+        dead_band: How far rho must exceed 1.
 
     Returns:
-        modality -> 0-dim k_m = 1 + tanh(alpha rho_m), or 1 + tanh(alpha (rho_m - 1)) for ``"smooth"``, at most k_max,
+        Modality -> 0-dim k_m = 1 + tanh(alpha rho_m), or 1 + tanh(alpha (rho_m - 1)) for ``"smooth"``, at most k_max,
         where rho_m > 1 + dead_band; else 1.
     """
     shift = 1.0 if form == "smooth" else 0.0
@@ -144,26 +132,26 @@ def boosts(
     }
 
 
-def bounded(k: Mapping[str, Tensor], norms: Mapping[str, Tensor], parity: float) -> dict[str, Tensor]:
+def limit_norms(k: Mapping[str, Tensor], norms: Mapping[str, Tensor], parity: float) -> dict[str, Tensor]:
     """Limit the coefficients so that no boosted gradient exceeds ``parity`` times the largest gradient of the others.
 
     Args:
-        k: modality -> 0-dim coefficient, 1 or more.
-        norms: modality -> 0-dim norm of the encoder's gradient.
-        parity: the limit, above 0.
+        k: Modality -> 0-dim coefficient, 1 or more.
+        norms: Modality -> 0-dim norm of the encoder's gradient.
+        parity: The limit, above 0.
 
     Returns:
-        modality -> 0-dim min(k_m, max(1, parity G / norm_m)), G the largest norm among modalities with k = 1.
+        Modality -> 0-dim min(k_m, max(1, parity G / norm_m)), G the largest norm among modalities with k = 1.
     """
     largest = torch.stack([torch.where(k[m] > 1, 0.0, norms[m]) for m in k]).amax()
     return {m: torch.minimum(x, (parity * largest / norms[m].clamp_min(TINY)).clamp_min(1.0)) for m, x in k.items()}
 
 
-def norm(grads: Iterable[Tensor | None]) -> Tensor:
+def joint_norm(grads: Iterable[Tensor | None]) -> Tensor:
     """Euclidean norm of several tensors taken together as one vector.
 
     Args:
-        grads: tensors of any shape; None is skipped.
+        grads: Tensors of any shape; None is skipped.
 
     Returns:
         0-dim float64 norm; 0 if there is no tensor.

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from tests.conformance import alternating, baselines, features, fusions, gradient, ogm_family, stages
-from tests.conformance.vectors import Checker, Unsupported, Vector, tensor, vectors
+from tests.conformance.common import Checker, Unsupported, Vector, tensor, vectors
 
 __all__ = ["check", "vectors"]
 

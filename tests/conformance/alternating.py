@@ -9,7 +9,7 @@ import torch
 from ogm.context import Context
 from ogm.strategies import diagnosing_relearning as relearning
 from ogm.strategies import gblend, greedy, mla, modality_valuation, pmr, reconboost
-from tests.conformance.vectors import Checker, Unsupported, Vector, batch, given, scores, tensor
+from tests.conformance.common import Checker, Unsupported, Vector, batch, given, scores, tensor
 
 
 def prototypes(vector: Vector) -> dict[str, Any]:
@@ -23,19 +23,19 @@ def prototypes(vector: Vector) -> dict[str, Any]:
         sums = pmr.class_sums(features, label, classes, torch.ones_like(label, dtype=torch.bool))
         old = tensor(inputs["old"]) if "old" in inputs else torch.zeros_like(sums[:, :-1])
         nobody, everybody = torch.zeros(classes, dtype=torch.bool), torch.ones(classes, dtype=torch.bool)
-        found["fresh"] = pmr.blended(old, nobody, sums, 0.0)
-        found["blended"] = pmr.blended(old, everybody, sums, vector["hyperparams"].get("momentum", 0.0))
+        found["fresh"] = pmr.blend_prototypes(old, nobody, sums, 0.0)
+        found["blended"] = pmr.blend_prototypes(old, everybody, sums, vector["hyperparams"].get("momentum", 0.0))
         return found
     sums_of = scores(vector)
     rule = vector["hyperparams"].get("coef", "binary")
-    beta = pmr.coefficients(sums_of, rule)
+    beta = pmr.prototype_loss_weights(sums_of, rule)
     return {"score_sum": sums_of, "beta": beta, **{f"beta_{m}": b for m, b in beta.items()}}
 
 
 def near_prototypes(vector: Vector) -> dict[str, Any]:
     inputs = vector["inputs"]
     features, centres = tensor(inputs["features"]).requires_grad_(), tensor(inputs["prototypes"])
-    near = pmr.nearness(features, centres, torch.ones(len(centres), dtype=torch.bool))
+    near = pmr.negative_distances(features, centres, torch.ones(len(centres), dtype=torch.bool))
     some = batch(inputs["labels"])
     method = pmr.PMR(**given(vector, "alpha", "momentum"))
     loss = Context().mean(method.criterion(near, some.label))
@@ -59,22 +59,22 @@ def alternation(vector: Vector) -> dict[str, Any]:
         there = torch.ones(len(logits), len(next(iter(logits.values()))), dtype=torch.bool)
         for i, m in enumerate(logits):
             there[i] = torch.tensor(inputs.get("present", {}).get(m, [True] * there.shape[1]), dtype=torch.bool)
-        weight = dict(zip(logits, mla.trust(logits, there), strict=True))
+        weight = dict(zip(logits, mla.confidence_weights(logits, there), strict=True))
         return {
             "entropy": {m: mla.entropy(z) for m, z in logits.items()},
             "weight": weight,
-            "fused": mla.fused(logits, there),
+            "fused": mla.confidence_weighted_sum(logits, there),
         }
     if "P" not in inputs:
         raise Unsupported("no projection and no logits among the inputs")
     before, mean, grad = tensor(inputs["P"]), tensor(inputs["mean_feature"]), tensor(inputs["head_grad"])
     ridge = inputs.get("alpha", hyper.get("alpha"))
-    free, fro = (mla.without(before, mean, ridge, how) for how in ("none", "fro"))  # type: ignore[arg-type]
+    free, fro = (mla.update_projection(before, mean, ridge, how) for how in ("none", "fro"))  # type: ignore[arg-type]
     return {
         "P_rls": free,
         "P_fro": fro,
-        "grad_unnormalised": mla.projected(grad, free),
-        "grad_fro": mla.projected(grad, fro),
+        "grad_unnormalised": mla.project_gradient(grad, free),
+        "grad_fro": mla.project_gradient(grad, fro),
     }
 
 
@@ -84,7 +84,7 @@ def boosting(vector: Vector) -> dict[str, Any]:
         current, rest = tensor(inputs["current_logits"]), tensor(inputs["rest_logits"])
         some, rate = batch(inputs["labels"]), hyper.get("boost_rate", inputs.get("boost_rate", 1.0))
         everybody = torch.ones(1, len(rest), dtype=torch.bool)
-        right = reconboost.true_probability(reconboost.ensemble({"rest": rest}, everybody, rate), some.label)
+        right = reconboost.true_probability(reconboost.boosted_sum({"rest": rest}, everybody, rate), some.label)
         method = reconboost.ReconBoost(**given(vector, "weight1", "weight2"))
         weight = reconboost.boosting_weights(right, method.weight1, method.weight2, current.shape[1])
         loss = Context().mean(weight * method.criterion(current, some.label))
@@ -92,7 +92,7 @@ def boosting(vector: Vector) -> dict[str, Any]:
     logits = {m: tensor(z) for m, z in inputs["logits"].items()}
     there = torch.ones(len(logits), len(next(iter(logits.values()))), dtype=torch.bool)
     rate = inputs.get("boost_rate", hyper.get("boost_rate", 1.0))
-    return {"fused": reconboost.ensemble(logits, there, rate)}
+    return {"fused": reconboost.boosted_sum(logits, there, rate)}
 
 
 def turns(vector: Vector) -> dict[str, Any]:
@@ -112,7 +112,7 @@ def turns(vector: Vector) -> dict[str, Any]:
     held, count, modes = torch.tensor(-1), torch.tensor(0), []
     for now in each:
         modes.append(int(held))
-        held, count = greedy.turn(held, count, tensor([now, -now]), method.epsilon, method.window)
+        held, count = greedy.next_rebalanced(held, count, tensor([now, -now]), method.epsilon, method.window)
     return {"curated_forward": [mode >= 0 for mode in modes], "caring": modes}
 
 
@@ -140,17 +140,17 @@ def valued(correct: dict[frozenset[str], float]) -> tuple[dict[str, Any], dict[s
     modalities = tuple(sorted(max(correct, key=len)))
     worth = {some: tensor([len(some) * right]) for some, right in correct.items()} | {frozenset[str](): tensor([0.0])}
     phi = modality_valuation.contributions(worth, modalities)
-    return phi, {m: int(modality_valuation.copies(x)) for m, x in phi.items()}
+    return phi, {m: int(modality_valuation.repetitions(x)) for m, x in phi.items()}
 
 
 def returns(inputs: Any, hyper: Any) -> dict[str, Any]:
     mean = {name.removeprefix("mean_phi_"): x for name, x in inputs.items() if name.startswith("mean_phi_")}
     alpha, form = hyper.get("alpha", 1.0), hyper.get("func", "linear")
     values = tensor(list(mean.values()))
-    p = {how: modality_valuation.resampled(values, alpha, how) for how in ("linear", "tanh", "square")}
+    p = {how: modality_valuation.resampled_share(values, alpha, how) for how in ("linear", "tanh", "square")}
     method = modality_valuation.ModalityValuation("modality", alpha=alpha, form=form)
     method.modalities = tuple(mean)
-    again = method.again(values.expand(inputs["n_train"], -1), Context())
+    again = method.repeated_samples(values.expand(inputs["n_train"], -1), Context())
     kept = [m for m, index in zip(mean, again, strict=True) if len(index)]
     return {
         "p": p[form],
@@ -172,13 +172,13 @@ def relearn(vector: Vector) -> dict[str, Any]:
             period=hyper.get("reinit_epoch", 20), number=hyper.get("reinit_num", 3)
         )
         epochs = range(inputs["epochs"])
-        found["reinit_after_epochs"] = [e for e in epochs if relearning.fires(e, method.period, method.number)]
+        found["reinit_after_epochs"] = [e for e in epochs if relearning.relearns_after(e, method.period, method.number)]
     if "purity_train" in inputs:
         gap = (tensor(inputs["purity_train"]) - tensor(inputs["purity_val"])).abs()
         found |= {"gap": gap, "strength": relearning.strength(gap, lam), "alpha": relearning.strength(gap, lam)}
     if "theta_init" in inputs:
         pull = tensor(inputs["alpha"]) if "alpha" in inputs else found["strength"]
-        found["theta"] = relearning.relearned(tensor(inputs["theta"]), tensor(inputs["theta_init"]), pull)
+        found["theta"] = relearning.mix_with_initial(tensor(inputs["theta"]), tensor(inputs["theta_init"]), pull)
     if not found:
         raise Unsupported("no clusters, epochs, purities or weights among the inputs")
     return found
@@ -189,7 +189,7 @@ def blending(vector: Vector) -> dict[str, Any]:
     if "ce" in inputs:
         losses = gblend.blend({k: tensor(x) for k, x in inputs["ce"].items()}, inputs["weights"])
         return {"loss": torch.stack(list(losses.values())).sum(), "terms": losses}
-    gains = {k: gblend.gain(gblend.Losses(**x)) for k, x in inputs["losses"].items()}
+    gains = {k: gblend.gain_and_overfitting(gblend.Losses(**x)) for k, x in inputs["losses"].items()}
     info = {k: {"G": g, "O": o} for k, (g, o) in gains.items()}
     return {"info": info, "weights": gblend.blending_weights(gains, **given(vector, "eps"))}
 
@@ -204,7 +204,7 @@ def over_ranks(vector: Vector) -> dict[str, Any]:
     ranks = [inputs[name] for name in sorted(inputs) if name.startswith("rank")]
     sums = torch.stack([torch.cat([tensor(r["sum"]), tensor(r["count"])[:, None]], 1) for r in ranks]).sum(0)
     old = torch.zeros_like(sums[:, :-1])
-    return {"prototype": pmr.blended(old, torch.zeros(len(old), dtype=torch.bool), sums, 0.0)}
+    return {"prototype": pmr.blend_prototypes(old, torch.zeros(len(old), dtype=torch.bool), sums, 0.0)}
 
 
 CHECKERS: dict[str, Checker] = {

@@ -7,12 +7,12 @@ from typing import Any
 import torch
 
 from ogm.context import Context
+from ogm.parts.ensembles import average_predictions
 from ogm.strategies.equal_weight_multiloss import EqualWeightMultiloss
-from ogm.strategies.modality_dropout import patterns
-from ogm.strategies.ume import ensemble
+from ogm.strategies.modality_dropout import keep_patterns
 from ogm.strategies.vanilla import Vanilla
 from ogm.types import Output
-from tests.conformance.vectors import Checker, Unsupported, Vector, batch, tensor
+from tests.conformance.common import Checker, Unsupported, Vector, batch, tensor
 
 
 def joint_loss(vector: Vector) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def ume(vector: Vector) -> dict[str, Any]:
     given = vector.get("hyperparams", {}).get("weights")
     weights = None if given is None else dict(zip(logits, given, strict=True))
     there = {m: torch.ones(len(z), dtype=torch.bool) for m, z in logits.items()}
-    means = {rule: ensemble(logits, there, rule, weights) for rule in ("prob_mean", "logit_mean")}
+    means = {rule: average_predictions(logits, there, rule, weights) for rule in ("prob_mean", "logit_mean")}
     return {
         "prob_mean": means["prob_mean"].exp(),
         "logit_mean": means["logit_mean"],
@@ -52,7 +52,7 @@ def ume(vector: Vector) -> dict[str, Any]:
 def modality_dropout(vector: Vector) -> dict[str, Any]:
     if "p" not in vector["inputs"]:
         raise Unsupported("not the probabilities of patterns")
-    kept, chance = patterns(vector["inputs"]["p"])
+    kept, chance = keep_patterns(vector["inputs"]["p"])
     share = {tuple(row): float(c) for row, c in zip(kept.tolist(), chance / chance.sum(), strict=True)}
     m = kept.shape[1]
     alone = {f"prob_keep_only_{'avt'[i]}": share[tuple(j == i for j in range(m))] for i in range(m)}

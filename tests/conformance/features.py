@@ -13,17 +13,17 @@ from torch import Tensor, nn
 from models.fusions.concat import Concat
 from ogm.context import Context
 from ogm.imbalance import discrepancy_ratios, true_class_scores
-from ogm.strategies.amco import AMCo, dependences, hidden_classes, ramp
-from ogm.strategies.cml import CML, rises
-from ogm.strategies.lfm import LFM, curvature, hypergradient, lookahead, scheduled, stepped
-from ogm.strategies.mbsd import MBSD, lessons
-from ogm.strategies.mmcosine import MMCosine, cosines
-from ogm.strategies.ogm import coefficients
-from ogm.strategies.opm import hidden_share, masked, rates
+from ogm.parts.gradients import modulation_coefficients
+from ogm.strategies.amco import AMCo, hidden_classes, prediction_shares, ramp
+from ogm.strategies.cml import CML, confidence_rise
+from ogm.strategies.lfm import LFM, hessian_vector_product, hypergradient, lookahead, scheduled_weight, step_weight
+from ogm.strategies.mbsd import MBSD, pair_terms
+from ogm.strategies.mmcosine import MMCosine, scaled_cosines
+from ogm.strategies.opm import drop_features, drop_rates, dropped_share
 from ogm.strategies.vanilla import Vanilla
 from ogm.types import Output
+from tests.conformance.common import Checker, Unsupported, Vector, batch, given, tensor
 from tests.conformance.fusions import filled
-from tests.conformance.vectors import Checker, Unsupported, Vector, batch, given, tensor
 
 Named = dict[str, Tensor]
 
@@ -56,9 +56,9 @@ def opm(vector: Vector) -> dict[str, Any]:
     if "W" in inputs:
         fusion, features = concat(inputs)
         keep = {m: x > 0 for m, x in named(inputs, "mask").items()}
-        theta = inputs["theta"] if "theta" in inputs else hidden_share(named(inputs, "q"), fusion.dims)
+        theta = inputs["theta"] if "theta" in inputs else dropped_share(named(inputs, "q"), fusion.dims)
         rescale = vector["hyperparams"].get("rescale", True)
-        seen = masked(features, keep, theta if rescale else 0.0)
+        seen = drop_features(features, keep, theta if rescale else 0.0)
         some.weight = torch.stack(list(keep.values())).any(0).double()
         joint = fusion(seen)
         loss = Vanilla().losses(Output(joint), some, Context())["fused"]
@@ -67,26 +67,29 @@ def opm(vector: Vector) -> dict[str, Any]:
     said = named(inputs, "u")
     sums = true_class_scores(said, some, Context())
     rho = discrepancy_ratios(sums)
-    q = rates(rho, **{"q_base": 0.5, "lam": 0.5, **given(vector, "q_base", "lam")})
+    q = drop_rates(rho, **{"q_base": 0.5, "lam": 0.5, **given(vector, "q_base", "lam")})
     found = {**each(sums, "score", "scores"), **each(rho, "rho", "rho"), **each(q, "q", "q")}
     if "dims" in inputs:
-        found["theta"] = hidden_share(q, dict(zip(said, inputs["dims"], strict=True)))
+        found["theta"] = dropped_share(q, dict(zip(said, inputs["dims"], strict=True)))
         found["rescale"] = 1 / (1 - found["theta"])
     return found
 
 
 def opm_ogm(vector: Vector) -> dict[str, Any]:
     found, alpha = opm(vector), vector["hyperparams"]["alpha"]
-    k = {"cvpr": coefficients(found["rho"], alpha), "tpami": coefficients(found["rho"], alpha, "journal")}
+    k = {
+        "cvpr": modulation_coefficients(found["rho"], alpha),
+        "tpami": modulation_coefficients(found["rho"], alpha, "journal"),
+    }
     return found | {f"k_{variant}": torch.stack(list(x.values())) for variant, x in k.items()}
 
 
 def mmcosine(vector: Vector) -> dict[str, Any]:
     inputs, hyper = vector["inputs"], vector["hyperparams"]
     fusion, features = concat(inputs)
-    own = cosines(features, fusion.head.weight, hyper["s"], **given(vector, "eps"))
+    own = scaled_cosines(features, fusion.head.weight, hyper["s"], **given(vector, "eps"))
     plan = MMCosine(hyper["s"]).attach(nothing(features), dims=fusion.dims, fusion=fusion)
-    output = plan.read(Output(fusion(features), features=features))
+    output = plan.replace_unimodal_logits(Output(fusion(features), features=features))
     losses = plan.losses(output, batch(inputs["labels"]), Context())
     return {**{f"u_{m}": u for m, u in own.items()}, "joint": output.logits, "loss": losses["fused"]}
 
@@ -102,7 +105,7 @@ def mbsd(vector: Vector) -> dict[str, Any]:
     }
     grads = torch.autograd.grad(parts["kl"] + parts["rs"], list(said.values()))
     pairs = [(m, n) for m, n in itertools.combinations(said, 2)]
-    weights = {f"{m}{n}": lessons(said[m], said[n], some.label).weight for m, n in pairs}
+    weights = {f"{m}{n}": pair_terms(said[m], said[n], some.label).weight for m, n in pairs}
     return {
         "weights": next(iter(weights.values())) if len(pairs) == 1 else weights,
         "ce_joint": losses["fused"],
@@ -129,7 +132,7 @@ def cml(vector: Vector) -> dict[str, Any]:
     losses = plan.losses(Output(fusion(features), said, features), some, ctx)
     chain = [fusion(features, drop=gone[:k]) for k in range(len(gone) + 1)]
     ce = [Vanilla().losses(Output(x), some, Context())["fused"] for x in chain]
-    gaps = [rises(a, b, some.label, plan.mask) for a, b in itertools.pairwise(chain)]
+    gaps = [confidence_rise(a, b, some.label, plan.mask) for a, b in itertools.pairwise(chain)]
     hinges = [gap.clamp_min(0).sum() for gap in gaps]
     return {
         "ce_full": ce[0],
@@ -175,7 +178,7 @@ def weight_schedules(vector: Vector) -> dict[str, Any]:
     for name, x in vector["expected"].items():
         schedule = "heuristic" if "heur" in name or "exp" in name else "fitted"
         ts = range(len(x)) if epochs is None else epochs
-        w_cls = tensor([scheduled(schedule, e, length) for e in ts])
+        w_cls = tensor([scheduled_weight(schedule, e, length) for e in ts])
         found[name] = 1 - w_cls if "align" in name else w_cls
     return found
 
@@ -201,8 +204,8 @@ def learned_weight(vector: Vector) -> dict[str, Any]:
     return {
         "theta_lookahead": ahead,
         "hypergradient": gradient,
-        "w_align_new": 1 - stepped(1 - w_align, gradient, hyper["lr_alpha"]),
-        "released_surrogate_gradient": curvature(total, [theta], [cls]).mean(),
+        "w_align_new": 1 - step_weight(1 - w_align, gradient, hyper["lr_alpha"]),
+        "released_surrogate_gradient": hessian_vector_product(total, [theta], [cls]).mean(),
     }
 
 
@@ -211,13 +214,13 @@ def amco(vector: Vector) -> dict[str, Any]:
     if "labels" not in inputs:
         return mask_schedule(vector)
     said, some = named(inputs, "u"), batch(inputs["labels"])
-    share = dependences(said, some, Context())
+    share = prediction_shares(said, some, Context())
     classes = len(inputs["mask"])
     plan = AMCo(**given(vector, "sigma", "eps")).attach(nothing(said), num_classes=classes).double()
     dependent = torch.stack(list(share.values())) > plan.sigma
     plan.dependent = torch.tensor([m == inputs["masked_modality"] for m in said])
     plan.mask = lambda ctx: tensor(inputs["mask"]) > 0  # type: ignore[method-assign]
-    losses = plan.losses(plan.read(Output(torch.zeros(()), said)), some, Context())
+    losses = plan.losses(plan.replace_unimodal_logits(Output(torch.zeros(()), said)), some, Context())
     return {
         **{f"dependence_{m}": d for m, d in share.items()},
         "dependent": dependent.double(),

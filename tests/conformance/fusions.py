@@ -22,7 +22,7 @@ from ogm.imbalance import true_class_scores
 from ogm.shapley import coalitions, responses, shapley
 from ogm.strategies.vanilla import Vanilla
 from ogm.types import Output
-from tests.conformance.vectors import Checker, Unsupported, Vector, batch, tensor
+from tests.conformance.common import Checker, Unsupported, Vector, batch, tensor
 
 
 def filled(part: nn.Module, weights: Mapping[nn.Linear, tuple[Any, Any]]) -> None:

@@ -9,20 +9,27 @@ from torch import Tensor
 
 from models.fusions.concat import Concat
 from ogm.context import Context
-from ogm.strategies.agm import floored_ce, leads, moved, multipliers, routed, shared
-from ogm.strategies.cggm import direction, others_share
+from ogm.imbalance import lag_ratios
+from ogm.strategies.agm import (
+    cumulative_mean,
+    floored_ce,
+    lead_ratios,
+    modulation_factors,
+    scale_backward,
+    shapley_responses,
+)
+from ogm.strategies.cggm import direction_term, others_share
 from ogm.strategies.equal_weight_multiloss import EqualWeightMultiloss
-from ogm.strategies.inforeg import growth, strengths
-from ogm.strategies.mlb import paces
-from ogm.strategies.mmpareto import integrate
-from ogm.strategies.mses import smoothed, unwatched, watch
-from ogm.strategies.mslr import quotients
-from ogm.strategies.uncertainty_weighting import weighted
+from ogm.strategies.inforeg import pull_strengths, relative_growth
+from ogm.strategies.mlb import pace_factors
+from ogm.strategies.mmpareto import combine_gradients
+from ogm.strategies.mses import initial_stopping_state, smooth_losses, update_stopping_state
+from ogm.strategies.mslr import accuracy_quotients
+from ogm.strategies.uncertainty_weighting import weighted_loss
 from ogm.strategies.vanilla import Vanilla
-from ogm.strategies.weak_boost import lag_ratios
 from ogm.types import Output
+from tests.conformance.common import Checker, Unsupported, Vector, batch, given, scores, tensor
 from tests.conformance.fusions import filled
-from tests.conformance.vectors import Checker, Unsupported, Vector, batch, given, scores, tensor
 
 
 def row(said: dict[str, Any]) -> Tensor:
@@ -36,7 +43,7 @@ def named(values: Tensor, like: Any) -> dict[str, float]:
 
 def mmpareto(vector: Vector) -> dict[str, Any]:
     joint, own = ([tensor(g) for g in vector["inputs"][f"grad_{side}"]] for side in ("multimodal", "unimodal"))
-    final, cosine, weight = integrate(joint, own, vector["hyperparams"]["gamma"])
+    final, cosine, weight = combine_gradients(joint, own, vector["hyperparams"]["gamma"])
     found = {"cosine": cosine, "weight_multimodal": weight, "weight_unimodal": 1 - weight}
     return {**found, "final": [x for g in final for x in g.flatten().tolist()]}
 
@@ -53,7 +60,7 @@ def mlb(vector: Vector) -> dict[str, Any]:
     means = inputs.get("score_mean")
     sums = scores(vector) if means is None else {m: tensor(s) for m, s in means.items()}
     rho = lag_ratios(sums, torch.inf)
-    return {"rho": rho, "k": paces(rho, hyper.get("alpha", 0.8), hyper.get("beta", 2.0))}
+    return {"rho": rho, "k": pace_factors(rho, hyper.get("alpha", 0.8), hyper.get("beta", 2.0))}
 
 
 def agm(vector: Vector) -> dict[str, Any]:
@@ -87,14 +94,18 @@ def agm_steps(ce_scores: list[dict[str, float]], alpha: float, cap: float) -> li
     steps, running = [], torch.zeros(len(ce_scores[0]), dtype=torch.float64)
     for t, said in enumerate(ce_scores, 1):
         ce = row(said)
-        found = {"r": leads(ce), "tau": leads(running), "kappa": multipliers(ce, running, alpha, cap)}
-        running = moved(running, ce, t)
+        found = {
+            "r": lead_ratios(ce),
+            "tau": lead_ratios(running),
+            "kappa": modulation_factors(ce, running, alpha, cap),
+        }
+        running = cumulative_mean(running, ce, t)
         steps.append({name: named(x, said) for name, x in (found | {"running": running}).items()})
     return steps
 
 
 def agm_loss(worth: dict[frozenset[str], Tensor], kappa: dict[str, Tensor], labels: Any) -> Tensor:
-    logits = routed(worth[frozenset(kappa)], shared(worth, tuple(kappa)), kappa)
+    logits = scale_backward(worth[frozenset(kappa)], shapley_responses(worth, tuple(kappa)), kappa)
     return Vanilla().losses(Output(logits), batch(labels), Context())["fused"]
 
 
@@ -104,7 +115,7 @@ def mslr(vector: Vector) -> dict[str, Any]:
     past = torch.full((len(said), hyper.get("memory", 5)), torch.nan, dtype=torch.float64)
     factors = [init]
     for now in torch.stack([tensor(x) for x in said.values()], 1):
-        factors.append(init * quotients(past, now))
+        factors.append(init * accuracy_quotients(past, now))
         past = torch.cat([past[:, 1:], now[:, None]], 1)
     during = torch.stack(factors[:-1], 1)
     return {
@@ -116,11 +127,11 @@ def mslr(vector: Vector) -> dict[str, Any]:
 def mses(vector: Vector) -> dict[str, Any]:
     said, hyper = vector["inputs"]["val_loss_per_epoch"], vector["hyperparams"]
     weight = hyper.get("previous_weight", 0.6)
-    known, smooth = unwatched(len(said)).double(), {m: [] for m in said}  # type: ignore[var-annotated]
+    known, smooth = initial_stopping_state(len(said)).double(), {m: [] for m in said}  # type: ignore[var-annotated]
     for epoch, loss in enumerate(torch.stack([tensor(x) for x in said.values()], 1)):
-        for m, x, stopped in zip(said, smoothed(known[0], loss, weight).tolist(), known[3].tolist(), strict=True):
+        for m, x, stopped in zip(said, smooth_losses(known[0], loss, weight).tolist(), known[3].tolist(), strict=True):
             smooth[m] += [x] if stopped < 0 else []  # who has stopped is not looked at any more
-        known = watch(known, loss, epoch, hyper["patience"], weight)
+        known = update_stopping_state(known, loss, epoch, hyper["patience"], weight)
     ends = {m: None if x < 0 else x for m, x in named(known[3], said).items()}
     best = named(known[2], said)
     return {"result": {m: {"smoothed": smooth[m], "best_epoch": best[m], "stop_after_epoch": ends[m]} for m in said}}
@@ -129,7 +140,7 @@ def mses(vector: Vector) -> dict[str, Any]:
 def cggm(vector: Vector) -> dict[str, Any]:
     inputs, hyper = vector["inputs"], vector.get("hyperparams", {})
     if "B" in inputs:
-        return {"l_gm": direction(row(inputs["B"]), row(inputs["cosine"]))}
+        return {"l_gm": direction_term(row(inputs["B"]), row(inputs["cosine"]))}
     now = row(inputs["acc_now"] if "acc_now" in inputs else inputs["delta"])
     gains = now - row(inputs["acc_prev"]) if "acc_prev" in inputs else now
     names = inputs["acc_now"] if "acc_now" in inputs else inputs["delta"]
@@ -144,10 +155,10 @@ def inforeg(vector: Vector) -> dict[str, Any]:
         window = hyper.get("window", 10)
         traces = torch.cat([torch.zeros(window + 1, dtype=torch.float64), tensor(inputs["fisher_traces"])])
         ends = range(window + 2, len(traces) + 1)
-        return {"k_after": torch.stack([growth(traces[end - window - 1 : end]) for end in ends])}
+        return {"k_after": torch.stack([relative_growth(traces[end - window - 1 : end]) for end in ends])}
     is_open = inputs.get("k", 1.0) > hyper.get("threshold", 0.05)
     said = {m: tensor(s) for m, s in inputs["score"].items()}
-    pull = strengths(said, hyper.get("beta0", hyper.get("beta")))
+    pull = pull_strengths(said, hyper.get("beta0", hyper.get("beta")))
     strength = {m: x if is_open else tensor(0.0) for m, x in pull.items()}
     found: dict[str, Any] = {"strength": strength}
     for m, x in strength.items():
@@ -163,18 +174,18 @@ def uncertainty_weighting(vector: Vector) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if "s_log_var" in vector["inputs"]:
         s = tensor(vector["inputs"]["s_log_var"]).requires_grad_()
-        total = weighted(losses, s, kind).sum()
+        total = weighted_loss(losses, s, kind).sum()
         weights, grad = torch.autograd.grad(total, [losses, s])
         found = {"total": total.detach(), "effective_weights": weights, "grad_s": grad}
         for other in ("classification", "regression_half", "unit"):
-            found[f"total_{other}"] = weighted(losses, s, other).sum().detach()
+            found[f"total_{other}"] = weighted_loss(losses, s, other).sum().detach()
     low, high = torch.full_like(losses, -30.0).detach(), torch.full_like(losses, 30.0).detach()
     for _ in range(100):  # halve towards where the slope in s is none
         s = ((low + high) / 2).requires_grad_()
-        (slope,) = torch.autograd.grad(weighted(losses, s, kind).sum(), [s])
+        (slope,) = torch.autograd.grad(weighted_loss(losses, s, kind).sum(), [s])
         low, high = torch.where(slope < 0, s.detach(), low), torch.where(slope < 0, high, s.detach())
-    (weights,) = torch.autograd.grad(weighted(losses, low, kind).sum(), [losses])
-    best = weighted(losses, low, kind).sum().detach()
+    (weights,) = torch.autograd.grad(weighted_loss(losses, low, kind).sum(), [losses])
+    best = weighted_loss(losses, low, kind).sum().detach()
     return {**found, "s_star": low, "weights_at_s_star": weights, "total_at_s_star": best}
 
 

@@ -8,15 +8,13 @@ import torch
 from torch import Tensor
 
 from ogm.context import Context
-from ogm.imbalance import discrepancy_ratios, true_class_scores
-from ogm.strategies.ogm import coefficients
-from ogm.strategies.ogm_ge import add_noise, deviation
+from ogm.imbalance import discrepancy_ratios, lag_ratios, true_class_scores
+from ogm.parts.gradients import add_noise, modulation_coefficients, noise_deviation, scaled_update
 from ogm.strategies.vanilla import Vanilla
-from ogm.strategies.weak_boost import boosts, bounded, lag_ratios
-from ogm.strategy import scaled_update
+from ogm.strategies.weak_boost import boost_factors, limit_norms
 from ogm.types import Output
 from tests.conformance.alternating import over_ranks
-from tests.conformance.vectors import Checker, Unsupported, Vector, batch, given, scores, tensor
+from tests.conformance.common import Checker, Unsupported, Vector, batch, given, scores, tensor
 
 
 def ogm(vector: Vector) -> dict[str, Any]:
@@ -26,14 +24,14 @@ def ogm(vector: Vector) -> dict[str, Any]:
     return {
         "score_sum": sums,
         "rho": rho,
-        "k": coefficients(rho, vector["hyperparams"]["alpha"], **given(vector, "variant")),
+        "k": modulation_coefficients(rho, vector["hyperparams"]["alpha"], **given(vector, "variant")),
     }
 
 
 def ogm_ge(vector: Vector) -> dict[str, Any]:
     inputs = vector["inputs"]
     grad = tensor(inputs["grad"]).view(inputs["grad_shape"])
-    drawn, sigma = Context(), deviation(grad)
+    drawn, sigma = Context(), noise_deviation(grad)
     drawn.noise_like = lambda x, number: tensor(inputs["standard_normal"]).view_as(x)  # type: ignore[method-assign]
     factors = {"dominant": "k_dominant", "weak": "k_weak", "result": "k"}
 
@@ -50,13 +48,13 @@ def weak_boost(vector: Vector) -> dict[str, Any]:
     inputs = vector["inputs"]
     if "grad_weak" in inputs:
         norms = {m: tensor(inputs[f"grad_{m}"]).norm() for m in ("weak", "strong")}
-        k = bounded({"weak": tensor(inputs["k"]), "strong": tensor(1.0)}, norms, vector["hyperparams"]["parity"])
+        k = limit_norms({"weak": tensor(inputs["k"]), "strong": tensor(1.0)}, norms, vector["hyperparams"]["parity"])
         return {"k_effective": k["weak"], "grad_weak_new": k["weak"] * tensor(inputs["grad_weak"])}
     hyper = vector["hyperparams"]
     sums = scores(vector)
     rho = lag_ratios(sums, hyper.get("rho_max", 10.0))
     extra = given(vector, "dead_band")
-    k = boosts(rho, hyper.get("alpha", 0.3), hyper.get("form", "step"), hyper.get("k_max", 2.0), **extra)
+    k = boost_factors(rho, hyper.get("alpha", 0.3), hyper.get("form", "step"), hyper.get("k_max", 2.0), **extra)
     return {"score_sum": sums, "rho": rho, "k": k}
 
 

@@ -11,15 +11,15 @@ from torch import Tensor
 from ogm.context import Context
 from ogm.imbalance import true_class_scores
 from ogm.losses import info_nce, kl, nt_xent, one_way
-from ogm.strategies.di_mml import by_certainty, dimension_accuracy, effective_dimensions, interaction
-from ogm.strategies.g2d import training, weak_to_strong
-from ogm.strategies.kd_strong_to_weak import energy, mta, soft_targets
-from ogm.strategies.ssl_crossmodal import discrimination
+from ogm.parts.teachers import feature_distance
+from ogm.strategies.di_mml import certainty_weighted_mean, dimension_accuracy, effective_dimensions, interaction
+from ogm.strategies.g2d import trained_modalities, weak_to_strong
+from ogm.strategies.kd_strong_to_weak import attention_alignment, energy, soft_targets
+from ogm.strategies.ssl_crossmodal import avid_loss
 from ogm.strategies.ssl_unimodal import vicreg
-from ogm.strategies.umt import feature_gap
 from ogm.strategies.vanilla import Vanilla
 from ogm.types import Output
-from tests.conformance.vectors import Checker, Unsupported, Vector, batch, tensor
+from tests.conformance.common import Checker, Unsupported, Vector, batch, tensor
 
 
 def named(inputs: Mapping[str, Any], prefix: str) -> dict[str, Tensor]:
@@ -34,7 +34,7 @@ def cross_entropy(vector: Vector, logits: Any) -> Tensor:
 def umt(vector: Vector) -> dict[str, Any]:
     inputs = vector["inputs"]
     student, teacher = named(inputs, "student_"), named(inputs, "teacher_")
-    gap = {f"mse_{m}": feature_gap(student[m], teacher[m]).mean() for m in student}
+    gap = {f"mse_{m}": feature_distance(student[m], teacher[m]).mean() for m in student}
     ce = cross_entropy(vector, inputs["joint_logits"])
     total = ce + vector.get("hyperparams", {}).get("lam", 10.0) * torch.stack(list(gap.values())).sum()
     return {"ce_joint": ce, **gap, "total": total}
@@ -51,7 +51,7 @@ def g2d(vector: Vector) -> dict[str, Any]:
         found |= {"order_weak_to_strong": order}
         if "epochs" in inputs:
             tau = options["tau"] if isinstance(options["tau"], list) else [options["tau"]]
-            found["active"] = [training(order, e, tau) for e in inputs["epochs"]]
+            found["active"] = [trained_modalities(order, e, tau) for e in inputs["epochs"]]
     if "joint_logits" in inputs:
         joint, t = tensor(inputs["joint_logits"]), options.get("T", 1.0)
         student = named(inputs, "student_")
@@ -59,7 +59,7 @@ def g2d(vector: Vector) -> dict[str, Any]:
         if set(logits) != set(student) or set(teacher) != set(student):
             raise Unsupported("not a student and a teacher with logits for each modality")
         ce = cross_entropy(vector, inputs["joint_logits"])
-        mse = {m: feature_gap(student[m], teacher[m]).mean() for m in student}
+        mse = {m: feature_distance(student[m], teacher[m]).mean() for m in student}
         apart = {m: kl(z / t, joint / t).mean() for m, z in logits.items()}
         total = options.get("w_ce", 1.0) * ce
         for m in student:
@@ -105,7 +105,7 @@ def di_mml(vector: Vector) -> dict[str, Any]:
         raise Unsupported("neither features, nor dimensions, nor logits of several heads")
     t = options.get("T2", options.get("temperature", 1.0))
     there = [torch.ones(len(z), dtype=torch.bool) for z in logits]
-    fused, weight = by_certainty(logits, t, there)
+    fused, weight = certainty_weighted_mean(logits, t, there)
     certain = torch.stack([z.softmax(1).amax(1) for z in logits], 1)
     found = {"confidence": certain, "weights": weight.T, "fused": fused, "pred": fused.argmax(1).double()}
     other = {"conf": "confidence", "confidences": "confidence", "w": "weights", "logits": "fused", "joint": "fused"}
@@ -120,7 +120,7 @@ def kd_strong_to_weak(vector: Vector) -> dict[str, Any]:
             torch.nn.functional.normalize(energy(tensor(x), p))
             for x in (inputs["student_map"], *inputs["teacher_maps"])
         )
-        loss = mta(student, teachers, t).mean()
+        loss = attention_alignment(student, teachers, t).mean()
         return {
             "student_attention": student,
             "teacher_attention": teachers[0],
@@ -161,7 +161,7 @@ def ssl_pretrain(vector: Vector) -> dict[str, Any]:
     if "pos_cosine" in inputs:
         positive, negative = tensor(inputs["pos_cosine"]) / t, tensor(inputs["neg_cosine"]) / t
         z = negative.exp().mean()
-        return {"Z": z, "loss": discrimination(positive, negative, z).mean()}
+        return {"Z": z, "loss": avid_loss(positive, negative, z).mean()}
     if "x" in inputs:
         terms = vicreg(tensor(inputs["x"]), tensor(inputs["y"]))
         options = vector["hyperparams"]
