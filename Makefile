@@ -50,9 +50,10 @@ test: setup ## the tests (under 10 minutes on 2 cores)
 test-all: setup ## the tests and the long checks
 	$(PY) -m pytest -q -n $(JOBS) --dist loadfile
 
-lint: setup ## style and types
+lint: setup ## style, types, and which package imports which
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+	.venv/bin/lint-imports --no-cache --no-logo
 	$(PY) -m mypy
 
 bench: setup ## what loading costs; time and memory of a step of every method, as ratios to vanilla (DEVICE=)
