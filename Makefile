@@ -62,7 +62,7 @@ test-plugin: ## ogm as a wheel with torch alone: its contract and foreign traini
 	$(PYTHON) -m venv .work/plugin/venv
 	.work/plugin/venv/bin/python -m pip install --disable-pip-version-check --quiet .work/plugin/source \
 		torch$(if $(TORCH),==$(TORCH)) pytest pytest-timeout pytest-xdist
-	cd .work/plugin && venv/bin/python -m pytest -q -n $(JOBS) -m "not long"
+	cd .work/plugin && venv/bin/python -m pytest -q -n $(JOBS) -m "not long" -W "ignore:Failed to initialize NumPy"
 
 smoke: ## the paper's tables, shortened: a check that everything works together
 	WANDB_MODE=offline $(MAKE) reproduce-paper QUICK=1 RESULTS=results/smoke
