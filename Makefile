@@ -4,6 +4,8 @@ PYTHON ?= python3
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 PY := .venv/bin/python
 PLUGIN_TESTS := tests/test_contract.py tests/test_own_loop.py
+# What torch 2.4 warns of by itself: that NumPy is absent, and (as it unpickles) its own torch.load.
+OLD_TORCH := -W 'ignore:Failed to initialize NumPy' -W 'ignore:You are using `torch.load`'
 
 .DEFAULT_GOAL := help
 .PHONY: help setup reproduce-paper compare test test-all test-plugin smoke lint bench report clean
@@ -62,7 +64,7 @@ test-plugin: ## ogm as a wheel with torch alone: its contract and foreign traini
 	$(PYTHON) -m venv .work/plugin/venv
 	.work/plugin/venv/bin/python -m pip install --disable-pip-version-check --quiet .work/plugin/source \
 		torch$(if $(TORCH),==$(TORCH)) pytest pytest-timeout pytest-xdist
-	cd .work/plugin && venv/bin/python -m pytest -q -n $(JOBS) -m "not long" -W "ignore:Failed to initialize NumPy"
+	cd .work/plugin && venv/bin/python -m pytest -q -n $(JOBS) -m "not long" $(OLD_TORCH)
 
 smoke: ## the paper's tables, shortened: a check that everything works together
 	WANDB_MODE=offline $(MAKE) reproduce-paper QUICK=1 RESULTS=results/smoke
