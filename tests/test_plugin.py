@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import shutil
 import subprocess
 import sys
@@ -96,26 +95,3 @@ def test_mistakes_are_named() -> None:
         ogm.create("ogm_eg")
     with pytest.raises(ValueError, match="pass dims= and num_classes="):
         ogm.create("equal_weight_multiloss").attach(encoders)
-
-
-ALLOWED = {
-    "ogm": {"ogm"},
-    "models": {"models", "ogm.types", "ogm.losses", "ogm.parts.heads"},
-    "datasets": {"datasets", "ogm.types", "ogm.context", "ogm.registry"},
-    "benchmarks": {"benchmarks", "models", "datasets", "ogm"},
-}
-
-
-@pytest.mark.parametrize("package", ALLOWED)
-def test_who_imports_whom(package: str) -> None:
-    for path in (ROOT / package).rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            for name in names:
-                top = name.partition(".")[0]
-                if top in (*ALLOWED, "tests"):
-                    assert any(name == a or name.startswith(f"{a}.") for a in ALLOWED[package]), f"{path}: {name}"
-                elif package == "ogm":
-                    extras = {"sklearn"} if node.col_offset else set()  # inside a function: asked for when it is used
-                    assert top in {"torch", "__future__", *sys.stdlib_module_names, *extras}, f"{path}: {name}"

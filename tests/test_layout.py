@@ -1,0 +1,167 @@
+"""What keeps the repository readable: short files and functions, one name for one thing, no path that leads nowhere.
+
+What does not hold yet stands in a list. The lists only shrink: an entry that is not needed any more fails.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import defaultdict
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("ogm", "models", "datasets", "benchmarks")
+LINES_OF_A_FILE, LINES_OF_A_FUNCTION = 400, 60
+
+LONG_FILES = {
+    "benchmarks/__main__.py",
+    "datasets/manifest.py",
+    "datasets/storage/clip_dataset.py",
+}
+LONG_FUNCTIONS = {
+    "benchmarks/__main__.py: parser",
+    "benchmarks/runner/experiment.py: build",
+    "datasets/decode/safe_pickle.py: follow",
+}
+DEFINED_TWICE = {"coefficients", "ensemble", "leads"}
+# A strategy imports of its siblings only a class that it extends; these still borrow parts that belong into ogm/parts/.
+BORROWS = {
+    "agm": {"ogm"},
+    "cggm": {"agm"},
+    "g2d": {"umt"},
+    "gblend": {"unimodal", "vanilla"},
+    "ge_noise": {"ogm_ge"},
+    "greedy": {"mla"},
+    "kd_strong_to_weak": {"di_mml", "ume", "umt", "unimodal_pretrain_finetune"},
+    "mlb": {"ogm", "weak_boost"},
+    "mses": {"mlb", "mslr"},
+    "mslr": {"mlb"},
+    "opm_ogm": {"ogm", "ogm_ge"},
+    "reconboost": {"mla"},
+    "ssl_crossmodal": {"ssl_unimodal", "ume"},
+    "ssl_pretrain": {"unimodal_pretrain_finetune"},
+    "ssl_unimodal": {"unimodal"},
+    "unimodal_pretrain_finetune": {"umt"},
+    "weak_boost": {"ogm"},
+}
+
+DATASET_MODULES = {"__init__", "__main__", "registry"}  # what may stand beside the datasets
+NOT_DATASETS = {"cards", "class_lists", "crema_d_lists"}  # and what still does
+
+
+@cache
+def sources() -> dict[str, str]:
+    """The text of every module of the four packages, by its path."""
+    paths = [p for package in PACKAGES for p in sorted((ROOT / package).rglob("*.py"))]
+    return {p.relative_to(ROOT).as_posix(): p.read_text(encoding="utf-8") for p in paths}
+
+
+@cache
+def tree(name: str) -> ast.Module:
+    return ast.parse(sources()[name])
+
+
+def test_no_file_is_long() -> None:
+    assert {name for name, text in sources().items() if len(text.splitlines()) > LINES_OF_A_FILE} == LONG_FILES
+
+
+def test_no_function_is_long() -> None:
+    long = {
+        f"{name}: {node.name}"
+        for name in sources()
+        for node in ast.walk(tree(name))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        if (node.end_lineno or 0) - node.lineno >= LINES_OF_A_FUNCTION
+    }
+    assert long == LONG_FUNCTIONS
+
+
+def test_no_public_name_of_ogm_and_models_is_defined_twice() -> None:
+    homes = defaultdict(list)
+    for name in sources():
+        if name.startswith(("ogm/", "models/")):
+            for node in tree(name).body:
+                if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+                    homes[node.name].append(name)
+    assert {name for name, files in homes.items() if len(files) > 1} == DEFINED_TWICE
+
+
+def borrowed(module: ast.Module) -> set[str]:
+    """The sibling strategies of which a module imports more than the classes that it extends."""
+    bases = {
+        base.id for c in ast.walk(module) if isinstance(c, ast.ClassDef) for base in c.bases if type(base) is ast.Name
+    }
+    siblings = set()
+    for node in ast.walk(module):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ogm.strategies"):
+            home = (node.module or "").removeprefix("ogm.strategies").removeprefix(".")
+            siblings |= {home or a.name for a in node.names if (a.asname or a.name) not in bases}
+        elif isinstance(node, ast.Import):
+            siblings |= {a.name.split(".")[2] for a in node.names if a.name.startswith("ogm.strategies.")}
+    return siblings
+
+
+def test_a_strategy_imports_only_the_sibling_that_it_extends() -> None:
+    found = {Path(name).stem: borrowed(tree(name)) for name in sources() if name.startswith("ogm/strategies/")}
+    assert {name: siblings for name, siblings in found.items() if siblings} == BORROWS
+
+
+@pytest.mark.parametrize(
+    ("text", "siblings"),
+    [
+        ("from ogm.strategies.ogm import OGM\nclass A(OGM): ...", set()),
+        ("from ogm.strategies.ogm import OGM, usable\nclass A(OGM): ...", {"ogm"}),
+        ("from ogm.strategies import mla", {"mla"}),
+        ("import ogm.strategies.pmr as other", {"pmr"}),
+    ],
+)
+def test_borrowing_is_seen(text: str, siblings: set[str]) -> None:
+    assert borrowed(ast.parse(text)) == siblings
+
+
+def test_the_datasets_stand_alone() -> None:
+    from datasets.registry import DATASETS
+
+    modules = {p.stem for p in (ROOT / "datasets").glob("*.py")}
+    assert modules - set(DATASETS) - DATASET_MODULES == NOT_DATASETS
+
+
+def documents() -> dict[str, str]:
+    """What is written for people: the Markdown at the top, the Makefile, the workflows, and the sources."""
+    paths = [p for pattern in ("*.md", "Makefile", "*.toml", ".github/**/*.yml") for p in sorted(ROOT.glob(pattern))]
+    return {p.relative_to(ROOT).as_posix(): p.read_text(encoding="utf-8") for p in paths} | sources()
+
+
+PATH = re.compile(r"(?<![\w./-])(?:ogm|models|datasets|benchmarks|tests|examples|docs)(?:/[\w.-]+)*/[\w-]+\.\w+\b")
+OF_RELEASED_CODE = {"models/fusion_modules.py"}  # cited with its repository and commit
+
+
+def test_a_path_that_is_named_exists() -> None:
+    absent = {
+        f"{name}: {path}"
+        for name, text in documents().items()
+        for path in PATH.findall(text)
+        if path not in OF_RELEASED_CODE and not (ROOT / path).exists()
+    }
+    assert absent == set()
+
+
+def test_a_path_is_seen() -> None:
+    assert PATH.findall("see `tests/no.py` and models/fusions/mmtm.py.") == ["tests/no.py", "models/fusions/mmtm.py"]
+    assert PATH.findall("other/tests/a.py, tests/test_<id>.py, tests/") == []
+
+
+MACHINE = re.compile(r"(?<![\w.])(?:/(?:home|root|Users|workspace|work|mnt/\w)/|[A-Z]:\\\w|~\w+/)")
+
+
+def test_no_file_knows_a_machine() -> None:
+    assert {name for name, text in documents().items() if MACHINE.search(text)} == set()
+
+
+def test_a_machine_is_seen() -> None:
+    assert all(MACHINE.search(text) for text in ("in /home/someone/data", "'/root/x'", r"C:\data"))
+    assert not MACHINE.search("results/work/x, data/home/, https://host.org/home/")
