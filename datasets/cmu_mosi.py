@@ -23,11 +23,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datasets.cards import CARDS
 from datasets.core.base import DataModule, ScanReport
+from datasets.core.card import Card
 from datasets.core.errors import LabelError, ManifestError, MissingMediaError
 from datasets.core.paths import raw_folder
 from datasets.core.progress import Progress
+from datasets.core.recipes import SMALL
 from datasets.decode.arrays import finite
 from datasets.decode.safe_pickle import read_pickle
 from datasets.storage import content
@@ -62,7 +63,34 @@ class CMUMOSI(Prepared):
     classes: Sequence[str] = CLASSES["nonneg"]
     static = True
     Options = CMUOptions
-    how_to_get: ClassVar[str] = CARDS["cmu_mosi"].how_to_get
+    card = Card(
+        title="CMU-MOSI: opinions on films, 2,199 utterances as features of words, voice and face",
+        modalities=("text", "audio", "visual"),
+        classes=2,
+        size="0.15 GB to download (0.33 GB not aligned), as much prepared",
+        licence="research use, by the authors' terms; the videos remain their uploaders' (YouTube)",
+        citation="Zadeh, Zellers, Pincus, Morency: MOSI, IEEE Intelligent Systems 2016, arXiv 1606.06259. Processed "
+        "sequences: Tsai and others: Multimodal Transformer for Unaligned Multimodal Language Sequences, ACL 2019",
+        how_to_get="Get mosi_data.pkl (147 MB; for aligned=false mosi_data_noalign.pkl, 326 MB), the processed "
+        "sequences of the Multimodal Transformer's authors, linked from github.com/yaohungt/Multimodal-Transformer (a "
+        "Dropbox folder), and put it into data/cmu_mosi/. It is read without trusting it: a pickle that names anything "
+        "but arrays is refused.",
+        quirks=(
+            "A sentiment of exactly 0 is called positive by some codes and negative by others: label=nonneg, pos, "
+            "exclude_zero; also label=three and seven.",
+            "Features are standardised with train's statistics; BalanceBenchmark does not: normalise=false.",
+            "Releases differ in their features (5 or 74 of voice, 20 or 47 of face): widths are read from the file.",
+        ),
+        raw_files=("mosi_data.pkl|mosi_data_noalign.pkl",),
+    )
+    training_recipe: ClassVar[Mapping[str, Any]] = {
+        **SMALL,
+        "encoders": dict.fromkeys(FIELDS, "transformer"),
+        "encoder_args": {m: {"width": 64, "layers": 2} for m in FIELDS},
+        "optimizer": "adam",
+        "lr": 1e-3,
+    }
+    adaptive_lr: ClassVar[float] = 1e-3
 
     def __init__(self, options: CMUOptions, cache: Cache, part: str, scale: dict[str, tuple[Tensor, Tensor]]) -> None:
         self.cache, self.scale, self.classes = cache, scale, CLASSES[options.label]
@@ -104,7 +132,7 @@ class CMUMOSI(Prepared):
     @classmethod
     def download(cls, base: str | None = None, progress: Progress | None = None) -> str:
         """Nothing: the files lie where only a browser gets them."""
-        return "" if cls.raw_available() else cls.how_to_get
+        return "" if cls.raw_available() else cls.card.how_to_get
 
     @classmethod
     def storage(cls, options: CMUOptions) -> dict[str, Any]:

@@ -41,8 +41,8 @@ from PIL import Image
 from pydantic import Field
 from torch import Tensor, nn
 
-from datasets.cards import CARDS
 from datasets.core.base import DataModule, ScanReport
+from datasets.core.card import Card
 from datasets.core.errors import (
     DataError,
     EmptyMediaError,
@@ -53,6 +53,7 @@ from datasets.core.errors import (
 )
 from datasets.core.manifest_file import SHOWN, Listing, Sample, read_manifest, where
 from datasets.core.paths import cache_folder
+from datasets.core.recipes import SMALL
 from datasets.decode import audio, image_files, image_transforms
 from datasets.decode.arrays import array_shape, read_array
 from datasets.decode.video import blocks, segments
@@ -88,7 +89,29 @@ class Manifest(Prepared):
     modalities: tuple[str, ...] = ()
     classes: Sequence[str] = ()
     Options = ManifestOptions
-    how_to_get: ClassVar[str] = CARDS["manifest"].how_to_get
+    card = Card(
+        title="your own data: a CSV that names recordings, videos, pictures or arrays, no code",
+        modalities=(),
+        classes=0,
+        size="what yours takes",
+        licence="yours",
+        citation="yours",
+        how_to_get="Write a CSV that begins id,split,label,audio:audio,visual:video, one row per sample, as data/"
+        "manifest/manifest.csv (or say path=FILE.csv), with paths from its folder on. split is train, val or test; a "
+        "column is MODALITY:KIND, two or more of them, and KIND is audio, video, frames (a folder of pictures), image, "
+        "npy or npz (FILE.npz#ARRAY). An empty cell is a missing modality (allow_missing=true).",
+        quirks=(
+            "Every mistake is named with its line and column before anything is decoded.",
+            "Without rows of val, a tenth of train becomes val, by a fixed rule.",
+            "Pictures are cropped and mirrored in training; say augment=none where left and right matter.",
+        ),
+        raw_files=("manifest.csv",),
+    )
+    training_recipe: ClassVar[Mapping[str, Any]] = {
+        **SMALL,
+        "encoders": {},
+    }  # encoders: chosen by the kind of each column
+    adaptive_lr: ClassVar[float] = 1e-3
 
     def __init__(
         self, options: ManifestOptions, cache: Cache, listing: Listing, rows: Sequence[Sample], notes: Counter[str]
@@ -185,7 +208,7 @@ class Manifest(Prepared):
 
     @classmethod
     def download(cls, base: str | None = None, progress: Any = None) -> str:
-        return cls.how_to_get
+        return cls.card.how_to_get
 
     @classmethod
     def ready(cls, **args: Any) -> bool:

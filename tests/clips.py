@@ -85,7 +85,7 @@ def downloads(
             for path in splits.glob("*.part"):
                 path.unlink()
         out = command(capsys, "download", kind.name, "--base", f"{base}/good")
-    assert f"now run `python -m datasets prepare {kind.name}`" in out or out.strip() == kind.how_to_get
+    assert f"now run `python -m datasets prepare {kind.name}`" in out or out.strip() == kind.card.how_to_get
 
 
 def trains(name: str, args: Mapping[str, Any], classes: int) -> None:

@@ -24,7 +24,7 @@ from PIL import Image
 from datasets.core.errors import DataError
 from datasets.core.manifest_file import read_manifest
 from datasets.core.split_lists import parse, read_pinned
-from datasets.crema_d_lists import CLASSES
+from datasets.crema_d import CLASSES
 from datasets.decode import audio, image_files, image_transforms
 from datasets.decode.arrays import read_array
 from datasets.decode.digit_files import read_idx

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from datasets.core.card import Card
 from ogm.types import Batch
 
 
@@ -36,6 +37,9 @@ class MultimodalDataset(Dataset[dict[str, Any]]):
     """
 
     name: ClassVar[str]
+    card: ClassVar[Card]
+    training_recipe: ClassVar[Mapping[str, Any]] = {}  # settings of a run on it: benchmarks.config.run_config.RunConfig
+    adaptive_lr: ClassVar[float] = 1e-3  # of Adam and AdamW: SGD's learning rate means nothing to them
     modalities: tuple[str, ...]
     classes: Sequence[str]  # declared; label = position
     ids: Sequence[str]

@@ -16,6 +16,11 @@ from datasets.core.errors import LabelError, ManifestError, PinMismatchError, Sp
 LABEL_HEADERS = {"label", "labels", "class", "category", "emotion"}
 
 
+def class_names(text: str) -> tuple[str, ...]:
+    """The names of classes in a text that separates them by `` | `` and may break its lines anywhere."""
+    return tuple(" ".join(text.split()).split(" | "))
+
+
 @dataclass(frozen=True)
 class Pin:
     """One exact file: as it is stored, and the same with LF line ends, as forks often store it."""

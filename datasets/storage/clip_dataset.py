@@ -230,7 +230,7 @@ class Media(Prepared):
         """The split lists. The media need an agreement, a crawler or days: that is left to people, and told them."""
         for file in cls.list_files:
             file.fetch(raw_folder(cls.name) / "splits", base, progress)
-        return "" if cls.raw_available() else cls.how_to_get
+        return "" if cls.raw_available() else cls.card.how_to_get
 
     @classmethod
     def storage(cls, options: Any) -> dict[str, Any]:

@@ -13,10 +13,9 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
-from datasets import cards
 from datasets.core.base import DataModule, MultimodalDataset
 from datasets.core.errors import CacheError, DataError
-from datasets.core.paths import cache_folder
+from datasets.core.paths import cache_folder, raw_folder
 from datasets.core.progress import Progress, bar
 from datasets.storage.cache import Cache, Column, Decoded, Piece, build, canonical, source_word, word
 
@@ -56,8 +55,6 @@ class Prepared(MultimodalDataset):
     that store the same share one folder.
     """
 
-    embedded: ClassVar[bool] = False
-    how_to_get: ClassVar[str]
     Options: ClassVar[type[Options]]
 
     # ---- what a dataset writes
@@ -113,7 +110,7 @@ class Prepared(MultimodalDataset):
 
     @classmethod
     def raw_available(cls) -> bool:
-        return cards.raw_available(cls.name)
+        return cls.card.raw_files_exist(raw_folder(cls.name))
 
     @classmethod
     def folder(cls, options: Any) -> Path:
