@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from datasets.core.checks import one_line
+from datasets.core.files import one_line
 from datasets.core.paths import cache_folder, raw_folder
 from datasets.core.progress import bar
 from datasets.registry import DATASETS, card

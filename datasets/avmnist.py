@@ -27,6 +27,7 @@ from datasets.core.errors import DataError
 from datasets.core.paths import raw_folder
 from datasets.core.progress import Progress
 from datasets.core.recipes import SMALL
+from datasets.core.sample_keys import SampleKey, sample_index
 from datasets.decode import audio
 from datasets.decode.digit_files import SPEAKERS, Clip, download, image_sources, scan_images, scan_recordings
 from datasets.storage import content
@@ -136,8 +137,8 @@ class AVMNIST(Prepared):
         """audio (1, 129, 126) or (1, 32, 32), visual (1, 28, 28)."""
         return {m: x[0] for m, x in self.batch([i]).inputs.items()}
 
-    def batch(self, keys: Sequence[int | tuple[int, int]]) -> Batch:
-        index = np.array([key if isinstance(key, int) else key[0] for key in keys], dtype=np.int64)
+    def batch(self, keys: Sequence[SampleKey]) -> Batch:
+        index = sample_index(keys).numpy()
         sound = torch.from_numpy(np.asarray(self.cache["audio"][self.clip_rows[index]]))
         image = torch.from_numpy(np.asarray(self.cache["visual"][self.image_rows[index]])).float()
         return Batch(

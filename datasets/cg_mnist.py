@@ -26,6 +26,7 @@ from datasets.core.card import Card
 from datasets.core.paths import raw_folder
 from datasets.core.progress import Progress
 from datasets.core.recipes import SMALL
+from datasets.core.sample_keys import SampleKey, sample_index
 from datasets.decode.digit_files import download_images, image_sources, scan_images
 from datasets.storage.cache import Cache, Column, Decoded, Piece
 from datasets.storage.prepared import Options, Plan, Prepared
@@ -93,8 +94,8 @@ class CGMNIST(Prepared):
             "color_tells_class": tells,
         }
 
-    def batch(self, keys: Sequence[int | tuple[int, int]]) -> Batch:
-        index = torch.tensor([key if isinstance(key, int) else key[0] for key in keys])
+    def batch(self, keys: Sequence[SampleKey]) -> Batch:
+        index = sample_index(keys)
         gray = torch.from_numpy(self.cache["gray"][self.rows[index.numpy()]]).unsqueeze(1) / 255
         mean, std = (torch.tensor(x).view(3, 1, 1) for x in (COLOR_MEAN, COLOR_STD))
         color = gray * self.tints[index][..., None, None]
@@ -144,4 +145,5 @@ def tints(digits: Tensor, variance: float, seed: int, tells: bool) -> Tensor:
     rng = torch.Generator().manual_seed(seed)
     anyone = torch.randint(len(COLORS), (len(digits),), generator=rng)
     jitter = torch.randn(len(digits), 3, generator=rng) * variance**0.5
-    return (COLORS[digits if tells else anyone] + jitter).clamp(0, 1)
+    colors: Tensor = COLORS[digits if tells else anyone] + jitter
+    return colors.clamp(0, 1)

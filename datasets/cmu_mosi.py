@@ -29,6 +29,7 @@ from datasets.core.errors import LabelError, ManifestError, MissingMediaError
 from datasets.core.paths import raw_folder
 from datasets.core.progress import Progress
 from datasets.core.recipes import SMALL
+from datasets.core.sample_keys import SampleKey, sample_index
 from datasets.decode.arrays import finite
 from datasets.decode.safe_pickle import read_pickle
 from datasets.storage import content
@@ -116,8 +117,8 @@ class CMUMOSI(Prepared):
     def load(self, i: int, rng: torch.Generator | None) -> dict[str, Tensor]:
         return {m: x[0] for m, x in self.batch([i]).inputs.items()}
 
-    def batch(self, keys: Sequence[int | tuple[int, int]]) -> Batch:
-        index = np.array([key if isinstance(key, int) else key[0] for key in keys], dtype=np.int64)
+    def batch(self, keys: Sequence[SampleKey]) -> Batch:
+        index = sample_index(keys).numpy()
         inputs = {}
         for m in self.modalities:
             x = torch.from_numpy(self.cache[m][self.rows[index]])
@@ -230,7 +231,8 @@ def classify(sentiment: np.ndarray, label: str) -> np.ndarray:
     if label == "three":
         return np.where(y < -0.5, 0, np.where(y > 0.5, 1, 2)).astype(np.int64)
     if label == "seven":  # [-3, -2) [-2, -1) [-1, 0) {0} (0, 1] (1, 2] (2, 3]
-        return (3 + np.sign(y) * (1 + (abs(y) > 1) + (abs(y) > 2))).astype(np.int64)
+        bins: np.ndarray = 3 + np.sign(y) * (1 + (abs(y) > 1) + (abs(y) > 2))
+        return bins.astype(np.int64)
     return (y >= 0 if label == "nonneg" else y > 0).astype(np.int64)
 
 
@@ -242,7 +244,7 @@ def sums(x: np.ndarray) -> np.ndarray:
 
 def scaling(three: np.ndarray) -> tuple[Tensor, Tensor]:
     """Mean and deviation (D,) from ``sums``; 1 where a feature does not vary."""
-    count, total, squares = np.maximum(three, [[1], [-np.inf], [0]])
+    count, total, squares = np.maximum(three, np.array([[1], [-np.inf], [0]]))
     mean = total / count
     std = np.sqrt(np.maximum(squares / count - mean**2, 0))
     return torch.tensor(mean, dtype=torch.float32), torch.tensor(np.where(std < 1e-6, 1, std), dtype=torch.float32)

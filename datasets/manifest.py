@@ -54,6 +54,7 @@ from datasets.core.errors import (
 from datasets.core.manifest_file import SHOWN, Listing, Sample, read_manifest, where
 from datasets.core.paths import cache_folder
 from datasets.core.recipes import SMALL
+from datasets.core.sample_keys import SampleKey, random_numbers, sample_index, sample_seeds
 from datasets.decode import audio, image_files, image_transforms
 from datasets.decode.arrays import array_shape, read_array
 from datasets.decode.video import blocks, segments
@@ -146,10 +147,10 @@ class Manifest(Prepared):
         }
 
     # ---- samples
-    def batch(self, keys: Sequence[int | tuple[int, int]]) -> Batch:
+    def batch(self, keys: Sequence[SampleKey]) -> Batch:
         """For evaluation all is done. For training pictures are (B, T, S', S', 3) uint8 until ``augment``."""
-        index = torch.tensor([key if isinstance(key, int) else key[0] for key in keys])
-        seeds = [key[1] for key in keys if not isinstance(key, int)]
+        index = sample_index(keys)
+        seeds = sample_seeds(keys)
         draws = self._draws(seeds) if seeds and not self.static else None
         batch = Batch({}, torch.from_numpy(self.label_rows[index.numpy()]), index)
         if self.present is not None:
@@ -199,7 +200,7 @@ class Manifest(Prepared):
     def _draws(self, seeds: Sequence[int]) -> Tensor:
         """(B, pictures, 24) in [0, 1): one stream per sample, so neither its batch nor its worker matters."""
         shape = sum(map(self._picks, self.films)), 1 + image_transforms.DRAWS
-        return torch.stack([torch.rand(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+        return random_numbers(seeds, *shape)
 
     # ---- preparing
     @classmethod

@@ -30,6 +30,7 @@ from torch import Tensor
 from datasets.core.base import DataModule, MultimodalDataset, ScanReport
 from datasets.core.card import Card
 from datasets.core.recipes import SMALL
+from datasets.core.sample_keys import SampleKey, sample_index
 from ogm.types import Batch
 
 GENERATOR = 1  # raise it whenever the same knobs and seed come to mean other tensors
@@ -69,7 +70,8 @@ class Knobs:
 def _checked(name: str, value: Any, default: Any, low: float, high: float) -> Any:
     """``value`` as the type of ``default``, so that equal settings compare and print alike."""
     pair = isinstance(default, tuple)
-    kind, number = (int, Integral) if isinstance(default, int) else (float, Real)
+    kind: type[Any] = int if isinstance(default, int) else float
+    number: type[Any] = Integral if kind is int else Real
     parts = list(value) if pair and isinstance(value, (list, tuple)) else [value]
     fits = [isinstance(x, number) and not isinstance(x, bool) and low <= x <= high for x in parts]
     if not all(fits) or len(parts) != 1 + pair or parts != sorted(parts):
@@ -139,7 +141,8 @@ def _sound(rng: np.random.Generator, label: np.ndarray, cue: np.ndarray, knobs: 
 def _wave(turns: np.ndarray) -> np.ndarray:
     """exp(2 pi i turns). The angle is reduced in float64 and then read in float32, which is ten times faster."""
     angle = (2 * np.pi * (turns - np.floor(turns))).astype(np.float32)
-    return np.cos(angle) + 1j * np.sin(angle)
+    phasor: np.ndarray = np.cos(angle) + 1j * np.sin(angle)
+    return phasor
 
 
 def _log_mel(wave: np.ndarray) -> np.ndarray:
@@ -149,7 +152,8 @@ def _log_mel(wave: np.ndarray) -> np.ndarray:
     frames = sliding_window_view(padded, WINDOW, axis=1)[:, ::HOP][:, :FRAMES]
     spectrum = np.fft.rfft(frames * hann)
     power = spectrum.real**2 + spectrum.imag**2
-    return np.log(power @ _mel_filters() + 1e-2).swapaxes(1, 2)[:, None]
+    log_mel: np.ndarray = np.log(power @ _mel_filters() + 1e-2)
+    return log_mel.swapaxes(1, 2)[:, None]
 
 
 @functools.cache
@@ -161,7 +165,8 @@ def _mel_filters() -> np.ndarray:
     left, middle, right = edge[:-2], edge[1:-1], edge[2:]
     rise, fall = (hertz[:, None] - left) / (middle - left), (right - hertz[:, None]) / (right - middle)
     triangle = np.maximum(0, np.minimum(rise, fall))
-    return triangle / triangle.sum(0)
+    filters: np.ndarray = triangle / triangle.sum(0)
+    return filters
 
 
 # ---- sight: two RGB frames of 24 x 24, coordinates from -1 to 1, x to the right and y down
@@ -224,14 +229,16 @@ def _sight(rng: np.random.Generator, label: np.ndarray, cue: np.ndarray, knobs: 
 
     gain, offset = draw(0.7, 1.3)[:, None], draw(-0.1, 0.1, 3).swapaxes(0, 1)
     image = (image - 0.5) * gain + 0.5 + offset
-    return np.clip(image + knobs.pixel_noise * rng.standard_normal(image.shape), 0, 1)
+    noisy: np.ndarray = np.clip(image + knobs.pixel_noise * rng.standard_normal(image.shape), 0, 1)
+    return noisy
 
 
 def _smooth(grid: np.ndarray) -> np.ndarray:
     """(..., g, g) to (..., SIZE, SIZE), bilinear, corner on corner."""
     cells = grid.shape[-1]
     weight = np.maximum(0, 1 - np.abs(np.linspace(0, cells - 1, SIZE)[:, None] - np.arange(cells)))
-    return weight @ grid @ weight.T
+    image: np.ndarray = weight @ grid @ weight.T
+    return image
 
 
 def _turned(x: np.ndarray, y: np.ndarray, angle: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -240,7 +247,8 @@ def _turned(x: np.ndarray, y: np.ndarray, angle: np.ndarray) -> tuple[np.ndarray
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-x))
+    y: np.ndarray = 1 / (1 + np.exp(-x))
+    return y
 
 
 # ---- the dataset
@@ -301,8 +309,8 @@ class SynthAV(MultimodalDataset):
     def load(self, i: int, rng: torch.Generator | None) -> dict[str, Tensor]:
         return {m: x[i] for m, x in self.tensors.items()}
 
-    def batch(self, keys: Sequence[int | tuple[int, int]]) -> Batch:
-        index = torch.tensor([key if isinstance(key, int) else key[0] for key in keys], dtype=torch.int64)
+    def batch(self, keys: Sequence[SampleKey]) -> Batch:
+        index = sample_index(keys)
         return Batch({m: x.index_select(0, index) for m, x in self.tensors.items()}, self.label[index], index)
 
 

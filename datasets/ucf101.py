@@ -25,14 +25,15 @@ import torch
 from torch import Tensor
 
 from datasets.core.card import Card
-from datasets.core.checks import open_member, printable, write_part
+from datasets.core.checks import open_member, printable
 from datasets.core.errors import DataError, LabelError, ManifestError, PinMismatchError, VideoDecodeError
+from datasets.core.files import convert_disk_errors, write_atomic
 from datasets.core.paths import raw_folder
 from datasets.core.progress import Progress
 from datasets.core.recipes import PAPER
 from datasets.core.split_lists import Blob, Pin, class_names, collect, records, refuse_leaks
 from datasets.decode import image_files, image_transforms
-from datasets.storage.cache import Column, writing
+from datasets.storage.cache import Column
 from datasets.storage.clip_dataset import Media, MediaOptions, Rows
 from datasets.storage.clip_files import Jpegs, Preset, boxes_of, read_pictures
 from datasets.storage.download import Exactly, fetch
@@ -296,5 +297,5 @@ def unzip(archive: Path, folder: Path) -> None:
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
         raise DataError(f"{archive}: a damaged archive ({printable(error)}); download it again") from error
     for name, content in contents.items():
-        with writing(folder):
-            write_part(folder / name, content)
+        with convert_disk_errors(folder):
+            write_atomic(folder / name, content)

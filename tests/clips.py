@@ -119,7 +119,7 @@ def one_epoch(name: str, args: Mapping[str, Any]) -> RunConfig:
 
 KILLED = """
 import ast, os, signal, sys
-from datasets import cache
+from datasets.storage import cache
 from datasets.registry import DATASETS
 from ogm.registry import find
 cache.CHUNK, calls, kind = int(sys.argv[5]), [], find(sys.argv[1], DATASETS, 'dataset')

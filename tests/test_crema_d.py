@@ -348,7 +348,8 @@ def test_actor5_needs_no_list_and_ogm_says_which(raw):
 
 KILLED = """
 import os, signal
-from datasets import cache, crema_d
+from datasets import crema_d
+from datasets.storage import cache
 cache.CHUNK = 8
 calls = []
 real = crema_d.read_frames

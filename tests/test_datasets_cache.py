@@ -59,7 +59,7 @@ def test_a_word_is_the_whole_recipe():
 KILLED = """
 import sys, time
 from pathlib import Path
-from datasets.cache import build
+from datasets.storage.cache import build
 from tests.test_datasets_cache import COLUMNS, PIECES, decode
 def slowly(piece):
     time.sleep(0.3 if int(piece.key.split()[1]) >= 128 else 0)
@@ -175,8 +175,8 @@ def test_a_disk_that_is_too_small_is_said_before_anything_is_decoded(tmp_path):
 FULL = """
 import resource, sys
 from pathlib import Path
-from datasets.cache import build
-from datasets.errors import DataError
+from datasets.storage.cache import build
+from datasets.core.errors import DataError
 from tests.test_datasets_cache import COLUMNS, PIECES, decode
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
 try:

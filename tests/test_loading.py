@@ -177,7 +177,7 @@ def test_draws_that_repeat_and_hide_reach_the_batches(written):
 RANK = """
 import hashlib, json, sys
 import torch.distributed as dist
-from datasets.loader import Loader
+from datasets.core.loader import Loader
 from datasets.manifest import Manifest
 rank, ranks, args = int(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3])
 dist.init_process_group("gloo", init_method=sys.argv[4], rank=rank, world_size=ranks)

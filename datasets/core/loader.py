@@ -12,13 +12,13 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from datasets.core.base import MultimodalDataset
+from datasets.core.sample_keys import SampleKey, sample_index, sample_seeds
 from ogm.context import fold_in
 from ogm.types import Batch, Draws
 
-Key = int | tuple[int, int]
 RESIDENT = 256 << 20  # bytes a dataset may take on the device (spared from workers, which would only be in the way)
 CHUNK = 1024  # samples read at once to fill it
 
@@ -59,12 +59,14 @@ class Loader:
         rank, ranks = (dist.get_rank(), dist.get_world_size()) if ready else (0, 1)
         parts = [p for p in torch.split(order, self.batch_size) if len(p) == self.batch_size or not self.drop_last]
         rows = [part[rank::ranks] for part in parts]
-        keys = _Drawn(index, rows, self.seed, number)
+        keys = _EpochKeys(index, rows, self.seed, number)
         return Batches(self, keys, [len(p) for p in parts], None if draws is None else [draws.keep[r] for r in rows])
 
     def all(self) -> Iterable[Batch]:
         """Every sample once, in order, not augmented, on every rank alike."""
-        keys: list[Sequence[Key]] = [p.tolist() for p in torch.split(torch.arange(self.num_samples), self.batch_size)]
+        keys: list[Sequence[SampleKey]] = [
+            p.tolist() for p in torch.split(torch.arange(self.num_samples), self.batch_size)
+        ]
         return Batches(self, keys, [len(p) for p in keys])
 
     def held(self, training: bool) -> Batch | None:
@@ -74,7 +76,9 @@ class Loader:
         """
         training = training and type(self.dataset).augment is not MultimodalDataset.augment  # else they are the same
         if training not in self._held:
-            keys: list[Key] = [(i, 0) for i in range(self.num_samples)] if training else list(range(self.num_samples))
+            keys: list[SampleKey] = (
+                [(i, 0) for i in range(self.num_samples)] if training else list(range(self.num_samples))
+            )
             self._held[training] = None
             if keys and self.dataset.static and _bytes(self.dataset.batch(keys[:1])) * len(keys) <= self.resident:
                 parts = [self.dataset.batch(keys[i : i + CHUNK]).to(self.device) for i in range(0, len(keys), CHUNK)]
@@ -82,18 +86,18 @@ class Loader:
         return self._held[training]
 
 
-class _Drawn(Sequence[Sequence[Key]]):
+class _EpochKeys(Sequence[Sequence[SampleKey]]):
     """The keys of an epoch's batches, made when a batch is: (sample, seed of its place in the epoch)."""
 
-    def __init__(self, index: Tensor, rows: Sequence[Tensor], seed: int, epoch: int) -> None:
-        self.index, self.rows, self.seed, self.epoch = index, rows, seed, epoch
+    def __init__(self, samples: Tensor, rows: Sequence[Tensor], seed: int, epoch: int) -> None:
+        self.samples, self.rows, self.seed, self.epoch = samples, rows, seed, epoch
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, number: Any) -> Any:
         rows = self.rows[number].tolist()
-        samples = self.index[self.rows[number]].tolist()
+        samples = self.samples[self.rows[number]].tolist()
         return [(i, fold_in(self.seed, "augment", self.epoch, r)) for i, r in zip(samples, rows, strict=True)]
 
 
@@ -101,7 +105,11 @@ class Batches:
     """One pass over a list of batches, each a list of keys of the dataset."""
 
     def __init__(
-        self, loader: Loader, keys: Sequence[Sequence[Key]], sizes: Sequence[int], keep: Sequence[Tensor] | None = None
+        self,
+        loader: Loader,
+        keys: Sequence[Sequence[SampleKey]],
+        sizes: Sequence[int],
+        keep: Sequence[Tensor] | None = None,
     ) -> None:
         self.loader, self.keys, self.sizes, self.keep = loader, keys, sizes, keep
 
@@ -110,23 +118,23 @@ class Batches:
 
     def __iter__(self) -> Iterator[Batch]:
         dataset, workers = self.loader.dataset, self.loader.workers
-        training = isinstance(self.keys, _Drawn)
+        training = isinstance(self.keys, _EpochKeys)
         held = self.loader.held(training)
         source: Iterable[Batch] = map(dataset.batch, self.keys)
         if held is not None:
             source = (_pick(held, keys) for keys in self.keys)
         elif workers:
             source = DataLoader(
-                _Gather(dataset),
+                _BatchDataset(dataset),
                 batch_size=None,
                 sampler=self.keys,
-                num_workers=workers,  # type: ignore[arg-type]
+                num_workers=workers,
                 pin_memory=self.loader.device.type == "cuda",
                 collate_fn=_as_is,
             )
         for number, batch in enumerate(source):
             keys = self.keys[number]
-            index = torch.tensor([key if isinstance(key, int) else key[0] for key in keys], dtype=torch.int64)
+            index = sample_index(keys)
             for k, m in enumerate(dataset.modalities):
                 if dataset.present is not None:
                     batch.present[m] = dataset.present[index, k].to(batch.index.device)
@@ -135,13 +143,13 @@ class Batches:
             batch.global_size = self.sizes[number]
             batch = batch.to(self.loader.device)
             if training:
-                batch = dataset.augment(batch, [seed for _, seed in keys])
+                batch = dataset.augment(batch, sample_seeds(keys))
             yield batch.to(self.loader.device, self.loader.dtype)
 
 
-def _pick(held: Batch, keys: Sequence[Key]) -> Batch:
+def _pick(held: Batch, keys: Sequence[SampleKey]) -> Batch:
     """A batch of its own, gathered on the device that the samples lie on."""
-    rows = torch.tensor([key if isinstance(key, int) else key[0] for key in keys], dtype=torch.int64)
+    rows = sample_index(keys)
     rows = rows.to(held.label.device, non_blocking=True)
     return Batch(
         {m: x.index_select(0, rows) for m, x in held.inputs.items()},
@@ -167,15 +175,15 @@ def _bytes(batch: Batch) -> int:
     return sum(x.nbytes for x in batch.inputs.values())
 
 
-class _Gather:
+class _BatchDataset(Dataset[Batch]):
     """A dataset seen as a sequence of batches, so that a worker makes a whole batch at once."""
 
     def __init__(self, dataset: MultimodalDataset) -> None:
         self.dataset = dataset
 
-    def __getitem__(self, keys: Sequence[Key]) -> Batch:
+    def __getitem__(self, keys: Sequence[SampleKey]) -> Batch:
         return self.dataset.batch(keys)
 
 
-def _as_is(batch: Batch) -> Batch:
+def _as_is(batch: Any) -> Any:
     return batch

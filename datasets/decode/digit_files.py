@@ -18,9 +18,10 @@ import numpy as np
 
 from datasets.core.checks import refuse_missing, refuse_pointer
 from datasets.core.errors import ManifestError, PinMismatchError
+from datasets.core.files import convert_disk_errors
 from datasets.core.progress import Progress
 from datasets.storage import content
-from datasets.storage.cache import sha256, writing
+from datasets.storage.cache import sha256
 from datasets.storage.download import Exactly, fetch, unpack
 
 MNIST_BASE = "https://ossci-datasets.s3.amazonaws.com/mnist"
@@ -87,12 +88,12 @@ def download(raw: Path, base: str | None, progress: Progress | None) -> None:
     )
     part = recordings.with_name("recordings.part")
     try:
-        with writing(part):
+        with convert_disk_errors(part):
             if os.path.lexists(part):
                 shutil.rmtree(part)  # not where it is a link: that would lead what is unpacked somewhere else
         unpack(archive, part, re.compile(rf"[^/]+/recordings/{NAME.pattern}\.wav"), limit=100_000_000)
         scan_recordings(part, pinned=True)
-        with writing(recordings):
+        with convert_disk_errors(recordings):
             shutil.rmtree(recordings, ignore_errors=True)
             part.replace(recordings)
     finally:

@@ -27,8 +27,8 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy
 
-from datasets.core.checks import disk
 from datasets.core.errors import CacheError, DataError
+from datasets.core.files import convert_disk_errors
 from datasets.core.progress import Progress
 
 FORMAT = 2  # of the folder; goes up when older folders can no longer be read
@@ -62,6 +62,7 @@ class Column:
 
     @property
     def bytes(self) -> int:
+        """The size of one row."""
         return np.dtype(self.dtype).itemsize * math.prod(self.shape)
 
 
@@ -81,20 +82,6 @@ def _digest(value: Any) -> str:
 def sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """Turns what the operating system says about a full or read-only disk into one line."""
-    try:
-        yield
-    except OSError as error:
-        where, reason = error.filename or folder, error.strerror or error
-        help_ = "point OGM_CACHE (OGM_DATA for downloads) to a folder that can be written"
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            reason = f"{reason}: {disk(Path(where))}"
-            help_ = "free some space, or point OGM_CACHE (OGM_DATA for downloads) to a larger disk"
-        raise DataError(f"{where}: cannot write ({reason}); {help_}") from error
 
 
 class Cache:
@@ -216,11 +203,11 @@ def build(
     if part.is_symlink():
         raise DataError(f"{part}: a link stands where the set is to be made; remove it")
     fresh = not part.exists()
-    with writing(part):
+    with convert_disk_errors(part):
         part.mkdir(parents=True, exist_ok=True)
     with _locked(part):
         try:
-            with writing(part):
+            with convert_disk_errors(part):
                 journal = _Journal(part, recipe, pieces, columns)
                 _ask_for_space(part, columns, journal)
             todo = [piece for piece in pieces if piece.key not in journal.done]
@@ -230,9 +217,9 @@ def build(
                         progress("decoding", len(journal.done), len(pieces))
                     chunk = todo[start : start + CHUNK]
                     decoded = list(pool.map(decode, chunk))
-                    with writing(part):
+                    with convert_disk_errors(part):
                         journal.add(chunk, decoded)
-            with writing(part):
+            with convert_disk_errors(part):
                 journal.finish(pieces, progress)
                 shutil.rmtree(folder, ignore_errors=True)
                 part.replace(folder)
@@ -271,13 +258,18 @@ class _Journal:
             self._set_length(name)
 
     def _count(self, entries: Sequence[Mapping[str, Any]]) -> None:
-        self.length = {name: sum(entry["rows"].get(name, 0) for entry in entries) for name in self.columns}
+        self.length: dict[str, int] = {
+            name: sum(entry["rows"].get(name, 0) for entry in entries) for name in self.columns
+        }
 
     def _header(self, name: str) -> bytes:
         header, column = io.BytesIO(), self.columns[name]
-        npy.write_array_header_1_0(  # leaves room for the first axis to grow
-            header, {"descr": column.dtype, "fortran_order": False, "shape": (self.length[name], *column.shape)}
-        )
+        facts: dict[str, Any] = {
+            "descr": column.dtype,
+            "fortran_order": False,
+            "shape": (self.length[name], *column.shape),
+        }
+        npy.write_array_header_1_0(header, facts)  # leaves room for the first axis to grow
         return header.getvalue()
 
     def _size(self, name: str) -> int:
@@ -319,7 +311,7 @@ class _Journal:
             file.write(_line(entries))
             file.flush()
             os.fsync(file.fileno())
-        self.done.update((entry["key"], entry) for entry in entries)
+        self.done.update((piece.key, entry) for piece, entry in zip(pieces, entries, strict=True))
 
     def finish(self, pieces: Sequence[Piece], progress: Progress | None) -> None:
         entries = list(self.done.values())

@@ -21,7 +21,7 @@ from pydantic import Field
 from torch import Tensor
 
 from datasets.core.base import DataModule, ScanReport
-from datasets.core.checks import refuse_missing, refuse_pointer, write_part
+from datasets.core.checks import refuse_missing, refuse_pointer
 from datasets.core.errors import (
     AudioDecodeError,
     CacheError,
@@ -31,13 +31,15 @@ from datasets.core.errors import (
     PinMismatchError,
     VideoDecodeError,
 )
+from datasets.core.files import convert_disk_errors, write_atomic
 from datasets.core.paths import cache_folder, raw_folder
 from datasets.core.progress import Progress
+from datasets.core.sample_keys import SampleKey, random_numbers, sample_index, sample_seeds
 from datasets.core.split_lists import Blob, Pin, about, read_pinned
 from datasets.decode import image_files, image_transforms
 from datasets.decode.video import first, stream_facts
 from datasets.storage import content
-from datasets.storage.cache import Cache, Column, Decoded, Piece, canonical, sha256, writing
+from datasets.storage.cache import Cache, Column, Decoded, Piece, canonical, sha256
 from datasets.storage.clip_files import SOUND, Jpegs, Preset, boxes_of, read_pictures, read_sound
 from datasets.storage.download import Exactly, fetch
 from datasets.storage.prepared import Options, Plan, Prepared, command
@@ -182,13 +184,13 @@ class Media(Prepared):
         self.visual = Jpegs(self.cache, "visual", keys)
         self.count = self.visual.count
 
-    def batch(self, keys: Sequence[int | tuple[int, int]]) -> Batch:
+    def batch(self, keys: Sequence[SampleKey]) -> Batch:
         """audio (B, 1, F, T), visual (B, 3, frames, size, size).
 
         For evaluation all is done. For training pictures are uint8, channels last, until ``augment``.
         """
-        index = torch.tensor([key if isinstance(key, int) else key[0] for key in keys])
-        seeds = [key[1] for key in keys if not isinstance(key, int)]
+        index = sample_index(keys)
+        seeds = sample_seeds(keys)
         draws = self.draws(seeds) if seeds else None
         chosen = self.pick(self.count[index], self.picks, None if draws is None else draws[..., 0])
         inputs = self.inputs(index, chosen, seeds, None if draws is None else draws[..., 1:])
@@ -217,12 +219,7 @@ class Media(Prepared):
 
     def draws(self, seeds: Sequence[int]) -> Tensor:
         """(B, T, 24) in [0, 1): one stream per sample, so neither its batch nor its worker matters."""
-        return torch.stack(
-            [
-                torch.rand(self.picks, 1 + image_transforms.DRAWS, generator=torch.Generator().manual_seed(seed))
-                for seed in seeds
-            ]
-        )
+        return random_numbers(seeds, self.picks, 1 + image_transforms.DRAWS)
 
     # ---- download, prepare
     @classmethod
@@ -322,9 +319,9 @@ class Media(Prepared):
         if cls.raw_available():
             target = cache_folder(cls.name) / "splits"
             for name in cls.lists(options):
-                with writing(target):
+                with convert_disk_errors(target):
                     target.mkdir(parents=True, exist_ok=True)
-                    write_part(target / name, (raw_folder(cls.name) / "splits" / name).read_bytes())
+                    write_atomic(target / name, (raw_folder(cls.name) / "splits" / name).read_bytes())
         return folder
 
     @classmethod

@@ -13,12 +13,13 @@ import urllib.request
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
-from datasets.core.checks import open_part, part_size, printable, write_part
+from datasets.core.checks import printable
 from datasets.core.errors import DataError, PinMismatchError
+from datasets.core.files import convert_disk_errors, open_part, part_size, write_atomic
 from datasets.core.progress import Progress
-from datasets.storage.cache import sha256, writing
+from datasets.storage.cache import sha256
 
 WEB = ("https://", "http://")
 TRIES = 4
@@ -54,7 +55,7 @@ def fetch(url: str, path: Path, pin: Exactly | None, *, limit: int = 0, progress
     if pin and path.is_file() and path.stat().st_size == pin.size and sha256(path) == pin.sha256:
         return path
     part = path.with_name(path.name + ".part")
-    with writing(path.parent):
+    with convert_disk_errors(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
     for attempt in range(TRIES):
         if attempt:
@@ -72,14 +73,14 @@ def fetch(url: str, path: Path, pin: Exactly | None, *, limit: int = 0, progress
             f"{url}: got {found.size} bytes with sha256 {found.sha256}, expected {pin.size} with {pin.sha256}; it was "
             "deleted: try again, or get the file elsewhere"
         )
-    with writing(path.parent):
+    with convert_disk_errors(path.parent):
         part.replace(path)
     return path
 
 
 def _transfer(url: str, part: Path, limit: int, progress: Progress | None) -> None:
     """One request, from where ``part`` ends. Raises _Unfinished where another try may help."""
-    with writing(part.parent):
+    with convert_disk_errors(part.parent):
         have = part_size(part)
     request = urllib.request.Request(url, headers={"User-Agent": "ogm-bench", **_range(have)})
     try:
@@ -90,11 +91,11 @@ def _transfer(url: str, part: Path, limit: int, progress: Progress | None) -> No
                 part.unlink(missing_ok=True)
                 raise _Unfinished("sends another part of the file than was asked for")
             total = have + (answer.length or 0)
-            with writing(part.parent):
+            with convert_disk_errors(part.parent):
                 file = open_part(part, append=have > 0)
             with file:
                 while block := answer.read1(BLOCK):
-                    with writing(part.parent):
+                    with convert_disk_errors(part.parent):
                         file.write(block)
                         file.flush()
                     have += len(block)
@@ -176,7 +177,7 @@ def _opener(limit: int) -> urllib.request.OpenerDirector:
     class Response(http.client.HTTPResponse):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
-            self.fp: IO[bytes] = io.BufferedReader(_Watched(self.fp.detach(), limit))
+            self.fp = io.BufferedReader(_Watched(self.fp.detach(), limit))
 
     class Plain(http.client.HTTPConnection):
         response_class = Response
@@ -207,7 +208,7 @@ def _range(have: int) -> dict[str, str]:
 class _Limited(io.RawIOBase):
     """The content of a gzip file up to a limit: a megabyte of it may hold a gigabyte of zeros."""
 
-    def __init__(self, file: IO[bytes], archive: Path, limit: int) -> None:
+    def __init__(self, file: gzip.GzipFile, archive: Path, limit: int) -> None:
         self.file, self.archive, self.limit, self.left = file, archive, limit, 2 * limit + BESIDES
 
     def read(self, count: int = -1) -> bytes:
@@ -216,6 +217,10 @@ class _Limited(io.RawIOBase):
         if self.left < 0:
             raise _too_much(self.archive, self.limit)
         return data
+
+
+def _open_tar(file: gzip.GzipFile, archive: Path, limit: int) -> tarfile.TarFile:
+    return tarfile.open(fileobj=cast(IO[bytes], _Limited(file, archive, limit)), mode="r|")
 
 
 def _too_much(archive: Path, limit: int) -> DataError:
@@ -231,7 +236,7 @@ def unpack(archive: Path, folder: Path, names: re.Pattern[str], limit: int) -> N
     """
     total = 0
     try:
-        with gzip.open(archive) as file, tarfile.open(fileobj=_Limited(file, archive, limit), mode="r|") as tar:
+        with gzip.open(archive) as file, _open_tar(file, archive, limit) as tar:
             for member in tar:
                 member = tarfile.data_filter(member, str(folder))
                 if not member.isfile() or not names.fullmatch(member.name):
@@ -241,10 +246,12 @@ def unpack(archive: Path, folder: Path, names: re.Pattern[str], limit: int) -> N
                 total += member.size
                 if total > limit:
                     raise _too_much(archive, limit)
-                content = tar.extractfile(member).read()  # type: ignore[union-attr]
-                with writing(folder):
+                packed = tar.extractfile(member)
+                assert packed is not None  # only links and folders have none
+                content = packed.read()
+                with convert_disk_errors(folder):
                     folder.mkdir(parents=True, exist_ok=True)
-                    write_part(folder / Path(member.name).name, content)
+                    write_atomic(folder / Path(member.name).name, content)
     except tarfile.FilterError as error:
         raise DataError(f"{archive}: refused, a member would leave the folder ({printable(error)})") from error
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
