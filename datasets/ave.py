@@ -23,8 +23,8 @@ from datasets.core.errors import ManifestError
 from datasets.core.recipes import PAPER
 from datasets.core.split_lists import Pin, class_names, collect, records, refuse_leaks
 from datasets.decode.video import thirds_first
-from datasets.storage.clip_dataset import ListFile, Media, MediaOptions, Rows
-from datasets.storage.clip_files import PSD, Preset, Shelf
+from datasets.storage.clip_dataset import ClipDataset, ClipOptions, ListFile, Rows
+from datasets.storage.clip_files import PSD, Preset, RawFiles
 
 _ANNOTATIONS = "https://raw.githubusercontent.com/YapengTian/AVE-ECCV18/607f15965eb1141c2fd48bbe461f1703cc426c45/data"
 _PARTS = "https://raw.githubusercontent.com/fanyunfeng-bit/Modal-Imbalance-PMR/3615e48/data/AVE"
@@ -43,12 +43,12 @@ Toilet flush | Train horn | Truck | Ukulele | Violin, fiddle
 """)
 
 
-class AVEOptions(MediaOptions):
+class AVEOptions(ClipOptions):
     preset: Literal["paper"] = "paper"
     split: Literal["paper", "clean"] = "paper"
 
 
-class AVE(Media):
+class AVE(ClipDataset):
     """See the module. Samples: audio (1, 257, 1004), visual (3, 3, image_size, image_size)."""
 
     name = "ave"
@@ -93,15 +93,15 @@ class AVE(Media):
 
     @classmethod
     def read_splits(cls, options: AVEOptions, folder: Path) -> tuple[dict[str, Rows], Counter[str]]:
-        found: dict[str, Rows] = {}
+        rows_of: dict[str, Rows] = {}
         notes: Counter[str] = Counter()
         for name in cls.lists(options):
-            text, odd = cls.read_list(options, folder, name)
-            found[name], more = parse(text, folder / name)
-            notes += odd + more
-        parts = {part: found[name] for part, name in PARTS.items()}
+            text, list_notes = cls.read_list(options, folder, name)
+            rows_of[name], extra = parse(text, folder / name)
+            notes += list_notes + extra
+        parts = {part: rows_of[name] for part, name in PARTS.items()}
         if options.split == "clean":
-            parts = clean(parts, found["Annotations.txt"], folder / "Annotations.txt")
+            parts = clean(parts, rows_of["Annotations.txt"], folder / "Annotations.txt")
             refuse_leaks({part: [(cls.clip(name), label) for name, label in rows] for part, rows in parts.items()})
         else:
             refuse_leaks(parts)
@@ -111,8 +111,8 @@ class AVE(Media):
 
     @classmethod
     def find(cls, raw: Path, clips: Sequence[str]) -> dict[str, dict[str, Path]]:
-        shelf = Shelf(raw, ("AVE", ""))
-        return {clip: files for clip in clips if (files := shelf.find(clip))}
+        raw_files = RawFiles(raw, ("AVE", ""))
+        return {clip: files for clip in clips if (files := raw_files.find(clip))}
 
     @classmethod
     def expected_at(cls, raw: Path, key: str) -> Path:
@@ -127,15 +127,17 @@ def parse(text: str, path: Path) -> tuple[Rows, Counter[str]]:
     """Rows ``Category&VideoID&Quality&StartTime&EndTime``, with a header or without, in order; and notes on them."""
     notes: Counter[str] = Counter()
     named = []
-    for line, (category, video, _, start, end, *more) in records(text, path, "Category&VideoID&Quality&Start&End", "&"):
+    for line, (category, video, _, start, end, *extra) in records(
+        text, path, "Category&VideoID&Quality&Start&End", "&"
+    ):
         named.append((line, f"{category}&{video}", category))
         if category in CLASSES:
             if not (start.isdecimal() and end.isdecimal() and int(start) <= int(end)) or Path(video).name != video:
                 raise ManifestError(f"{path}, line {line}: {video!r} from {start!r} to {end!r} s is no part of a video")
             notes["list_zero_length"] += start == end
-            notes["list_extra_columns"] += bool(more)
-    rows, odd = collect(named, path, CLASSES)
-    return rows, +(notes + odd)
+            notes["list_extra_columns"] += bool(extra)
+    rows, list_notes = collect(named, path, CLASSES)
+    return rows, +(notes + list_notes)
 
 
 def clean(parts: dict[str, Rows], annotations: Rows, path: Path) -> dict[str, Rows]:

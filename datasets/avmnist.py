@@ -31,8 +31,8 @@ from datasets.core.sample_keys import SampleKey, sample_index
 from datasets.decode import audio
 from datasets.decode.digit_files import SPEAKERS, Clip, download, image_sources, scan_images, scan_recordings
 from datasets.storage import content
-from datasets.storage.cache import Cache, Column, Decoded, Piece
-from datasets.storage.prepared import Options, Plan, Prepared
+from datasets.storage.cache import Cache, Column, Decoded, RawItem
+from datasets.storage.prepared import DecodePlan, Options, Prepared
 from ogm.context import fold_in
 from ogm.types import Batch
 
@@ -130,7 +130,7 @@ class AVMNIST(Prepared):
         }
         notes: Counter[str] = Counter()
         for stem in {pair.clip.stem for pair in pairs}:
-            notes.update(cache.about[stem])
+            notes.update(cache.facts[stem])
         self.report = ScanReport(len(pairs), len(pairs), {str(d): self.labels.count(d) for d in range(10)}, dict(notes))
 
     def load(self, i: int, rng: torch.Generator | None) -> dict[str, Tensor]:
@@ -171,7 +171,7 @@ class AVMNIST(Prepared):
         }
 
     @classmethod
-    def scan(cls, options: AVMNISTOptions) -> Plan:
+    def scan(cls, options: AVMNISTOptions) -> DecodePlan:
         folder = raw_folder("avmnist")
         pinned = not options.allow_unpinned
         clips = scan_recordings(folder / "fsdd" / "recordings", pinned)
@@ -184,18 +184,18 @@ class AVMNIST(Prepared):
             "digit": Column("|u1", (), sum(len(labels) for _, labels in images.values())),
         }
 
-        def decode(piece: Piece) -> Decoded:
-            if piece.key in images:
-                pixels, labels = images[piece.key]
-                return Decoded({"visual": noisy_images(pixels, piece.key, options.image_noise), "digit": labels})
-            recording = audio.read_audio(folder / "fsdd" / "recordings" / f"{piece.key}.wav")
-            x = noisy_second(audio.mono_at(recording, RATE), piece.key, options.audio_snr_db)
+        def decode(item: RawItem) -> Decoded:
+            if item.key in images:
+                pixels, labels = images[item.key]
+                return Decoded({"visual": noisy_images(pixels, item.key, options.image_noise), "digit": labels})
+            recording = audio.read_audio(folder / "fsdd" / "recordings" / f"{item.key}.wav")
+            x = noisy_second(audio.mono_at(recording, RATE), item.key, options.audio_snr_db)
             picture = spectrogram(x, options.preset).numpy()
             sums = [picture.sum(dtype=np.float64), np.square(picture, dtype=np.float64).sum()]
             return Decoded({"audio": picture[None], "audio_sums": np.array([sums])}, recording.notes)
 
         digests = {**image_sources(folder / "mnist", pinned), **clips}
-        return Plan([Piece(key, digest) for key, digest in digests.items()], columns, decode)
+        return DecodePlan([RawItem(key, digest) for key, digest in digests.items()], columns, decode)
 
     @classmethod
     def sources(cls, options: AVMNISTOptions, keys: Sequence[str]) -> Mapping[str, str]:

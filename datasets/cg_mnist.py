@@ -28,8 +28,8 @@ from datasets.core.progress import Progress
 from datasets.core.recipes import SMALL
 from datasets.core.sample_keys import SampleKey, sample_index
 from datasets.decode.digit_files import download_images, image_sources, scan_images
-from datasets.storage.cache import Cache, Column, Decoded, Piece
-from datasets.storage.prepared import Options, Plan, Prepared
+from datasets.storage.cache import Cache, Column, Decoded, RawItem
+from datasets.storage.prepared import DecodePlan, Options, Prepared
 from ogm.context import fold_in
 from ogm.types import Batch
 
@@ -76,22 +76,26 @@ class CGMNIST(Prepared):
     training_recipe: ClassVar[Mapping[str, Any]] = {**SMALL, "encoders": {"gray": "cnn", "color": "cnn"}}
     adaptive_lr: ClassVar[float] = 1e-3
 
-    def __init__(self, options: CGMNISTOptions, cache: Cache, source: str, kept: np.ndarray, tells: bool) -> None:
+    def __init__(
+        self, options: CGMNISTOptions, cache: Cache, source: str, rows: np.ndarray, color_is_class: bool
+    ) -> None:
         self.cache = cache
         first = cache.rows("gray", source)
         digits = torch.from_numpy(cache["digit"][first.start : first.stop].astype(np.int64))
-        self.rows = first.start + kept
-        self.tints = tints(digits, options.color_variance, fold_in(options.data_seed, "cg_mnist", source), tells)[kept]
-        self.label_rows = digits[kept]
+        self.rows = first.start + rows
+        self.tints = tints(
+            digits, options.color_variance, fold_in(options.data_seed, "cg_mnist", source), color_is_class
+        )[rows]
+        self.label_rows = digits[rows]
         self.labels = self.label_rows.tolist()
-        self.ids = [f"{source}{row}" for row in kept.tolist()]
-        self.report = ScanReport(len(kept), len(kept), {name: self.labels.count(int(name)) for name in self.classes})
+        self.ids = [f"{source}{row}" for row in rows.tolist()]
+        self.report = ScanReport(len(rows), len(rows), {name: self.labels.count(int(name)) for name in self.classes})
         self.recipe = {
             **cache.manifest["recipe"],
             "source": cache.manifest["source"],
             "color_variance": options.color_variance,
             "data_seed": options.data_seed,
-            "color_tells_class": tells,
+            "color_tells_class": color_is_class,
         }
 
     def batch(self, keys: Sequence[SampleKey]) -> Batch:
@@ -113,16 +117,16 @@ class CGMNIST(Prepared):
         return {"dataset": "cg_mnist", "version": 1, "pinned": not options.allow_unpinned}
 
     @classmethod
-    def scan(cls, options: CGMNISTOptions) -> Plan:
+    def scan(cls, options: CGMNISTOptions) -> DecodePlan:
         images = scan_images(raw_folder("cg_mnist") / "mnist", not options.allow_unpinned)
         number = sum(len(labels) for _, labels in images.values())
 
-        def decode(piece: Piece) -> Decoded:
-            pixels, labels = images[piece.key]
+        def decode(item: RawItem) -> Decoded:
+            pixels, labels = images[item.key]
             return Decoded({"gray": pixels, "digit": labels})
 
-        pieces = [Piece(*item) for item in cls.sources(options, tuple(images)).items()]
-        return Plan(pieces, {"gray": Column("|u1", (28, 28), number), "digit": Column("|u1", (), number)}, decode)
+        items = [RawItem(*item) for item in cls.sources(options, tuple(images)).items()]
+        return DecodePlan(items, {"gray": Column("|u1", (28, 28), number), "digit": Column("|u1", (), number)}, decode)
 
     @classmethod
     def sources(cls, options: CGMNISTOptions, keys: Sequence[str]) -> Mapping[str, str]:
@@ -140,10 +144,10 @@ class CGMNIST(Prepared):
         )
 
 
-def tints(digits: Tensor, variance: float, seed: int, tells: bool) -> Tensor:
+def tints(digits: Tensor, variance: float, seed: int, color_is_class: bool) -> Tensor:
     """(N,) digits -> (N, 3) colours from 0 to 1: the digit's own or, unless it ``tells``, that of any of the ten."""
     rng = torch.Generator().manual_seed(seed)
-    anyone = torch.randint(len(COLORS), (len(digits),), generator=rng)
+    random_class = torch.randint(len(COLORS), (len(digits),), generator=rng)
     jitter = torch.randn(len(digits), 3, generator=rng) * variance**0.5
-    colors: Tensor = COLORS[digits if tells else anyone] + jitter
+    colors: Tensor = COLORS[digits if color_is_class else random_class] + jitter
     return colors.clamp(0, 1)

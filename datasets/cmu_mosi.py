@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import cache as once
+from functools import cache as cached
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -33,8 +33,8 @@ from datasets.core.sample_keys import SampleKey, sample_index
 from datasets.decode.arrays import finite
 from datasets.decode.safe_pickle import read_pickle
 from datasets.storage import content
-from datasets.storage.cache import Cache, Column, Decoded, Piece
-from datasets.storage.prepared import Options, Plan, Prepared
+from datasets.storage.cache import Cache, Column, Decoded, RawItem
+from datasets.storage.prepared import DecodePlan, Options, Prepared
 from ogm.types import Batch
 
 PARTS = {"train": "train", "val": "valid", "test": "test"}
@@ -101,8 +101,8 @@ class CMUMOSI(Prepared):
         self.rows = rows.start + kept
         self.label_rows = classify(sentiment[kept], options.label)
         self.labels = self.label_rows.tolist()
-        self.ids = [cache.about[part]["ids"][i] for i in kept]
-        notes = Counter(cache.about[part]["notes"]) + Counter(neutral_left_out=len(rows) - len(kept))
+        self.ids = [cache.facts[part]["ids"][i] for i in kept]
+        notes = Counter(cache.facts[part]["notes"]) + Counter(neutral_left_out=len(rows) - len(kept))
         per_class = Counter(self.labels)
         self.report = ScanReport(
             len(rows), len(kept), {name: per_class[i] for i, name in enumerate(self.classes)}, dict(notes)
@@ -144,32 +144,32 @@ class CMUMOSI(Prepared):
         return raw_folder(cls.name) / f"{cls.file}{'' if options.aligned else '_noalign'}.pkl"
 
     @classmethod
-    def scan(cls, options: CMUOptions) -> Plan:
+    def scan(cls, options: CMUOptions) -> DecodePlan:
         path = cls.raw_file(options)
         if not path.is_file():
             other = str(not options.aligned).lower()
             raise MissingMediaError(f"{path} is not there: put it there, or say aligned={other} for the other file")
-        read = once(lambda: _content(path))
+        read = cached(lambda: _content(path))
 
         def columns() -> dict[str, Column]:
             data = read()
             shapes = {m: data["train"][m].shape[1:] for m in FIELDS}
             number = sum(len(fields["sentiment"]) for fields in data.values())
-            made = {m: Column("<f4", shape, number) for m, shape in shapes.items()}
-            made |= {f"{m}_sums": Column("<f8", (3, shape[-1]), len(PARTS)) for m, shape in shapes.items()}
-            return {**made, "sentiment": Column("<f4", (), number)}
+            filled = {m: Column("<f4", shape, number) for m, shape in shapes.items()}
+            filled |= {f"{m}_sums": Column("<f8", (3, shape[-1]), len(PARTS)) for m, shape in shapes.items()}
+            return {**filled, "sentiment": Column("<f4", (), number)}
 
-        def decode(piece: Piece) -> Decoded:
-            fields, notes, rows = read()[piece.key], Counter[str](), {"sentiment": read()[piece.key]["sentiment"]}
+        def decode(item: RawItem) -> Decoded:
+            fields, notes, rows = read()[item.key], Counter[str](), {"sentiment": read()[item.key]["sentiment"]}
             for m in FIELDS:
                 with np.errstate(over="ignore"):
-                    rows[m], odd = finite(fields[m].astype(np.float32), f"{path}: {m} of {piece.key}")
+                    rows[m], odd = finite(fields[m].astype(np.float32), f"{path}: {m} of {item.key}")
                 notes += Counter({f"{m}_{kind}": count for kind, count in odd.items()})
                 notes[f"{m}_empty"] = int((rows[m] == 0).all((1, 2)).sum())
                 rows[f"{m}_sums"] = sums(rows[m])[None]
-            return Decoded(rows, {"notes": +notes, "ids": _ids(fields.get("id"), piece.key, len(rows["sentiment"]))})
+            return Decoded(rows, {"notes": +notes, "ids": _ids(fields.get("id"), item.key, len(rows["sentiment"]))})
 
-        return Plan([Piece(*item) for item in cls.sources(options, tuple(PARTS)).items()], columns, decode)
+        return DecodePlan([RawItem(*item) for item in cls.sources(options, tuple(PARTS)).items()], columns, decode)
 
     @classmethod
     def sources(cls, options: CMUOptions, keys: Sequence[str]) -> Mapping[str, str]:
@@ -188,16 +188,16 @@ class CMUMOSI(Prepared):
 
 def _content(path: Path) -> dict[str, dict[str, np.ndarray]]:
     """Split -> modality, ``sentiment`` (N,) and perhaps ``id``. Raises ManifestError for anything but that."""
-    found = read_pickle(path)
-    made: dict[str, dict[str, np.ndarray]] = {}
-    for part, theirs in PARTS.items():
-        if lacking := [n for n in (*FIELDS.values(), "labels") if n not in found.get(theirs, {})]:
-            raise ManifestError(f"{path}: {theirs} has no {', '.join(lacking)}; it is not the processed file")
-        fields = found[theirs]
+    content_of_file = read_pickle(path)
+    splits: dict[str, dict[str, np.ndarray]] = {}
+    for part, name_in_file in PARTS.items():
+        if lacking := [n for n in (*FIELDS.values(), "labels") if n not in content_of_file.get(name_in_file, {})]:
+            raise ManifestError(f"{path}: {name_in_file} has no {', '.join(lacking)}; it is not the processed file")
+        fields = content_of_file[name_in_file]
         here = {m: fields[name] for m, name in FIELDS.items()}
         sentiment = fields["labels"]
         for m, x in here.items():
-            like = made["train"][m].shape[1:] if made else x.shape[1:]
+            like = splits["train"][m].shape[1:] if splits else x.shape[1:]
             if (
                 x.dtype.kind not in "biuf"
                 or x.ndim != 3
@@ -206,22 +206,22 @@ def _content(path: Path) -> dict[str, dict[str, np.ndarray]]:
                 or not x.size
             ):
                 raise ManifestError(
-                    f"{path}: {FIELDS[m]} of {theirs} is {x.dtype} {x.shape} beside {len(sentiment)} labels; expected "
-                    "(N, L, D), alike in all splits"
+                    f"{path}: {FIELDS[m]} of {name_in_file} is {x.dtype} {x.shape} beside {len(sentiment)} labels; "
+                    "expected (N, L, D), alike in all splits"
                 )
         if sentiment.dtype.kind not in "biuf" or sentiment.size != len(sentiment) or not (abs(sentiment) <= 3).all():
-            raise ManifestError(f"{path}: labels of {theirs} are not one number from -3 to 3 for each sample")
-        made[part] = {**here, "sentiment": sentiment.reshape(-1).astype(np.float32)}
+            raise ManifestError(f"{path}: labels of {name_in_file} are not one number from -3 to 3 for each sample")
+        splits[part] = {**here, "sentiment": sentiment.reshape(-1).astype(np.float32)}
         if "id" in fields:
-            made[part]["id"] = fields["id"]
-    return made
+            splits[part]["id"] = fields["id"]
+    return splits
 
 
-def _ids(found: np.ndarray | None, part: str, number: int) -> list[str]:
+def _ids(ids: np.ndarray | None, part: str, number: int) -> list[str]:
     """One name per sample: the first column of theirs with its number, which makes it one of a kind."""
-    if found is None or len(found) != number or not found.size:
+    if ids is None or len(ids) != number or not ids.size:
         return [f"{part} {i}" for i in range(number)]
-    names = found.reshape(number, -1)[:, 0]
+    names = ids.reshape(number, -1)[:, 0]
     return [f"{n.decode('latin1') if isinstance(n, bytes) else n} {i}" for i, n in enumerate(names)]
 
 

@@ -43,7 +43,7 @@ from datasets.core.split_lists import Pin, parse, refuse_leaks
 from datasets.decode import audio, image_transforms
 from datasets.decode.video import read_frames
 from datasets.storage.cache import Column
-from datasets.storage.clip_dataset import ListFile, Media, MediaOptions, Rows
+from datasets.storage.clip_dataset import ClipDataset, ClipOptions, ListFile, Rows
 from datasets.storage.clip_files import FBANK, Preset, Sound, read_sound
 from ogm.context import fold_in
 from ogm.types import Batch
@@ -106,7 +106,7 @@ PAPER299 = Sound(_paper299, (257, 299), {
 # fmt: on
 
 
-class CremaDOptions(MediaOptions):
+class CremaDOptions(ClipOptions):
     preset: Literal["paper", "paper299", "bb"] = "paper"
     split: Literal["ogm", "ogm_val", "speaker_independent"] = "ogm"
     fold: int = Field(0, ge=0, lt=FOLDS)  # of speaker_independent
@@ -124,7 +124,7 @@ class CremaDOptions(MediaOptions):
         return self.split == "speaker_independent" if self.clean is None else self.clean
 
 
-class CremaD(Media):
+class CremaD(ClipDataset):
     """See the module. Samples: audio (1, F, T), visual (3, frames, image_size, image_size)."""
 
     name = "crema_d"
@@ -207,9 +207,9 @@ class CremaD(Media):
         notes: Counter[str] = Counter()
         rows: dict[str, Rows] = {}
         for name in cls.lists(options):
-            text, odd = cls.read_list(options, folder, name)
-            rows[name], more = parse(text, folder / name, CLASSES)
-            notes += odd + more
+            text, list_notes = cls.read_list(options, folder, name)
+            rows[name], parse_notes = parse(text, folder / name, CLASSES)
+            notes += list_notes + parse_notes
             for clip, label in rows[name]:
                 named = label_of(clip, folder / name)
                 if named != label:
@@ -312,12 +312,12 @@ def find_clips(folder: Path, suffix: str) -> dict[str, Path]:
     return found
 
 
-def label_of(name: str, where: Path) -> int:
+def label_of(name: str, path: Path) -> int:
     """The class number in a clip's name. Raises ManifestError for a name that does not parse."""
     match = NAME.fullmatch(name)
     if not match:
         raise ManifestError(
-            f"{where}: {name!r} is not called ACTOR_SENTENCE_EMOTION_LEVEL like 1001_DFA_ANG_XX; rename or remove it"
+            f"{path}: {name!r} is not called ACTOR_SENTENCE_EMOTION_LEVEL like 1001_DFA_ANG_XX; rename or remove it"
         )
     return CLASSES.index(match[3])
 
@@ -349,9 +349,9 @@ def split_actors(fold: int) -> dict[str, Rows]:
 
 def carve(train: Rows, test: Rows) -> tuple[Rows, Rows]:
     """Train and val: of each class as many of ``train`` as ``test`` has become val, by ascending sha256 of the name."""
-    want = Counter(label for _, label in test)
+    per_class = Counter(label for _, label in test)
     val: set[str] = set()
     for label in range(len(CLASSES)):
         names = sorted((n for n, c in train if c == label), key=lambda n: hashlib.sha256(n.encode()).hexdigest())
-        val.update(names[: want[label]])
+        val.update(names[: per_class[label]])
     return [row for row in train if row[0] not in val], [row for row in train if row[0] in val]

@@ -30,8 +30,8 @@ from datasets.core.paths import raw_folder
 from datasets.core.recipes import PAPER
 from datasets.core.split_lists import Pin, class_names, collect, records, refuse_leaks
 from datasets.decode.video import bb_ks
-from datasets.storage.clip_dataset import ListFile, Media, MediaOptions, Rows, carve
-from datasets.storage.clip_files import FBANK, PSD, Preset, Shelf
+from datasets.storage.clip_dataset import ClipDataset, ClipOptions, ListFile, Rows, carve
+from datasets.storage.clip_files import FBANK, PSD, Preset, RawFiles
 
 _OGM = "https://raw.githubusercontent.com/GeWu-Lab/OGM-GE_CVPR2022/343dc1d95c9bda88f105c0da8d24f185e0e98b54/data/KineticSound"
 _BML = "https://raw.githubusercontent.com/GeWu-Lab/BML_TPAMI2024/8db168f1a08c030abd0f9524ec02a48e4cb977d2/code/dataset"
@@ -49,12 +49,12 @@ stomping grapes | tap dancing | tapping guitar | tapping pen | tickling
 """)
 
 
-class KineticsSoundsOptions(MediaOptions):
+class KineticsSoundsOptions(ClipOptions):
     preset: Literal["paper", "bb"] = "paper"
     split: Literal["ogm", "carved"] = "ogm"
 
 
-class KineticsSounds(Media):
+class KineticsSounds(ClipDataset):
     """See the module. Samples: audio (1, 257, 1004) or (1, 1024, 128), visual (3, 3, image_size, image_size)."""
 
     name = "kinetics_sounds"
@@ -110,20 +110,20 @@ class KineticsSounds(Media):
 
     @classmethod
     def read_splits(cls, options: KineticsSoundsOptions, folder: Path) -> tuple[dict[str, Rows], Counter[str]]:
-        found: dict[str, Rows] = {}
+        rows_of: dict[str, Rows] = {}
         notes: Counter[str] = Counter()
         for name in (TRAIN, TEST):
-            text, odd = cls.read_list(options, folder, name)
-            found[name], more = parse(text, folder / name)
-            notes += odd + more
-        train = found[TRAIN]
+            text, list_notes = cls.read_list(options, folder, name)
+            rows_of[name], parse_notes = parse(text, folder / name)
+            notes += list_notes + parse_notes
+        train = rows_of[TRAIN]
         if options.split == "ogm":
-            theirs = parse_json(cls.read_list(options, folder, BML)[0], folder / BML)
-            refuse_leaks({f"training of {BML}": theirs["training"], "test": found[TEST]})
-            val = theirs["validation"]
+            bml = parse_json(cls.read_list(options, folder, BML)[0], folder / BML)
+            refuse_leaks({f"training of {BML}": bml["training"], "test": rows_of[TEST]})
+            val = bml["validation"]
         else:
             train, val = carve(train, 5, 10, str, cls.group)
-        parts = {"train": train, "val": val, "test": found[TEST]}
+        parts = {"train": train, "val": val, "test": rows_of[TEST]}
         refuse_leaks(parts)
         return parts, notes
 
@@ -132,13 +132,13 @@ class KineticsSounds(Media):
         path = raw_folder(cls.name) / "splits" / BML
         if options.split == "ogm" or not path.is_file():
             return clips
-        theirs = parse_json(cls.read_list(options, path.parent, BML)[0], path)["validation"]
-        return sorted({*clips, *(name for name, _ in theirs)})
+        bml = parse_json(cls.read_list(options, path.parent, BML)[0], path)["validation"]
+        return sorted({*clips, *(name for name, _ in bml)})
 
     @classmethod
     def find(cls, raw: Path, clips: Sequence[str]) -> dict[str, dict[str, Path]]:
-        shelf = Shelf(raw, ("train", "val", "test", ""))
-        return {clip: files for clip in clips if (files := shelf.find(clip))}
+        raw_files = RawFiles(raw, ("train", "val", "test", ""))
+        return {clip: files for clip in clips if (files := raw_files.find(clip))}
 
     @classmethod
     def group(cls, sample: str) -> str:
@@ -165,11 +165,11 @@ def parse_json(text: str, path: Path) -> dict[str, Rows]:
     """BML's list: ``{"database": {name: {"subset": ..., "label": ...}}}`` -> subset -> rows."""
     try:
         database: dict[str, dict[str, Any]] = json.loads(text)["database"]
-        rows = [(name, str(about["subset"]), str(about["label"])) for name, about in database.items()]
+        rows = [(name, str(entry["subset"]), str(entry["label"])) for name, entry in database.items()]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ManifestError(f"{path}: not BML's list of clips ({error!r}); download it again") from error
-    if odd := [name for name, _, _ in rows if not clip_name(name)]:
-        raise ManifestError(f"{path}: {odd[0]!r} is not called ID_START or ID_START_END")
+    if unparsed := [name for name, _, _ in rows if not clip_name(name)]:
+        raise ManifestError(f"{path}: {unparsed[0]!r} is not called ID_START or ID_START_END")
     return {
         subset: collect(
             ((0, clip_name(name) or "", label.replace("_", " ")) for name, part, label in rows if part == subset),

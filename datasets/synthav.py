@@ -35,7 +35,7 @@ from ogm.types import Batch
 
 GENERATOR = 1  # raise it whenever the same knobs and seed come to mean other tensors
 BLOCK = 128  # samples drawn at a time; the order of the draws, so the data, depends on it
-MOST = 1_000_000  # samples in a split: they live in memory, 18 kB each
+MAX_SAMPLES = 1_000_000  # samples in a split: they live in memory, 18 kB each
 
 
 # ---- knobs and presets
@@ -51,9 +51,9 @@ class Knobs:
 
     p_audio: float = _knob(0.70, 0, 1)  # probability that the tone is there
     p_visual: float = _knob(0.90, 0, 1)  # probability that the shape is there
-    num_train: int = _knob(1216, 1, MOST)  # 19 full batches of 64
-    num_val: int = _knob(400, 1, MOST)
-    num_test: int = _knob(800, 1, MOST)
+    num_train: int = _knob(1216, 1, MAX_SAMPLES)  # 19 full batches of 64
+    num_val: int = _knob(400, 1, MAX_SAMPLES)
+    num_test: int = _knob(800, 1, MAX_SAMPLES)
     snr_db: tuple[float, float] = _knob((0.0, 10.0), -60, 60)  # of the tone over the noise, in dB
     pitch_jitter: float = _knob(0.01, 0, 1)  # standard deviation of the logarithm of the pitch
     p_distractor: float = _knob(0.5, 0, 1)  # probability of a sine that means nothing
@@ -92,7 +92,7 @@ PRESETS: dict[str, dict[str, float]] = {
 }
 
 
-def _known(name: str, names: list[str], what: str) -> None:
+def _check_name(name: str, names: list[str], what: str) -> None:
     if name not in names:
         near = difflib.get_close_matches(str(name), names, 1)
         raise ValueError(
@@ -111,7 +111,7 @@ CHIRP = np.array([0, 0.25, -0.25])[np.arange(8) % 3]  # by class
 TREMOLO = np.array([0, 4, 8, 12])[np.arange(8) % 4]  # Hz, by class
 
 
-def _sound(rng: np.random.Generator, label: np.ndarray, cue: np.ndarray, knobs: Knobs) -> np.ndarray:
+def _spectrograms(rng: np.random.Generator, label: np.ndarray, cue: np.ndarray, knobs: Knobs) -> np.ndarray:
     """Log-mel spectrograms (n, 1, BANDS, FRAMES) of the classes ``label`` (n,), with a tone where ``cue`` (n,)."""
 
     def draw(low: float, high: float) -> np.ndarray:
@@ -191,7 +191,7 @@ SHAPES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {  # signed 
 }
 
 
-def _sight(rng: np.random.Generator, label: np.ndarray, cue: np.ndarray, knobs: Knobs) -> np.ndarray:
+def _visual_clips(rng: np.random.Generator, label: np.ndarray, cue: np.ndarray, knobs: Knobs) -> np.ndarray:
     """Clips (n, 3, CLIP, SIZE, SIZE) in [0, 1] of the classes ``label`` (n,), with a shape where ``cue`` (n,)."""
 
     def draw(low: float, high: float, *shape: int) -> np.ndarray:  # to go with (n, CLIP, SIZE, SIZE)
@@ -210,14 +210,14 @@ def _sight(rng: np.random.Generator, label: np.ndarray, cue: np.ndarray, knobs: 
     )
 
     (cx, cy), half, width, angle = draw(-1, 1, 2), draw(0.15, 0.5), draw(0.05, 0.12), draw(0, np.pi)
-    along, across = _turned(x - cx, y - cy, angle)
+    along, across = _rotated(x - cx, y - cy, angle)
     stroke = np.hypot(np.maximum(np.abs(along) - half, 0), across) - width
     image = image + (paint() * ((draw(0, 1) < knobs.p_clutter) * _sigmoid(-40 * stroke))[:, None])
 
     scale, (cx, cy), angle = draw(0.5, 0.7), draw(-0.55, 0.55, 2), np.deg2rad(draw(-10, 10))
     vx, vy = draw(-0.15, 0.15, 2)
     frame = np.arange(CLIP)[:, None, None]
-    u, v = _turned((x - cx - frame * vx) / scale, (y - cy - frame * vy) / scale, angle)
+    u, v = _rotated((x - cx - frame * vx) / scale, (y - cy - frame * vy) / scale, angle)
     shape = np.empty_like(u)
     for k, distance in enumerate(SHAPES.values()):
         shape[label == k] = distance(u[label == k], v[label == k])
@@ -241,7 +241,7 @@ def _smooth(grid: np.ndarray) -> np.ndarray:
     return image
 
 
-def _turned(x: np.ndarray, y: np.ndarray, angle: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _rotated(x: np.ndarray, y: np.ndarray, angle: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The point (x, y) in axes that are turned by ``angle``."""
     return x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
 
@@ -301,9 +301,9 @@ class SynthAV(MultimodalDataset):
 
         Raises ValueError, in one line, for an unknown preset or knob and for a value that cannot be.
         """
-        _known(preset, list(PRESETS), "preset")
+        _check_name(preset, list(PRESETS), "preset")
         for name in knobs:
-            _known(name, [f.name for f in fields(Knobs)], "knob")
+            _check_name(name, [f.name for f in fields(Knobs)], "knob")
         return _generate(Knobs(**{**PRESETS[preset], **knobs}), _checked("data_seed", data_seed, 0, 0, 2**63 - 1))
 
     def load(self, i: int, rng: torch.Generator | None) -> dict[str, Tensor]:
@@ -322,9 +322,9 @@ def _generate(knobs: Knobs, data_seed: int) -> DataModule:
         split: _draw(rng, size, knobs)
         for split, size in (("train", knobs.num_train), ("val", knobs.num_val), ("test", knobs.num_test))
     }
-    sound, sight = drawn["train"][2:]
-    centre = {"audio": sound.mean(), "visual": sight.mean((0, 2, 3, 4), keepdims=True)}
-    spread = {"audio": sound.std(), "visual": (sight - centre["visual"]).std()}
+    audio, visual = drawn["train"][2:]
+    centre = {"audio": audio.mean(), "visual": visual.mean((0, 2, 3, 4), keepdims=True)}
+    spread = {"audio": audio.std(), "visual": (visual - centre["visual"]).std()}
     splits = {}
     for split, (label, cues, *raw) in drawn.items():
         tensors = {
@@ -340,6 +340,9 @@ def _draw(rng: np.random.Generator, size: int, knobs: Knobs) -> tuple[np.ndarray
     label = rng.permutation(np.arange(size) % len(SHAPES))
     cues = rng.random((size, 2)) < (knobs.p_audio, knobs.p_visual)
     blocks = [slice(start, start + BLOCK) for start in range(0, size, BLOCK)]
-    made = [(_sound(rng, label[b], cues[b, 0], knobs), _sight(rng, label[b], cues[b, 1], knobs)) for b in blocks]
-    sound, sight = (np.concatenate(parts) for parts in zip(*made, strict=True))
-    return label, cues, sound, sight
+    drawn = [
+        (_spectrograms(rng, label[b], cues[b, 0], knobs), _visual_clips(rng, label[b], cues[b, 1], knobs))
+        for b in blocks
+    ]
+    audio, visual = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
+    return label, cues, audio, visual

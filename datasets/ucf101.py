@@ -31,16 +31,16 @@ from datasets.core.files import convert_disk_errors, write_atomic
 from datasets.core.paths import raw_folder
 from datasets.core.progress import Progress
 from datasets.core.recipes import PAPER
-from datasets.core.split_lists import Blob, Pin, class_names, collect, records, refuse_leaks
+from datasets.core.split_lists import GitBlob, Pin, class_names, collect, records, refuse_leaks
 from datasets.decode import image_files, image_transforms
 from datasets.storage.cache import Column
-from datasets.storage.clip_dataset import Media, MediaOptions, Rows
+from datasets.storage.clip_dataset import ClipDataset, ClipOptions, Rows
 from datasets.storage.clip_files import Jpegs, Preset, boxes_of, read_pictures
-from datasets.storage.download import Exactly, fetch
+from datasets.storage.download import ExactFile, fetch
 from ogm.types import Batch
 
 ZIP = "UCF101TrainTestSplits-RecognitionTask.zip"
-ZIP_PIN = Exactly(113_943, "5c0d1a53b8ed364a2ac830a73f405e51bece7d98ce1254fd19ed4a36b224bd27")  # as re-hosted
+ZIP_PIN = ExactFile(113_943, "5c0d1a53b8ed364a2ac830a73f405e51bece7d98ce1254fd19ed4a36b224bd27")  # as re-hosted
 ZIP_URL = f"https://www.crcv.ucf.edu/data/UCF101/{ZIP}"
 LISTS = ("classInd.txt", *(f"{kind}list0{n}.txt" for n in (1, 2, 3) for kind in ("train", "test")))
 SIZES = {1: (9537, 3783), 2: (9586, 3734), 3: (9624, 3696)}  # the lists' own sha256 were never seen
@@ -65,12 +65,12 @@ FOLDED = {name.lower(): name for name in CLASSES}
 FRAMES, RGB_BYTES, FLOW_BYTES = 186, 15_000, 3_000  # of a clip, of a picture: roughly, for disk space
 
 
-class UCF101Options(MediaOptions):
+class UCF101Options(ClipOptions):
     preset: Literal["paper"] = "paper"
     split: Literal[1, 2, 3] = 1
 
 
-class UCF101(Media):
+class UCF101(ClipDataset):
     """See the module. Samples: visual (3, 3, image_size, image_size), flow (2, 3, image_size, image_size)."""
 
     name = "ucf101"
@@ -116,7 +116,7 @@ class UCF101(Media):
         return ("classInd.txt", f"trainlist0{options.split}.txt", f"testlist0{options.split}.txt")
 
     @classmethod
-    def pin(cls, options: UCF101Options, name: str) -> Pin | Blob | None:
+    def pin(cls, options: UCF101Options, name: str) -> Pin | GitBlob | None:
         return None  # the archive is pinned, and the lists are counted
 
     @classmethod
@@ -134,20 +134,20 @@ class UCF101(Media):
         names = cls.lists(options)
         texts, notes = {}, Counter[str]()
         for name in names:
-            texts[name], odd = cls.read_list(options, folder, name)
-            notes += odd
+            texts[name], extra_notes = cls.read_list(options, folder, name)
+            notes += extra_notes
         check_classes(texts[names[0]], folder / names[0])
-        found = []
+        parsed = []
         for name, published in zip(names[1:], SIZES[options.split], strict=True):
-            rows, odd = parse(texts[name], folder / name)
+            rows, extra_notes = parse(texts[name], folder / name)
             if len(rows) != published and not options.allow_unpinned:
                 raise PinMismatchError(
                     f"{folder / name}: not the published list: {len(rows)} clips, expected {published}; download it "
                     "again, or say allow_unpinned=true"
                 )
-            found.append(rows)
-            notes += odd
-        train, test = found
+            parsed.append(rows)
+            notes += extra_notes
+        train, test = parsed
         parts = {
             "train": [row for row in train if STEM.sub(r"\2", row[0]) not in VAL_GROUPS],
             "val": [row for row in train if STEM.sub(r"\2", row[0]) in VAL_GROUPS],
@@ -169,13 +169,13 @@ class UCF101(Media):
             {p.name.lower(): p for p in (sorted(folder.iterdir()) if folder.is_dir() else [])}
             for folder in (raw / "jpegs_256", raw / "tvl1_flow" / "u", raw / "tvl1_flow" / "v")
         ]
-        found: dict[str, dict[str, Path]] = {}
+        files: dict[str, dict[str, Path]] = {}
         for clip in clips:
             rgb, u, v = (folder.get(clip.lower()) for folder in folders)
             rgb = rgb or videos.get(clip.lower())
             if rgb and u and v:
-                found[clip] = {"visual": rgb, "flow_u": u, "flow_v": v}
-        return found
+                files[clip] = {"visual": rgb, "flow_u": u, "flow_v": v}
+        return files
 
     @classmethod
     def expected_at(cls, raw: Path, key: str) -> Path:
@@ -194,9 +194,9 @@ class UCF101(Media):
         notes["frames_as_found"] = 0  # they are meant to be
         flow = []
         for side in ("flow_u", "flow_v"):
-            jpegs, odd = image_files.read_folder(files[side], "L")
+            jpegs, extra_notes = image_files.read_folder(files[side], "L")
             flow.append(jpegs)
-            notes.update(odd)
+            notes.update(extra_notes)
         both = min(map(len, flow))
         notes["flow_uneven"] += len(flow[0]) != len(flow[1])
         if {image_files.size(one) for one in flow[0][:both]} != {image_files.size(one) for one in flow[1][:both]}:
@@ -223,12 +223,10 @@ class UCF101(Media):
             flow.append(
                 [np.stack([image_files.scaled(x, self.size, flow_box, "L") for x in pair], -1) for pair in pairs]
             )
-        found = {"visual": torch.from_numpy(np.array(rgb)), "flow": torch.from_numpy(np.array(flow))}
-        return (
-            found
-            if seeds
-            else {"visual": image_transforms.normalise(found["visual"]), "flow": scaled_flow(found["flow"])}
-        )
+        inputs = {"visual": torch.from_numpy(np.array(rgb)), "flow": torch.from_numpy(np.array(flow))}
+        if not seeds:
+            return {"visual": image_transforms.normalise(inputs["visual"]), "flow": scaled_flow(inputs["flow"])}
+        return inputs
 
     def augment(self, batch: Batch, seeds: Sequence[int]) -> Batch:
         """Mirrors half of the samples, each in all of its frames, and normalises."""
@@ -257,10 +255,10 @@ def rescaled(box: image_files.Box, size: tuple[int, int], other: tuple[int, int]
 # ---- lists
 def check_classes(text: str, path: Path) -> None:
     """``1 ApplyEyeMakeup`` and so on. Raises LabelError unless they are the declared classes in their order."""
-    found = [fields[1] for _, fields in records(text, path, "number class", " ")]
-    if [name.lower() for name in found] != [name.lower() for name in CLASSES]:
+    names = [fields[1] for _, fields in records(text, path, "number class", " ")]
+    if [name.lower() for name in names] != [name.lower() for name in CLASSES]:
         raise LabelError(
-            f"{path}: not the 101 classes in the authors' order, but {len(found)}: {', '.join(found[:5])} ..."
+            f"{path}: not the 101 classes in the authors' order, but {len(names)}: {', '.join(names[:5])} ..."
         )
 
 

@@ -29,11 +29,11 @@ from torch import Tensor
 from datasets.core.card import Card
 from datasets.core.errors import ManifestError
 from datasets.core.recipes import PAPER
-from datasets.core.split_lists import Blob, class_names, collect, records, refuse_leaks
+from datasets.core.split_lists import GitBlob, class_names, collect, records, refuse_leaks
 from datasets.decode import audio
 from datasets.decode.video import bb_ks
-from datasets.storage.clip_dataset import ListFile, Media, MediaOptions, Rows, carve
-from datasets.storage.clip_files import FBANK, TEN_SECONDS, Preset, Shelf, Sound, ten_seconds
+from datasets.storage.clip_dataset import ClipDataset, ClipOptions, ListFile, Rows, carve
+from datasets.storage.clip_files import FBANK, TEN_SECONDS, Preset, RawFiles, Sound, ten_seconds
 from ogm.context import fold_in
 
 _LIST = "https://raw.githubusercontent.com/hche11/VGGSound/9bbc7491c054a203e53584c0065df336e1322bb7/data/vggsound.csv"
@@ -109,11 +109,11 @@ zebra braying
 """)
 
 
-class VGGSoundOptions(MediaOptions):
+class VGGSoundOptions(ClipOptions):
     preset: Literal["paper", "bb"] = "paper"
 
 
-class VGGSound(Media):
+class VGGSound(ClipDataset):
     """See the module. Samples: audio (1, 129, 626) or (1, 1024, 128), visual (3, 3, image_size, image_size)."""
 
     name = "vggsound"
@@ -147,7 +147,7 @@ class VGGSound(Media):
     presets: ClassVar = {"paper": Preset(WAVE, least=4), "bb": Preset(FBANK, pick=bb_ks, least=4)}
     list_files = (
         # the authors' file, and the copy in OGM-GE's repository; their sha256 was never seen
-        ListFile("vggsound.csv", _LIST, Blob(
+        ListFile("vggsound.csv", _LIST, GitBlob(
             ("53da0dc492b8a3fadf770f0f175cef1e652c0447", "dbcbf5b74781d564a456af5587cd85227a4517aa"), 20_000_000)),
     )  # fmt: skip
     published = (
@@ -159,16 +159,16 @@ class VGGSound(Media):
     def read_splits(cls, options: VGGSoundOptions, folder: Path) -> tuple[dict[str, Rows], Counter[str]]:
         path = folder / "vggsound.csv"
         text, notes = cls.read_list(options, folder, path.name)
-        found, odd = parse(text, path)
-        train, val = carve(found["train"], 5, 10, plain_name, cls.group)
-        parts = {"train": train, "val": val, "test": found["test"]}
+        listed, odd = parse(text, path)
+        train, val = carve(listed["train"], 5, 10, plain_name, cls.group)
+        parts = {"train": train, "val": val, "test": listed["test"]}
         refuse_leaks(parts)
         return parts, notes + odd
 
     @classmethod
     def find(cls, raw: Path, clips: Sequence[str]) -> dict[str, dict[str, Path]]:
-        shelf = Shelf(raw, ("train", "test", ""))
-        return {clip: files for clip in clips if (files := shelf.find(clip, plain_name(clip)))}
+        raw_files = RawFiles(raw, ("train", "test", ""))
+        return {clip: files for clip in clips if (files := raw_files.find(clip, plain_name(clip)))}
 
     @classmethod
     def group(cls, sample: str) -> str:

@@ -20,7 +20,7 @@ from datasets.core.errors import (
     VideoDecodeError,
 )
 from datasets.decode import image_files, image_transforms
-from datasets.storage.download import Exactly
+from datasets.storage.download import ExactFile
 from datasets.ucf101 import CLASSES, UCF101, ZIP, check_classes, parse, scaled_flow, unzip
 from tests import clips
 from tests.media import write_clip
@@ -111,7 +111,7 @@ def test_from_download_to_an_epoch(raw, capsys, monkeypatch):
     members = {path.name: path.read_bytes() for path in (raw / "splits").iterdir()}
     archive = zipped(members)
     shutil.rmtree(raw / "splits")
-    monkeypatch.setattr(ucf101, "ZIP_PIN", Exactly(len(archive), hashlib.sha256(archive).hexdigest()))
+    monkeypatch.setattr(ucf101, "ZIP_PIN", ExactFile(len(archive), hashlib.sha256(archive).hexdigest()))
     clips.downloads(UCF101, {ZIP: archive}, capsys, monkeypatch)
     assert sorted(p.name for p in (raw / "splits").iterdir()) == sorted(LISTS)
     with pytest.raises(PinMismatchError, match=r"trainlist01\.txt: not the published list: 9 clips, expected 9537"):

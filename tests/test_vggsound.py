@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from datasets.core.errors import LabelError, ManifestError, MissingMediaError, PinMismatchError, SplitLeakError
-from datasets.core.split_lists import Blob
+from datasets.core.split_lists import GitBlob
 from datasets.core.split_lists import parse as parse_simple
 from datasets.decode import audio
 from datasets.decode.video import read_jpegs
@@ -66,7 +66,7 @@ def test_from_download_to_an_epoch(raw, capsys, monkeypatch):
     content = (raw / "splits" / "vggsound.csv").read_bytes()
     shutil.rmtree(raw / "splits")
     (file,) = VGGSound.list_files
-    monkeypatch.setattr(VGGSound, "list_files", (replace(file, pin=Blob((blob(content),), 10_000)),))
+    monkeypatch.setattr(VGGSound, "list_files", (replace(file, pin=GitBlob((blob(content),), 10_000)),))
     clips.downloads(VGGSound, {"vggsound.csv": content}, capsys, monkeypatch)
     (raw / "splits" / "vggsound.csv").write_bytes(content.replace(b"\r\n", b"\n"))
     out = clips.refusal(capsys, "prepare", "vggsound")

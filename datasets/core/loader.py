@@ -19,7 +19,7 @@ from datasets.core.sample_keys import SampleKey, sample_index, sample_seeds
 from ogm.context import fold_in
 from ogm.types import Batch, Draws
 
-RESIDENT = 256 << 20  # bytes a dataset may take on the device (spared from workers, which would only be in the way)
+RESIDENT_BYTES = 256 << 20  # that a dataset may take on the device; a larger one is read by workers, batch by batch
 CHUNK = 1024  # samples read at once to fill it
 
 
@@ -40,12 +40,12 @@ class Loader:
         drop_last: bool = True,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
-        resident: int = RESIDENT,
+        resident: int = RESIDENT_BYTES,
     ) -> None:
         self.dataset, self.batch_size, self.seed, self.workers = dataset, batch_size, seed, workers
         self.drop_last, self.device, self.num_samples = drop_last, torch.device(device), len(dataset)
         self.dtype, self.resident = dtype, resident
-        self._held: dict[bool, Batch | None] = {}
+        self._resident: dict[bool, Batch | None] = {}
         if drop_last and 0 < self.num_samples < batch_size:
             raise ValueError(
                 f"{self.num_samples} training samples do not fill one batch of {batch_size}: make batch_size smaller"
@@ -69,21 +69,25 @@ class Loader:
         ]
         return Batches(self, keys, [len(p) for p in keys])
 
-    def held(self, training: bool) -> Batch | None:
+    def resident_batch(self, training: bool) -> Batch | None:
         """All samples on the device, as ``batch`` makes them to train or to evaluate; None if there are too many.
 
         They are read when first asked for, and judged by the size of one of them.
         """
         training = training and type(self.dataset).augment is not MultimodalDataset.augment  # else they are the same
-        if training not in self._held:
+        if training not in self._resident:
             keys: list[SampleKey] = (
                 [(i, 0) for i in range(self.num_samples)] if training else list(range(self.num_samples))
             )
-            self._held[training] = None
-            if keys and self.dataset.static and _bytes(self.dataset.batch(keys[:1])) * len(keys) <= self.resident:
+            self._resident[training] = None
+            if (
+                keys
+                and self.dataset.static
+                and _size_in_bytes(self.dataset.batch(keys[:1])) * len(keys) <= self.resident
+            ):
                 parts = [self.dataset.batch(keys[i : i + CHUNK]).to(self.device) for i in range(0, len(keys), CHUNK)]
-                self._held[training] = _cat(parts)
-        return self._held[training]
+                self._resident[training] = _concatenate(parts)
+        return self._resident[training]
 
 
 class _EpochKeys(Sequence[Sequence[SampleKey]]):
@@ -119,10 +123,10 @@ class Batches:
     def __iter__(self) -> Iterator[Batch]:
         dataset, workers = self.loader.dataset, self.loader.workers
         training = isinstance(self.keys, _EpochKeys)
-        held = self.loader.held(training)
+        resident_batch = self.loader.resident_batch(training)
         source: Iterable[Batch] = map(dataset.batch, self.keys)
-        if held is not None:
-            source = (_pick(held, keys) for keys in self.keys)
+        if resident_batch is not None:
+            source = (_gather(resident_batch, keys) for keys in self.keys)
         elif workers:
             source = DataLoader(
                 _BatchDataset(dataset),
@@ -147,20 +151,20 @@ class Batches:
             yield batch.to(self.loader.device, self.loader.dtype)
 
 
-def _pick(held: Batch, keys: Sequence[SampleKey]) -> Batch:
+def _gather(resident_batch: Batch, keys: Sequence[SampleKey]) -> Batch:
     """A batch of its own, gathered on the device that the samples lie on."""
     rows = sample_index(keys)
-    rows = rows.to(held.label.device, non_blocking=True)
+    rows = rows.to(resident_batch.label.device, non_blocking=True)
     return Batch(
-        {m: x.index_select(0, rows) for m, x in held.inputs.items()},
-        held.label.index_select(0, rows),
+        {m: x.index_select(0, rows) for m, x in resident_batch.inputs.items()},
+        resident_batch.label.index_select(0, rows),
         rows,
-        {m: x.index_select(0, rows) for m, x in held.present.items()},
-        None if held.weight is None else held.weight.index_select(0, rows),
+        {m: x.index_select(0, rows) for m, x in resident_batch.present.items()},
+        None if resident_batch.weight is None else resident_batch.weight.index_select(0, rows),
     )
 
 
-def _cat(parts: Sequence[Batch]) -> Batch:
+def _concatenate(parts: Sequence[Batch]) -> Batch:
     one = parts[0]
     return Batch(
         {m: torch.cat([p.inputs[m] for p in parts]) for m in one.inputs},
@@ -171,7 +175,7 @@ def _cat(parts: Sequence[Batch]) -> Batch:
     )
 
 
-def _bytes(batch: Batch) -> int:
+def _size_in_bytes(batch: Batch) -> int:
     return sum(x.nbytes for x in batch.inputs.values())
 
 

@@ -37,7 +37,7 @@ CHUNK = 64  # pieces between two lines of the journal
 
 
 @dataclass(frozen=True)
-class Piece:
+class RawItem:
     """What is decoded at once, say one clip. ``source`` says which bytes it is made of: a digest of their content."""
 
     key: str
@@ -49,7 +49,7 @@ class Decoded:
     """Rows for some of the columns, each (n, *row shape), and what else is worth knowing about the piece (JSON)."""
 
     rows: Mapping[str, np.ndarray]
-    about: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
-def word(recipe: Mapping[str, Any]) -> str:
+def short_digest(recipe: Mapping[str, Any]) -> str:
     """The name of the folder that holds what this recipe makes."""
     return _digest(recipe)[:12]
 
@@ -114,7 +114,7 @@ class Cache:
         index = self._parse("index.json", text)
         self.keys: list[str] = index["keys"]
         self.sources: dict[str, str] = dict(zip(self.keys, index["sources"], strict=True))
-        self.about: dict[str, dict[str, Any]] = dict(zip(self.keys, index["about"], strict=True))
+        self.facts: dict[str, dict[str, Any]] = dict(zip(self.keys, index["about"], strict=True))
         self._offsets = {name: np.asarray(offsets) for name, offsets in index["offsets"].items()}
         self._place = {key: i for i, key in enumerate(self.keys)}
         self._maps: dict[str, np.ndarray] = {}
@@ -180,17 +180,17 @@ class Cache:
         )
 
 
-def source_word(pieces: Sequence[Piece]) -> str:
+def source_digest(items: Sequence[RawItem]) -> str:
     """One word for the raw files a set is made of."""
-    return word({piece.key: piece.source for piece in pieces})
+    return short_digest({item.key: item.source for item in items})
 
 
 def build(
     folder: Path,
     recipe: Mapping[str, Any],
-    pieces: Sequence[Piece],
+    items: Sequence[RawItem],
     columns: Mapping[str, Column],
-    decode: Callable[[Piece], Decoded],
+    decode: Callable[[RawItem], Decoded],
     progress: Progress | None = None,
 ) -> Cache:
     """Decodes every piece on all cores and writes the prepared set.
@@ -208,19 +208,19 @@ def build(
     with _locked(part):
         try:
             with convert_disk_errors(part):
-                journal = _Journal(part, recipe, pieces, columns)
+                journal = _Journal(part, recipe, items, columns)
                 _ask_for_space(part, columns, journal)
-            todo = [piece for piece in pieces if piece.key not in journal.done]
+            todo = [item for item in items if item.key not in journal.done]
             with ThreadPoolExecutor(os.cpu_count()) as pool:
                 for start in range(0, len(todo), CHUNK):
                     if progress:
-                        progress("decoding", len(journal.done), len(pieces))
+                        progress("decoding", len(journal.done), len(items))
                     chunk = todo[start : start + CHUNK]
                     decoded = list(pool.map(decode, chunk))
                     with convert_disk_errors(part):
                         journal.add(chunk, decoded)
             with convert_disk_errors(part):
-                journal.finish(pieces, progress)
+                journal.finish(items, progress)
                 shutil.rmtree(folder, ignore_errors=True)
                 part.replace(folder)
                 (folder / "journal.jsonl").unlink()
@@ -238,11 +238,11 @@ class _Journal:
     """
 
     def __init__(
-        self, part: Path, recipe: Mapping[str, Any], pieces: Sequence[Piece], columns: Mapping[str, Column]
+        self, part: Path, recipe: Mapping[str, Any], items: Sequence[RawItem], columns: Mapping[str, Column]
     ) -> None:
         self.part, self.recipe, self.columns = part, recipe, columns
         self.done: dict[str, dict[str, Any]] = {}
-        self._resume({piece.key: piece.source for piece in pieces})
+        self._resume({item.key: item.source for item in items})
 
     def _resume(self, sources: Mapping[str, str]) -> None:
         path = self.part / "journal.jsonl"
@@ -287,7 +287,7 @@ class _Journal:
             file.write(self._header(name))
             file.truncate(self._size(name))
 
-    def add(self, pieces: Sequence[Piece], decoded: Sequence[Decoded]) -> None:
+    def add(self, items: Sequence[RawItem], decoded: Sequence[Decoded]) -> None:
         for name, column in self.columns.items():
             with (self.part / f"{name}.npy").open("ab") as file:
                 for one in decoded:
@@ -300,20 +300,20 @@ class _Journal:
                 os.fsync(file.fileno())
         entries = [
             {
-                "key": piece.key,
-                "source": piece.source,
-                "about": dict(one.about),
+                "key": item.key,
+                "source": item.source,
+                "about": dict(one.facts),
                 "rows": {name: len(rows) for name, rows in one.rows.items()},
             }
-            for piece, one in zip(pieces, decoded, strict=True)
+            for item, one in zip(items, decoded, strict=True)
         ]
         with (self.part / "journal.jsonl").open("a") as file:
             file.write(_line(entries))
             file.flush()
             os.fsync(file.fileno())
-        self.done.update((piece.key, entry) for piece, entry in zip(pieces, entries, strict=True))
+        self.done.update((item.key, entry) for item, entry in zip(items, entries, strict=True))
 
-    def finish(self, pieces: Sequence[Piece], progress: Progress | None) -> None:
+    def finish(self, items: Sequence[RawItem], progress: Progress | None) -> None:
         entries = list(self.done.values())
         offsets = {
             name: np.cumsum([0, *(entry["rows"].get(name, 0) for entry in entries)]).tolist() for name in self.columns
@@ -339,7 +339,7 @@ class _Journal:
         manifest = {
             "format": FORMAT,
             "recipe": self.recipe,
-            "source": source_word(pieces),
+            "source": source_digest(items),
             "columns": {name: [column.dtype, column.shape] for name, column in self.columns.items()},
             "versions": {name: version(name) for name in DECODERS},
             "files": files,

@@ -26,7 +26,7 @@ from datasets.decode.arrays import read_array
 from datasets.decode.digit_files import read_idx
 from datasets.decode.image_files import read_folder
 from datasets.decode.image_transforms import read_image
-from datasets.storage.cache import Column, Decoded, Piece, build
+from datasets.storage.cache import Column, Decoded, RawItem, build
 from datasets.storage.download import unpack
 from datasets.ucf101 import LISTS, unzip
 
@@ -187,7 +187,8 @@ def test_a_set_is_not_made_through_a_link(tmp_path: Path) -> None:
     (tmp_path / "set.part").symlink_to(tmp_path / "other")
     columns = {"x": Column("<f4", (), 1)}
     refused(
-        lambda: build(tmp_path / "set", {}, [Piece("p", "")], columns, lambda _: Decoded({"x": np.ones(1)})), "set.part"
+        lambda: build(tmp_path / "set", {}, [RawItem("p", "")], columns, lambda _: Decoded({"x": np.ones(1)})),
+        "set.part",
     )
     assert not list((tmp_path / "other").iterdir())
 
