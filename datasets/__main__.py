@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from datasets.cards import CARDS, state
-from datasets.core.checks import one_line
+from datasets.core.files import one_line
 from datasets.core.paths import cache_folder, raw_folder
 from datasets.core.progress import bar
-from datasets.registry import DATASETS
+from datasets.registry import DATASETS, card
 from ogm.registry import find
 
 if TYPE_CHECKING:
@@ -131,16 +130,10 @@ def _pairs(words: Sequence[str]) -> dict[str, Any]:
 
 def _list(args: argparse.Namespace) -> None:
     rows = [("NAME", "MODALITIES", "CLASSES", "SIZE", "STATE")]
-    rows += [
-        (
-            name,
-            ", ".join(CARDS[name].modalities) or "any",
-            str(CARDS[name].classes or "any"),
-            CARDS[name].size,
-            state(name),
-        )
-        for name in DATASETS
-    ]
+    for name in DATASETS:
+        facts = card(name)
+        modalities, classes = ", ".join(facts.modalities) or "any", str(facts.classes or "any")
+        rows.append((name, modalities, classes, facts.size, facts.state(name)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -154,19 +147,19 @@ def _info(args: argparse.Namespace) -> None:
         samples = [
             f"not prepared this way; `python -m datasets {' '.join(['prepare', args.name, *args.args])}` does it"
         ]
-    card = CARDS[args.name]
-    print(f"{args.name}: {card.title}")
+    facts = kind.card
+    print(f"{args.name}: {facts.title}")
     for title, lines in (
-        ("classes", [str(card.classes)]),
-        ("modalities", [", ".join(card.modalities)]),
-        ("size", [card.size]),
-        ("state", [state(args.name)]),
+        ("classes", [str(facts.classes)]),
+        ("modalities", [", ".join(facts.modalities)]),
+        ("size", [facts.size]),
+        ("state", [facts.state(args.name)]),
         ("raw files", [str(raw_folder(args.name))]),
         ("prepared", [str(cache_folder(args.name))]),
-        ("licence", [card.licence]),
-        ("citation", [card.citation]),
-        ("how to get it", [card.how_to_get]),
-        ("quirks", card.quirks),
+        ("licence", [facts.licence]),
+        ("citation", [facts.citation]),
+        ("how to get it", [facts.how_to_get]),
+        ("quirks", facts.quirks),
         ("lists", kind.describe_lists(kind.options(given)) if hasattr(kind, "describe_lists") else []),
         ("samples", samples),
     ):

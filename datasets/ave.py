@@ -14,17 +14,17 @@ A sample is called ``Category&VideoID``, as the lists begin.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from datasets.cards import CARDS
-from datasets.class_lists import AVE_CLASSES
+from datasets.core.card import Card
 from datasets.core.errors import ManifestError
-from datasets.core.split_lists import Pin, collect, records, refuse_leaks
+from datasets.core.recipes import PAPER
+from datasets.core.split_lists import Pin, class_names, collect, records, refuse_leaks
 from datasets.decode.video import thirds_first
-from datasets.storage.clip_dataset import ListFile, Media, MediaOptions, Rows
-from datasets.storage.clip_files import PSD, Preset, Shelf
+from datasets.storage.clip_dataset import ClipDataset, ClipOptions, ListFile, Rows
+from datasets.storage.clip_files import PSD, Preset, RawFiles
 
 _ANNOTATIONS = "https://raw.githubusercontent.com/YapengTian/AVE-ECCV18/607f15965eb1141c2fd48bbe461f1703cc426c45/data"
 _PARTS = "https://raw.githubusercontent.com/fanyunfeng-bit/Modal-Imbalance-PMR/3615e48/data/AVE"
@@ -35,19 +35,47 @@ def _file(name: str, base: str, size: int, rows: int, sha256: str) -> ListFile:
     return ListFile(name, f"{base}/{name}", Pin(size, rows, sha256, sha256))
 
 
-class AVEOptions(MediaOptions):
+CLASSES = class_names("""
+Accordion | Acoustic guitar | Baby cry, infant cry | Banjo | Bark | Bus | Cat | Chainsaw | Church bell | Clock |
+Female speech, woman speaking | Fixed-wing aircraft, airplane | Flute | Frying (food) | Goat | Helicopter | Horse |
+Male speech, man speaking | Mandolin | Motorcycle | Race car, auto racing | Rodents, rats, mice | Shofar |
+Toilet flush | Train horn | Truck | Ukulele | Violin, fiddle
+""")
+
+
+class AVEOptions(ClipOptions):
     preset: Literal["paper"] = "paper"
     split: Literal["paper", "clean"] = "paper"
 
 
-class AVE(Media):
+class AVE(ClipDataset):
     """See the module. Samples: audio (1, 257, 1004), visual (3, 3, image_size, image_size)."""
 
     name = "ave"
     modalities = ("audio", "visual")
-    classes = AVE_CLASSES
+    classes = CLASSES
     Options = AVEOptions
-    how_to_get: ClassVar[str] = CARDS["ave"].how_to_get
+    card = Card(
+        title="AVE: events that can be seen and heard, 28 kinds, from AudioSet",
+        modalities=("audio", "visual"),
+        classes=28,
+        size="about 5 GB to download, 6 GB prepared",
+        licence="none stated; the videos remain their uploaders' (YouTube)",
+        citation="Tian, Shi, Li, Duan, Xu: Audio-Visual Event Localization in Unconstrained Videos, ECCV 2018",
+        how_to_get="Get AVE_Dataset.zip (about 5 GB, Google Drive, linked from github.com/YapengTian/AVE-ECCV18) and "
+        "put its folder AVE, 4,097 files VIDEOID.mp4, into data/ave/, so that data/ave/AVE/VIDEOID.mp4 is there. "
+        "`python -m datasets download ave` adds the four lists (290 KB) in data/ave/splits/.",
+        quirks=(
+            "45 of the 4,097 videos are listed two or three times, each time with another label; 8 are in train and in "
+            "test, 10 in train and in val. split=paper keeps them, split=clean keeps one row per video.",
+            "One row of train (VWi2ENBuTbw) lasts no time; it is kept.",
+            "The archive's Annotations.txt has a header, the repository's has none.",
+            "A label holds for a part of the ten seconds; the papers that balance modalities use all of them.",
+        ),
+        raw_files=("AVE",),
+    )
+    training_recipe: ClassVar[Mapping[str, Any]] = {**PAPER, "dataset_args": {"preset": "paper", "split": "paper"}}
+    adaptive_lr: ClassVar[float] = 1e-4
     presets: ClassVar = {"paper": Preset(PSD, "time_centres", 10, pick=thirds_first, expected=10)}
     list_files = (
         _file("trainSet.txt", _PARTS, 116_313, 3339,
@@ -65,15 +93,15 @@ class AVE(Media):
 
     @classmethod
     def read_splits(cls, options: AVEOptions, folder: Path) -> tuple[dict[str, Rows], Counter[str]]:
-        found: dict[str, Rows] = {}
+        rows_of: dict[str, Rows] = {}
         notes: Counter[str] = Counter()
         for name in cls.lists(options):
-            text, odd = cls.read_list(options, folder, name)
-            found[name], more = parse(text, folder / name)
-            notes += odd + more
-        parts = {part: found[name] for part, name in PARTS.items()}
+            text, list_notes = cls.read_list(options, folder, name)
+            rows_of[name], extra = parse(text, folder / name)
+            notes += list_notes + extra
+        parts = {part: rows_of[name] for part, name in PARTS.items()}
         if options.split == "clean":
-            parts = clean(parts, found["Annotations.txt"], folder / "Annotations.txt")
+            parts = clean(parts, rows_of["Annotations.txt"], folder / "Annotations.txt")
             refuse_leaks({part: [(cls.clip(name), label) for name, label in rows] for part, rows in parts.items()})
         else:
             refuse_leaks(parts)
@@ -83,8 +111,8 @@ class AVE(Media):
 
     @classmethod
     def find(cls, raw: Path, clips: Sequence[str]) -> dict[str, dict[str, Path]]:
-        shelf = Shelf(raw, ("AVE", ""))
-        return {clip: files for clip in clips if (files := shelf.find(clip))}
+        raw_files = RawFiles(raw, ("AVE", ""))
+        return {clip: files for clip in clips if (files := raw_files.find(clip))}
 
     @classmethod
     def expected_at(cls, raw: Path, key: str) -> Path:
@@ -99,15 +127,17 @@ def parse(text: str, path: Path) -> tuple[Rows, Counter[str]]:
     """Rows ``Category&VideoID&Quality&StartTime&EndTime``, with a header or without, in order; and notes on them."""
     notes: Counter[str] = Counter()
     named = []
-    for line, (category, video, _, start, end, *more) in records(text, path, "Category&VideoID&Quality&Start&End", "&"):
+    for line, (category, video, _, start, end, *extra) in records(
+        text, path, "Category&VideoID&Quality&Start&End", "&"
+    ):
         named.append((line, f"{category}&{video}", category))
-        if category in AVE_CLASSES:
+        if category in CLASSES:
             if not (start.isdecimal() and end.isdecimal() and int(start) <= int(end)) or Path(video).name != video:
                 raise ManifestError(f"{path}, line {line}: {video!r} from {start!r} to {end!r} s is no part of a video")
             notes["list_zero_length"] += start == end
-            notes["list_extra_columns"] += bool(more)
-    rows, odd = collect(named, path, AVE_CLASSES)
-    return rows, +(notes + odd)
+            notes["list_extra_columns"] += bool(extra)
+    rows, list_notes = collect(named, path, CLASSES)
+    return rows, +(notes + list_notes)
 
 
 def clean(parts: dict[str, Rows], annotations: Rows, path: Path) -> dict[str, Rows]:

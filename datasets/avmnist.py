@@ -21,16 +21,18 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from datasets.cards import CARDS
 from datasets.core.base import DataModule, ScanReport
+from datasets.core.card import Card
 from datasets.core.errors import DataError
 from datasets.core.paths import raw_folder
 from datasets.core.progress import Progress
+from datasets.core.recipes import SMALL
+from datasets.core.sample_keys import SampleKey, sample_index
 from datasets.decode import audio
 from datasets.decode.digit_files import SPEAKERS, Clip, download, image_sources, scan_images, scan_recordings
 from datasets.storage import content
-from datasets.storage.cache import Cache, Column, Decoded, Piece
-from datasets.storage.prepared import Options, Plan, Prepared
+from datasets.storage.cache import Cache, Column, Decoded, RawItem
+from datasets.storage.prepared import DecodePlan, Options, Prepared
 from ogm.context import fold_in
 from ogm.types import Batch
 
@@ -85,7 +87,28 @@ class AVMNIST(Prepared):
     classes = tuple("0123456789")
     static = True
     Options = AVMNISTOptions
-    how_to_get: ClassVar[str] = CARDS["avmnist"].how_to_get
+    card = Card(
+        title="AV-MNIST: a written digit and the same digit spoken",
+        modalities=("audio", "visual"),
+        classes=10,
+        size="33 MB to download, 0.2 GB prepared",
+        licence="MNIST: CC BY-SA 3.0 (as commonly redistributed). Free Spoken Digit Dataset: CC BY-SA 4.0. The pairs "
+        "are adapted material of both: share alike under CC BY-SA 4.0 and name both",
+        citation="LeCun, Cortes, Burges: The MNIST database of handwritten digits (1998). Jackson and others: Free "
+        "Spoken Digit Dataset, github.com/Jakobovski/free-spoken-digit-dataset at 26eb9aa",
+        how_to_get="`python -m datasets download avmnist` fetches 33 MB: the four MNIST files (CC BY-SA 3.0) into "
+        "data/avmnist/mnist/ and the 3,000 recordings of the Free Spoken Digit Dataset (CC BY-SA 4.0) into "
+        "data/avmnist/fsdd/recordings/. Files you have already can be put there by hand.",
+        quirks=(
+            "The literature's AV-MNIST (PCA-reduced images, TIDIGITS) is not distributed; this one is built from "
+            "public files by a fixed pairing rule, so its numbers compare only with themselves.",
+            "With k = 10 a recording occurs ten times with ten images: there are ten times fewer distinct sounds.",
+            "split=takes is not speaker-independent; split=speaker6 leaves one speaker out.",
+        ),
+        raw_files=("mnist", "fsdd/recordings"),
+    )
+    training_recipe: ClassVar[Mapping[str, Any]] = {**SMALL, "dataset_args": {"preset": "mel32", "k": 1}}
+    adaptive_lr: ClassVar[float] = 1e-3
 
     def __init__(self, options: AVMNISTOptions, cache: Cache, pairs: Sequence[Pair], mean: float, std: float) -> None:
         self.cache, self.mean, self.std = cache, mean, std
@@ -107,15 +130,15 @@ class AVMNIST(Prepared):
         }
         notes: Counter[str] = Counter()
         for stem in {pair.clip.stem for pair in pairs}:
-            notes.update(cache.about[stem])
+            notes.update(cache.facts[stem])
         self.report = ScanReport(len(pairs), len(pairs), {str(d): self.labels.count(d) for d in range(10)}, dict(notes))
 
     def load(self, i: int, rng: torch.Generator | None) -> dict[str, Tensor]:
         """audio (1, 129, 126) or (1, 32, 32), visual (1, 28, 28)."""
         return {m: x[0] for m, x in self.batch([i]).inputs.items()}
 
-    def batch(self, keys: Sequence[int | tuple[int, int]]) -> Batch:
-        index = np.array([key if isinstance(key, int) else key[0] for key in keys], dtype=np.int64)
+    def batch(self, keys: Sequence[SampleKey]) -> Batch:
+        index = sample_index(keys).numpy()
         sound = torch.from_numpy(np.asarray(self.cache["audio"][self.clip_rows[index]]))
         image = torch.from_numpy(np.asarray(self.cache["visual"][self.image_rows[index]])).float()
         return Batch(
@@ -148,7 +171,7 @@ class AVMNIST(Prepared):
         }
 
     @classmethod
-    def scan(cls, options: AVMNISTOptions) -> Plan:
+    def scan(cls, options: AVMNISTOptions) -> DecodePlan:
         folder = raw_folder("avmnist")
         pinned = not options.allow_unpinned
         clips = scan_recordings(folder / "fsdd" / "recordings", pinned)
@@ -161,18 +184,18 @@ class AVMNIST(Prepared):
             "digit": Column("|u1", (), sum(len(labels) for _, labels in images.values())),
         }
 
-        def decode(piece: Piece) -> Decoded:
-            if piece.key in images:
-                pixels, labels = images[piece.key]
-                return Decoded({"visual": noisy_images(pixels, piece.key, options.image_noise), "digit": labels})
-            recording = audio.read_audio(folder / "fsdd" / "recordings" / f"{piece.key}.wav")
-            x = noisy_second(audio.mono_at(recording, RATE), piece.key, options.audio_snr_db)
+        def decode(item: RawItem) -> Decoded:
+            if item.key in images:
+                pixels, labels = images[item.key]
+                return Decoded({"visual": noisy_images(pixels, item.key, options.image_noise), "digit": labels})
+            recording = audio.read_audio(folder / "fsdd" / "recordings" / f"{item.key}.wav")
+            x = noisy_second(audio.mono_at(recording, RATE), item.key, options.audio_snr_db)
             picture = spectrogram(x, options.preset).numpy()
             sums = [picture.sum(dtype=np.float64), np.square(picture, dtype=np.float64).sum()]
             return Decoded({"audio": picture[None], "audio_sums": np.array([sums])}, recording.notes)
 
         digests = {**image_sources(folder / "mnist", pinned), **clips}
-        return Plan([Piece(key, digest) for key, digest in digests.items()], columns, decode)
+        return DecodePlan([RawItem(key, digest) for key, digest in digests.items()], columns, decode)
 
     @classmethod
     def sources(cls, options: AVMNISTOptions, keys: Sequence[str]) -> Mapping[str, str]:

@@ -21,13 +21,15 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from datasets.cards import CARDS
 from datasets.core.base import DataModule, ScanReport
+from datasets.core.card import Card
 from datasets.core.paths import raw_folder
 from datasets.core.progress import Progress
+from datasets.core.recipes import SMALL
+from datasets.core.sample_keys import SampleKey, sample_index
 from datasets.decode.digit_files import download_images, image_sources, scan_images
-from datasets.storage.cache import Cache, Column, Decoded, Piece
-from datasets.storage.prepared import Options, Plan, Prepared
+from datasets.storage.cache import Cache, Column, Decoded, RawItem
+from datasets.storage.prepared import DecodePlan, Options, Prepared
 from ogm.context import fold_in
 from ogm.types import Batch
 
@@ -55,28 +57,49 @@ class CGMNIST(Prepared):
     classes = tuple("0123456789")
     static = True
     Options = CGMNISTOptions
-    how_to_get: ClassVar[str] = CARDS["cg_mnist"].how_to_get
+    card = Card(
+        title="CG-MNIST: a grey digit and a coloured one, whose colour tells the class in training alone",
+        modalities=("gray", "color"),
+        classes=10,
+        size="12 MB to download, 55 MB prepared",
+        licence="MNIST: CC BY-SA 3.0 (as commonly redistributed)",
+        citation="LeCun, Cortes, Burges: The MNIST database of handwritten digits (1998). Kim and others: Learning Not "
+        "to Learn, CVPR 2019. Fan and others: PMR, CVPR 2023",
+        how_to_get="`python -m datasets download cg_mnist` fetches the four MNIST files (12 MB, CC BY-SA 3.0) into "
+        "data/cg_mnist/mnist/. Files you have already, such as those of data/avmnist/mnist/, can be put there by hand.",
+        quirks=(
+            "Colours are drawn here by the papers' rule: their own draws are not published as numbers.",
+            "The papers choose their epoch on the test set; here 5,000 training images validate, coloured as the test.",
+        ),
+        raw_files=("mnist",),
+    )
+    training_recipe: ClassVar[Mapping[str, Any]] = {**SMALL, "encoders": {"gray": "cnn", "color": "cnn"}}
+    adaptive_lr: ClassVar[float] = 1e-3
 
-    def __init__(self, options: CGMNISTOptions, cache: Cache, source: str, kept: np.ndarray, tells: bool) -> None:
+    def __init__(
+        self, options: CGMNISTOptions, cache: Cache, source: str, rows: np.ndarray, color_is_class: bool
+    ) -> None:
         self.cache = cache
         first = cache.rows("gray", source)
         digits = torch.from_numpy(cache["digit"][first.start : first.stop].astype(np.int64))
-        self.rows = first.start + kept
-        self.tints = tints(digits, options.color_variance, fold_in(options.data_seed, "cg_mnist", source), tells)[kept]
-        self.label_rows = digits[kept]
+        self.rows = first.start + rows
+        self.tints = tints(
+            digits, options.color_variance, fold_in(options.data_seed, "cg_mnist", source), color_is_class
+        )[rows]
+        self.label_rows = digits[rows]
         self.labels = self.label_rows.tolist()
-        self.ids = [f"{source}{row}" for row in kept.tolist()]
-        self.report = ScanReport(len(kept), len(kept), {name: self.labels.count(int(name)) for name in self.classes})
+        self.ids = [f"{source}{row}" for row in rows.tolist()]
+        self.report = ScanReport(len(rows), len(rows), {name: self.labels.count(int(name)) for name in self.classes})
         self.recipe = {
             **cache.manifest["recipe"],
             "source": cache.manifest["source"],
             "color_variance": options.color_variance,
             "data_seed": options.data_seed,
-            "color_tells_class": tells,
+            "color_tells_class": color_is_class,
         }
 
-    def batch(self, keys: Sequence[int | tuple[int, int]]) -> Batch:
-        index = torch.tensor([key if isinstance(key, int) else key[0] for key in keys])
+    def batch(self, keys: Sequence[SampleKey]) -> Batch:
+        index = sample_index(keys)
         gray = torch.from_numpy(self.cache["gray"][self.rows[index.numpy()]]).unsqueeze(1) / 255
         mean, std = (torch.tensor(x).view(3, 1, 1) for x in (COLOR_MEAN, COLOR_STD))
         color = gray * self.tints[index][..., None, None]
@@ -94,16 +117,16 @@ class CGMNIST(Prepared):
         return {"dataset": "cg_mnist", "version": 1, "pinned": not options.allow_unpinned}
 
     @classmethod
-    def scan(cls, options: CGMNISTOptions) -> Plan:
+    def scan(cls, options: CGMNISTOptions) -> DecodePlan:
         images = scan_images(raw_folder("cg_mnist") / "mnist", not options.allow_unpinned)
         number = sum(len(labels) for _, labels in images.values())
 
-        def decode(piece: Piece) -> Decoded:
-            pixels, labels = images[piece.key]
+        def decode(item: RawItem) -> Decoded:
+            pixels, labels = images[item.key]
             return Decoded({"gray": pixels, "digit": labels})
 
-        pieces = [Piece(*item) for item in cls.sources(options, tuple(images)).items()]
-        return Plan(pieces, {"gray": Column("|u1", (28, 28), number), "digit": Column("|u1", (), number)}, decode)
+        items = [RawItem(*item) for item in cls.sources(options, tuple(images)).items()]
+        return DecodePlan(items, {"gray": Column("|u1", (28, 28), number), "digit": Column("|u1", (), number)}, decode)
 
     @classmethod
     def sources(cls, options: CGMNISTOptions, keys: Sequence[str]) -> Mapping[str, str]:
@@ -121,9 +144,10 @@ class CGMNIST(Prepared):
         )
 
 
-def tints(digits: Tensor, variance: float, seed: int, tells: bool) -> Tensor:
+def tints(digits: Tensor, variance: float, seed: int, color_is_class: bool) -> Tensor:
     """(N,) digits -> (N, 3) colours from 0 to 1: the digit's own or, unless it ``tells``, that of any of the ten."""
     rng = torch.Generator().manual_seed(seed)
-    anyone = torch.randint(len(COLORS), (len(digits),), generator=rng)
+    random_class = torch.randint(len(COLORS), (len(digits),), generator=rng)
     jitter = torch.randn(len(digits), 3, generator=rng) * variance**0.5
-    return (COLORS[digits if tells else anyone] + jitter).clamp(0, 1)
+    colors: Tensor = COLORS[digits if color_is_class else random_class] + jitter
+    return colors.clamp(0, 1)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import cache as once
+from functools import cache as cached
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -23,16 +23,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datasets.cards import CARDS
 from datasets.core.base import DataModule, ScanReport
+from datasets.core.card import Card
 from datasets.core.errors import LabelError, ManifestError, MissingMediaError
 from datasets.core.paths import raw_folder
 from datasets.core.progress import Progress
+from datasets.core.recipes import SMALL
+from datasets.core.sample_keys import SampleKey, sample_index
 from datasets.decode.arrays import finite
 from datasets.decode.safe_pickle import read_pickle
 from datasets.storage import content
-from datasets.storage.cache import Cache, Column, Decoded, Piece
-from datasets.storage.prepared import Options, Plan, Prepared
+from datasets.storage.cache import Cache, Column, Decoded, RawItem
+from datasets.storage.prepared import DecodePlan, Options, Prepared
 from ogm.types import Batch
 
 PARTS = {"train": "train", "val": "valid", "test": "test"}
@@ -62,7 +64,34 @@ class CMUMOSI(Prepared):
     classes: Sequence[str] = CLASSES["nonneg"]
     static = True
     Options = CMUOptions
-    how_to_get: ClassVar[str] = CARDS["cmu_mosi"].how_to_get
+    card = Card(
+        title="CMU-MOSI: opinions on films, 2,199 utterances as features of words, voice and face",
+        modalities=("text", "audio", "visual"),
+        classes=2,
+        size="0.15 GB to download (0.33 GB not aligned), as much prepared",
+        licence="research use, by the authors' terms; the videos remain their uploaders' (YouTube)",
+        citation="Zadeh, Zellers, Pincus, Morency: MOSI, IEEE Intelligent Systems 2016, arXiv 1606.06259. Processed "
+        "sequences: Tsai and others: Multimodal Transformer for Unaligned Multimodal Language Sequences, ACL 2019",
+        how_to_get="Get mosi_data.pkl (147 MB; for aligned=false mosi_data_noalign.pkl, 326 MB), the processed "
+        "sequences of the Multimodal Transformer's authors, linked from github.com/yaohungt/Multimodal-Transformer (a "
+        "Dropbox folder), and put it into data/cmu_mosi/. It is read without trusting it: a pickle that names anything "
+        "but arrays is refused.",
+        quirks=(
+            "A sentiment of exactly 0 is called positive by some codes and negative by others: label=nonneg, pos, "
+            "exclude_zero; also label=three and seven.",
+            "Features are standardised with train's statistics; BalanceBenchmark does not: normalise=false.",
+            "Releases differ in their features (5 or 74 of voice, 20 or 47 of face): widths are read from the file.",
+        ),
+        raw_files=("mosi_data.pkl|mosi_data_noalign.pkl",),
+    )
+    training_recipe: ClassVar[Mapping[str, Any]] = {
+        **SMALL,
+        "encoders": dict.fromkeys(FIELDS, "transformer"),
+        "encoder_args": {m: {"width": 64, "layers": 2} for m in FIELDS},
+        "optimizer": "adam",
+        "lr": 1e-3,
+    }
+    adaptive_lr: ClassVar[float] = 1e-3
 
     def __init__(self, options: CMUOptions, cache: Cache, part: str, scale: dict[str, tuple[Tensor, Tensor]]) -> None:
         self.cache, self.scale, self.classes = cache, scale, CLASSES[options.label]
@@ -72,8 +101,8 @@ class CMUMOSI(Prepared):
         self.rows = rows.start + kept
         self.label_rows = classify(sentiment[kept], options.label)
         self.labels = self.label_rows.tolist()
-        self.ids = [cache.about[part]["ids"][i] for i in kept]
-        notes = Counter(cache.about[part]["notes"]) + Counter(neutral_left_out=len(rows) - len(kept))
+        self.ids = [cache.facts[part]["ids"][i] for i in kept]
+        notes = Counter(cache.facts[part]["notes"]) + Counter(neutral_left_out=len(rows) - len(kept))
         per_class = Counter(self.labels)
         self.report = ScanReport(
             len(rows), len(kept), {name: per_class[i] for i, name in enumerate(self.classes)}, dict(notes)
@@ -88,8 +117,8 @@ class CMUMOSI(Prepared):
     def load(self, i: int, rng: torch.Generator | None) -> dict[str, Tensor]:
         return {m: x[0] for m, x in self.batch([i]).inputs.items()}
 
-    def batch(self, keys: Sequence[int | tuple[int, int]]) -> Batch:
-        index = np.array([key if isinstance(key, int) else key[0] for key in keys], dtype=np.int64)
+    def batch(self, keys: Sequence[SampleKey]) -> Batch:
+        index = sample_index(keys).numpy()
         inputs = {}
         for m in self.modalities:
             x = torch.from_numpy(self.cache[m][self.rows[index]])
@@ -104,7 +133,7 @@ class CMUMOSI(Prepared):
     @classmethod
     def download(cls, base: str | None = None, progress: Progress | None = None) -> str:
         """Nothing: the files lie where only a browser gets them."""
-        return "" if cls.raw_available() else cls.how_to_get
+        return "" if cls.raw_available() else cls.card.how_to_get
 
     @classmethod
     def storage(cls, options: CMUOptions) -> dict[str, Any]:
@@ -115,32 +144,32 @@ class CMUMOSI(Prepared):
         return raw_folder(cls.name) / f"{cls.file}{'' if options.aligned else '_noalign'}.pkl"
 
     @classmethod
-    def scan(cls, options: CMUOptions) -> Plan:
+    def scan(cls, options: CMUOptions) -> DecodePlan:
         path = cls.raw_file(options)
         if not path.is_file():
             other = str(not options.aligned).lower()
             raise MissingMediaError(f"{path} is not there: put it there, or say aligned={other} for the other file")
-        read = once(lambda: _content(path))
+        read = cached(lambda: _content(path))
 
         def columns() -> dict[str, Column]:
             data = read()
             shapes = {m: data["train"][m].shape[1:] for m in FIELDS}
             number = sum(len(fields["sentiment"]) for fields in data.values())
-            made = {m: Column("<f4", shape, number) for m, shape in shapes.items()}
-            made |= {f"{m}_sums": Column("<f8", (3, shape[-1]), len(PARTS)) for m, shape in shapes.items()}
-            return {**made, "sentiment": Column("<f4", (), number)}
+            filled = {m: Column("<f4", shape, number) for m, shape in shapes.items()}
+            filled |= {f"{m}_sums": Column("<f8", (3, shape[-1]), len(PARTS)) for m, shape in shapes.items()}
+            return {**filled, "sentiment": Column("<f4", (), number)}
 
-        def decode(piece: Piece) -> Decoded:
-            fields, notes, rows = read()[piece.key], Counter[str](), {"sentiment": read()[piece.key]["sentiment"]}
+        def decode(item: RawItem) -> Decoded:
+            fields, notes, rows = read()[item.key], Counter[str](), {"sentiment": read()[item.key]["sentiment"]}
             for m in FIELDS:
                 with np.errstate(over="ignore"):
-                    rows[m], odd = finite(fields[m].astype(np.float32), f"{path}: {m} of {piece.key}")
+                    rows[m], odd = finite(fields[m].astype(np.float32), f"{path}: {m} of {item.key}")
                 notes += Counter({f"{m}_{kind}": count for kind, count in odd.items()})
                 notes[f"{m}_empty"] = int((rows[m] == 0).all((1, 2)).sum())
                 rows[f"{m}_sums"] = sums(rows[m])[None]
-            return Decoded(rows, {"notes": +notes, "ids": _ids(fields.get("id"), piece.key, len(rows["sentiment"]))})
+            return Decoded(rows, {"notes": +notes, "ids": _ids(fields.get("id"), item.key, len(rows["sentiment"]))})
 
-        return Plan([Piece(*item) for item in cls.sources(options, tuple(PARTS)).items()], columns, decode)
+        return DecodePlan([RawItem(*item) for item in cls.sources(options, tuple(PARTS)).items()], columns, decode)
 
     @classmethod
     def sources(cls, options: CMUOptions, keys: Sequence[str]) -> Mapping[str, str]:
@@ -159,16 +188,16 @@ class CMUMOSI(Prepared):
 
 def _content(path: Path) -> dict[str, dict[str, np.ndarray]]:
     """Split -> modality, ``sentiment`` (N,) and perhaps ``id``. Raises ManifestError for anything but that."""
-    found = read_pickle(path)
-    made: dict[str, dict[str, np.ndarray]] = {}
-    for part, theirs in PARTS.items():
-        if lacking := [n for n in (*FIELDS.values(), "labels") if n not in found.get(theirs, {})]:
-            raise ManifestError(f"{path}: {theirs} has no {', '.join(lacking)}; it is not the processed file")
-        fields = found[theirs]
+    content_of_file = read_pickle(path)
+    splits: dict[str, dict[str, np.ndarray]] = {}
+    for part, name_in_file in PARTS.items():
+        if lacking := [n for n in (*FIELDS.values(), "labels") if n not in content_of_file.get(name_in_file, {})]:
+            raise ManifestError(f"{path}: {name_in_file} has no {', '.join(lacking)}; it is not the processed file")
+        fields = content_of_file[name_in_file]
         here = {m: fields[name] for m, name in FIELDS.items()}
         sentiment = fields["labels"]
         for m, x in here.items():
-            like = made["train"][m].shape[1:] if made else x.shape[1:]
+            like = splits["train"][m].shape[1:] if splits else x.shape[1:]
             if (
                 x.dtype.kind not in "biuf"
                 or x.ndim != 3
@@ -177,22 +206,22 @@ def _content(path: Path) -> dict[str, dict[str, np.ndarray]]:
                 or not x.size
             ):
                 raise ManifestError(
-                    f"{path}: {FIELDS[m]} of {theirs} is {x.dtype} {x.shape} beside {len(sentiment)} labels; expected "
-                    "(N, L, D), alike in all splits"
+                    f"{path}: {FIELDS[m]} of {name_in_file} is {x.dtype} {x.shape} beside {len(sentiment)} labels; "
+                    "expected (N, L, D), alike in all splits"
                 )
         if sentiment.dtype.kind not in "biuf" or sentiment.size != len(sentiment) or not (abs(sentiment) <= 3).all():
-            raise ManifestError(f"{path}: labels of {theirs} are not one number from -3 to 3 for each sample")
-        made[part] = {**here, "sentiment": sentiment.reshape(-1).astype(np.float32)}
+            raise ManifestError(f"{path}: labels of {name_in_file} are not one number from -3 to 3 for each sample")
+        splits[part] = {**here, "sentiment": sentiment.reshape(-1).astype(np.float32)}
         if "id" in fields:
-            made[part]["id"] = fields["id"]
-    return made
+            splits[part]["id"] = fields["id"]
+    return splits
 
 
-def _ids(found: np.ndarray | None, part: str, number: int) -> list[str]:
+def _ids(ids: np.ndarray | None, part: str, number: int) -> list[str]:
     """One name per sample: the first column of theirs with its number, which makes it one of a kind."""
-    if found is None or len(found) != number or not found.size:
+    if ids is None or len(ids) != number or not ids.size:
         return [f"{part} {i}" for i in range(number)]
-    names = found.reshape(number, -1)[:, 0]
+    names = ids.reshape(number, -1)[:, 0]
     return [f"{n.decode('latin1') if isinstance(n, bytes) else n} {i}" for i, n in enumerate(names)]
 
 
@@ -202,7 +231,8 @@ def classify(sentiment: np.ndarray, label: str) -> np.ndarray:
     if label == "three":
         return np.where(y < -0.5, 0, np.where(y > 0.5, 1, 2)).astype(np.int64)
     if label == "seven":  # [-3, -2) [-2, -1) [-1, 0) {0} (0, 1] (1, 2] (2, 3]
-        return (3 + np.sign(y) * (1 + (abs(y) > 1) + (abs(y) > 2))).astype(np.int64)
+        bins: np.ndarray = 3 + np.sign(y) * (1 + (abs(y) > 1) + (abs(y) > 2))
+        return bins.astype(np.int64)
     return (y >= 0 if label == "nonneg" else y > 0).astype(np.int64)
 
 
@@ -214,7 +244,7 @@ def sums(x: np.ndarray) -> np.ndarray:
 
 def scaling(three: np.ndarray) -> tuple[Tensor, Tensor]:
     """Mean and deviation (D,) from ``sums``; 1 where a feature does not vary."""
-    count, total, squares = np.maximum(three, [[1], [-np.inf], [0]])
+    count, total, squares = np.maximum(three, np.array([[1], [-np.inf], [0]]))
     mean = total / count
     std = np.sqrt(np.maximum(squares / count - mean**2, 0))
     return torch.tensor(mean, dtype=torch.float32), torch.tensor(np.where(std < 1e-6, 1, std), dtype=torch.float32)

@@ -11,6 +11,9 @@ frame that ``os.listdir`` names, which depends on the file system; the frame it 
 sample sees a random one in training and the middle one in evaluation; ``dataset_args.pick=first`` takes the first in
 time, in both: the released choice wherever a folder is listed by name. Its frames went through JPEG of quality 95.
 
+Names are ``ACTOR_SENTENCE_EMOTION_LEVEL``; the label is the intended emotion, the third field. Class order is that of
+OGM-GE and BalanceBenchmark (others sort the names). The authors of CREMA-D define no split.
+
 Splits: ``ogm`` is the OGM-GE authors' clip-level draw, which has no validation set: for each class as many clips as
 test has are carved from their train list, by ascending sha256 of the clip's name. ``ogm_val`` takes the carving of
 Diagnosing and Re-learning instead, its lists ``my_train.csv`` and ``val.csv``. ``speaker_independent`` keeps actors
@@ -20,7 +23,9 @@ known to be damaged, six with equal sound under two labels; unless said otherwis
 
 from __future__ import annotations
 
+import hashlib
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,25 +36,49 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from datasets.cards import CARDS
-from datasets.crema_d_lists import (
-    CLASSES,
-    FOLDS,
-    LISTS,
-    PINS,
-    UNCLEAN,
-    Rows,
-    address,
-    label_of,
-    read_splits,
-)
+from datasets.core.card import Card
+from datasets.core.errors import LabelError, ManifestError
+from datasets.core.recipes import PAPER as PAPER_RECIPE
+from datasets.core.split_lists import Pin, parse, refuse_leaks
 from datasets.decode import audio, image_transforms
 from datasets.decode.video import read_frames
 from datasets.storage.cache import Column
-from datasets.storage.clip_dataset import ListFile, Media, MediaOptions
+from datasets.storage.clip_dataset import ClipDataset, ClipOptions, ListFile, Rows
 from datasets.storage.clip_files import FBANK, Preset, Sound, read_sound
 from ogm.context import fold_in
 from ogm.types import Batch
+
+CLASSES = ("NEU", "HAP", "SAD", "FEA", "DIS", "ANG")
+SENTENCES = ("IEO", "TIE", "IOM", "IWW", "TAI", "MTI", "IWL", "ITH", "DFA", "ITS", "TSI", "WSI")
+ACTORS = range(1001, 1092)
+FOLDS = 5
+NAME = re.compile(rf"(10(?:0[1-9]|[1-8][0-9]|9[01]))_({'|'.join(SENTENCES)})_({'|'.join(CLASSES)})_(LO|MD|HI|XX)")
+# Sentences an actor does not have, in all emotions or in one: 20 of 7,462 possible clips.
+ABSENT = ("1008_WSI", "1009_MTI", "1019_ITH", "1002_TIE_NEU", "1076_ITS_NEU")
+LISTS = {
+    "ogm": ("train.csv", "test.csv"),
+    "ogm_val": ("my_train.csv", "val.csv", "test.csv"),
+    "speaker_independent": (),
+}
+# Two videos without sound or picture, one without a duration, one that runs through all emotions for a minute.
+DAMAGED = ("1076_MTI_NEU_XX", "1076_MTI_SAD_XX", "1064_TIE_SAD_XX", "1064_IEO_DIS_MD")
+# Pairs whose recordings are, byte for byte, the same.
+TWINS = (
+    *("1013_WSI_SAD_XX", "1013_WSI_DIS_XX"),
+    *("1017_IWW_ANG_XX", "1017_IWW_FEA_XX"),
+    *("1006_TIE_HAP_XX", "1006_TIE_NEU_XX"),
+)
+UNCLEAN = frozenset(DAMAGED + TWINS)
+_OGM = "https://raw.githubusercontent.com/GeWu-Lab/OGM-GE_CVPR2022/343dc1d95c9bda88f105c0da8d24f185e0e98b54/data/CREMAD"
+_RELEARNING = (
+    "https://raw.githubusercontent.com/GeWu-Lab/Diagnosing_Relearning_ECCV2024/"
+    "59b5787137b113fb8df6bbb5a6ebc88068f57b70/code/dataset/cremad"
+)
+
+
+def _list(base: str, name: str, size: int, rows: int, sha256: str, sha256_lf: str) -> ListFile:
+    return ListFile(name, f"{base}/{name}", Pin(size, rows, sha256, sha256_lf))
+
 
 HEIGHT, WIDTH = 360, 480
 SECONDS = 2.55  # of a clip, on average
@@ -77,7 +106,7 @@ PAPER299 = Sound(_paper299, (257, 299), {
 # fmt: on
 
 
-class CremaDOptions(MediaOptions):
+class CremaDOptions(ClipOptions):
     preset: Literal["paper", "paper299", "bb"] = "paper"
     split: Literal["ogm", "ogm_val", "speaker_independent"] = "ogm"
     fold: int = Field(0, ge=0, lt=FOLDS)  # of speaker_independent
@@ -95,21 +124,57 @@ class CremaDOptions(MediaOptions):
         return self.split == "speaker_independent" if self.clean is None else self.clean
 
 
-class CremaD(Media):
+class CremaD(ClipDataset):
     """See the module. Samples: audio (1, F, T), visual (3, frames, image_size, image_size)."""
 
     name = "crema_d"
     modalities = ("audio", "visual")
     classes = CLASSES
     Options = CremaDOptions
-    how_to_get: ClassVar[str] = CARDS["crema_d"].how_to_get
+    card = Card(
+        title="CREMA-D: actors say a sentence with one of six emotions",
+        modalities=("audio", "visual"),
+        classes=6,
+        size="3.0 GB to download, 13 GB prepared (preset paper)",
+        licence="Open Database License 1.0, contents under Database Contents License 1.0",
+        citation="Cao, Cooper, Keutmann, Gur, Nenkova, Verma: CREMA-D: Crowd-sourced Emotional Multimodal Actors "
+        "Dataset, IEEE Transactions on Affective Computing 2014, doi 10.1109/TAFFC.2014.2336244",
+        how_to_get="Get AudioWAV (0.6 GB) and VideoFlash (2.4 GB) of https://gitlab.com/cs-cooper-lab/crema-d-mirror "
+        "(or https://github.com/CheyneyComputerScience/CREMA-D) with git lfs, Open Database License, and "
+        "put both folders into data/crema_d/. `python -m datasets download crema_d` adds the split lists "
+        "(290 KB) in data/crema_d/splits/. A zip download holds git-lfs pointers instead of media.",
+        quirks=(
+            "The label is the intended emotion; raters agree for 77 % of the clips (71 % by face, 48 % by voice).",
+            "split=ogm is the clip-level draw of the OGM-GE authors: all 91 actors are in train and in test, so it "
+            "rewards knowing the speaker. split=speaker_independent keeps actors apart.",
+            "split=ogm has no official validation set: it is carved from the authors' train list by a fixed rule.",
+            "Three pairs of clips have equal audio under two labels; one pair is divided between ogm's train and test.",
+            "Class order is NEU HAP SAD FEA DIS ANG, as in OGM-GE; other code bases sort the names.",
+            "The released OGM-GE code always sees the first frame its file system lists. Here a sample sees a random "
+            "one in training and the middle one in evaluation; pick=first takes the first in time, in both.",
+            "Four video files are known to be odd (very short, error picture, no duration, one minute long).",
+        ),
+        raw_files=("AudioWAV", "VideoFlash"),
+    )
+    training_recipe: ClassVar[Mapping[str, Any]] = {**PAPER_RECIPE, "dataset_args": {"preset": "paper", "split": "ogm"}}
+    adaptive_lr: ClassVar[float] = 1e-4
     shared_groups = "actors_also_in_train"
     presets: ClassVar = {
         "paper": Preset(PAPER, picks=1),
         "paper299": Preset(PAPER299, picks=1),
         "bb": Preset(FBANK, k=2, picks=2),
     }
-    list_files = tuple(ListFile(name, address(name), pin) for name, pin in PINS.items())
+    list_files = (
+        _list(_OGM, "train.csv", 140_658, 6698, "68d0d3fd253830328fc92c68f3cf2e215db8c5b86757ad9c5112d2c76ba68bde",
+              "7b95d291b847eac9c1447bb9fb63b47176d182987ac74fe041e4dd493c6d0abd"),
+        _list(_OGM, "test.csv", 15_624, 744, "14866c99301fd56fb4a16f8a7048a8a6372a47069aee9f216443bc718be45f1f",
+              "959a667af66a01dc439b12d6ec9dc57b36a88e947f48ad63531a4b91f769394f"),
+        _list(_RELEARNING, "my_train.csv", 119_080, 5954,
+              "eaf4d9332c743a8e0a0538e53f15f86552fb961858a8347588f6ffc09071b232",
+              "eaf4d9332c743a8e0a0538e53f15f86552fb961858a8347588f6ffc09071b232"),
+        _list(_RELEARNING, "val.csv", 14_880, 744, "ecbd82453caca8a7126df010d67b33813387af3cbe32efe5eb5a94ed2d161291",
+              "ecbd82453caca8a7126df010d67b33813387af3cbe32efe5eb5a94ed2d161291"),
+    )  # fmt: skip
     published = (
         "OGM-GE: train 6698, test 744 (the same 744 in ogm and ogm_val; our val is taken from their train)",
         "Diagnosing and Re-learning: train 5954, val 744, test 744",
@@ -123,9 +188,44 @@ class CremaD(Media):
 
     @classmethod
     def read_splits(cls, options: CremaDOptions, folder: Path) -> tuple[dict[str, Rows], Counter[str]]:
-        parts, notes = read_splits(options.split, options.fold, folder, not options.allow_unpinned)
+        parts, notes = (
+            (split_actors(options.fold), Counter[str]())
+            if options.split == "speaker_independent"
+            else cls.listed_splits(options, folder)
+        )
         if options.is_clean:
             parts = {part: [row for row in rows if row[0] not in UNCLEAN] for part, rows in parts.items()}
+        return parts, notes
+
+    @classmethod
+    def listed_splits(cls, options: CremaDOptions, folder: Path) -> tuple[dict[str, Rows], Counter[str]]:
+        """The splits of the published lists, in the order of the lists; and notes on them.
+
+        Raises DataError for lists that are missing, other than pinned, damaged, in contradiction to the names or to
+        each other, and for a class that train does not have.
+        """
+        notes: Counter[str] = Counter()
+        rows: dict[str, Rows] = {}
+        for name in cls.lists(options):
+            text, list_notes = cls.read_list(options, folder, name)
+            rows[name], parse_notes = parse(text, folder / name, CLASSES)
+            notes += list_notes + parse_notes
+            for clip, label in rows[name]:
+                named = label_of(clip, folder / name)
+                if named != label:
+                    raise LabelError(
+                        f"{folder / name}: {clip} is listed as {CLASSES[label]}, but its name says {CLASSES[named]}"
+                    )
+        if options.split == "ogm":
+            refuse_leaks({"train": rows["train.csv"], "test": rows["test.csv"]})
+            train, val = carve(rows["train.csv"], rows["test.csv"])
+        else:
+            train, val = rows["my_train.csv"], rows["val.csv"]
+        parts = {"train": train, "val": val, "test": rows["test.csv"]}
+        refuse_leaks(parts)
+        absent = [name for label, name in enumerate(CLASSES) if label not in {c for _, c in train}]
+        if absent:
+            raise LabelError(f"{folder}: no clip of {', '.join(absent)} is left to train on")
         return parts, notes
 
     @classmethod
@@ -210,3 +310,48 @@ def find_clips(folder: Path, suffix: str) -> dict[str, Path]:
     for name in sorted(found):
         label_of(name, folder)
     return found
+
+
+def label_of(name: str, path: Path) -> int:
+    """The class number in a clip's name. Raises ManifestError for a name that does not parse."""
+    match = NAME.fullmatch(name)
+    if not match:
+        raise ManifestError(
+            f"{path}: {name!r} is not called ACTOR_SENTENCE_EMOTION_LEVEL like 1001_DFA_ANG_XX; rename or remove it"
+        )
+    return CLASSES.index(match[3])
+
+
+def actors(rows: Rows) -> set[str]:
+    return {name[:4] for name, _ in rows}
+
+
+def all_clips() -> list[str]:
+    """The 7,442 names, sorted."""
+    names = (
+        f"{actor}_{sentence}_{emotion}_{level}"
+        for actor in ACTORS
+        for sentence in SENTENCES
+        for emotion in CLASSES
+        for level in (("LO", "MD", "HI") if sentence == "IEO" and emotion != "NEU" else ("XX",))
+    )
+    return sorted(name for name in names if not name.startswith(ABSENT))
+
+
+def split_actors(fold: int) -> dict[str, Rows]:
+    """Speaker-independent: of the 91 actors in order every fifth is test, every fifth from the next one on is val."""
+    parts: dict[str, Rows] = {"train": [], "val": [], "test": []}
+    for name in all_clips():
+        place = (int(name[:4]) - ACTORS.start - fold) % FOLDS
+        parts["test" if place == 0 else "val" if place == 1 else "train"].append((name, label_of(name, Path())))
+    return parts
+
+
+def carve(train: Rows, test: Rows) -> tuple[Rows, Rows]:
+    """Train and val: of each class as many of ``train`` as ``test`` has become val, by ascending sha256 of the name."""
+    per_class = Counter(label for _, label in test)
+    val: set[str] = set()
+    for label in range(len(CLASSES)):
+        names = sorted((n for n, c in train if c == label), key=lambda n: hashlib.sha256(n.encode()).hexdigest())
+        val.update(names[: per_class[label]])
+    return [row for row in train if row[0] not in val], [row for row in train if row[0] in val]

@@ -41,8 +41,8 @@ from PIL import Image
 from pydantic import Field
 from torch import Tensor, nn
 
-from datasets.cards import CARDS
 from datasets.core.base import DataModule, ScanReport
+from datasets.core.card import Card
 from datasets.core.errors import (
     DataError,
     EmptyMediaError,
@@ -51,19 +51,21 @@ from datasets.core.errors import (
     MissingMediaError,
     VideoDecodeError,
 )
-from datasets.core.manifest_file import SHOWN, Listing, Sample, read_manifest, where
+from datasets.core.manifest_file import MAX_SHOWN, Listing, Sample, csv_path, read_manifest
 from datasets.core.paths import cache_folder
+from datasets.core.recipes import SMALL
+from datasets.core.sample_keys import SampleKey, random_numbers, sample_index, sample_seeds
 from datasets.decode import audio, image_files, image_transforms
 from datasets.decode.arrays import array_shape, read_array
 from datasets.decode.video import blocks, segments
 from datasets.storage import content
-from datasets.storage.cache import Cache, Column, Decoded, Piece, canonical, sha256, word
-from datasets.storage.prepared import Options, Plan, Prepared
+from datasets.storage.cache import Cache, Column, Decoded, RawItem, canonical, sha256, short_digest
+from datasets.storage.prepared import DecodePlan, Options, Prepared
 from ogm.context import fold_in
 from ogm.types import Batch
 
-PICTURES, ARRAYS = ("video", "frames", "image"), ("npy", "npz")
-TAKEN = {"fused", "label", "index", "id"}  # beside modalities: among losses, and in a sample
+PICTURE_KINDS, ARRAY_KINDS = ("video", "frames", "image"), ("npy", "npz")
+RESERVED_NAMES = {"fused", "label", "index", "id"}  # beside modalities: among losses, and in a sample
 VAL = 0.1  # of train, where the CSV has no val
 
 
@@ -88,12 +90,34 @@ class Manifest(Prepared):
     modalities: tuple[str, ...] = ()
     classes: Sequence[str] = ()
     Options = ManifestOptions
-    how_to_get: ClassVar[str] = CARDS["manifest"].how_to_get
+    card = Card(
+        title="your own data: a CSV that names recordings, videos, pictures or arrays, no code",
+        modalities=(),
+        classes=0,
+        size="what yours takes",
+        licence="yours",
+        citation="yours",
+        how_to_get="Write a CSV that begins id,split,label,audio:audio,visual:video, one row per sample, as data/"
+        "manifest/manifest.csv (or say path=FILE.csv), with paths from its folder on. split is train, val or test; a "
+        "column is MODALITY:KIND, two or more of them, and KIND is audio, video, frames (a folder of pictures), image, "
+        "npy or npz (FILE.npz#ARRAY). An empty cell is a missing modality (allow_missing=true).",
+        quirks=(
+            "Every mistake is named with its line and column before anything is decoded.",
+            "Without rows of val, a tenth of train becomes val, by a fixed rule.",
+            "Pictures are cropped and mirrored in training; say augment=none where left and right matter.",
+        ),
+        raw_files=("manifest.csv",),
+    )
+    training_recipe: ClassVar[Mapping[str, Any]] = {
+        **SMALL,
+        "encoders": {},
+    }  # encoders: chosen by the kind of each column
+    adaptive_lr: ClassVar[float] = 1e-3
 
     def __init__(
         self, options: ManifestOptions, cache: Cache, listing: Listing, rows: Sequence[Sample], notes: Counter[str]
     ) -> None:
-        self.cache, self.options_, self.kinds = cache, options, listing.kinds
+        self.cache, self.settings, self.kinds = cache, options, listing.kinds
         self.modalities, self.classes = tuple(listing.kinds), listing.classes
         self.ids = [row.id for row in rows]
         number = {name: i for i, name in enumerate(self.classes)}
@@ -105,11 +129,11 @@ class Manifest(Prepared):
         if any(not path for row in listing.samples for path in row.files.values()):
             self.present = torch.stack([self.count[m] > 0 for m in self.modalities], 1)
         self.weights = torch.tensor([row.weight for row in rows]) if listing.weighted else None
-        self.films = [m for m in self.modalities if listing.kinds[m] in PICTURES]
-        many = any(int(self.count[m].max()) > options.picks for m in self.films)
+        self.picture_modalities = [m for m in self.modalities if listing.kinds[m] in PICTURE_KINDS]
+        many = any(int(self.count[m].max()) > options.picks for m in self.picture_modalities)
         self.static = options.augment != "parity" and not many
         missing = {f"missing_{m}": int((self.count[m] == 0).sum()) for m in self.modalities}
-        notes = notes + Counter(missing) + sum((Counter(cache.about[name]) for name in self.ids), Counter())
+        notes = notes + Counter(missing) + sum((Counter(cache.facts[name]) for name in self.ids), Counter())
         per_class = Counter(self.labels)
         self.report = ScanReport(
             len(rows), len(rows), {name: per_class[i] for i, name in enumerate(self.classes)}, dict(notes)
@@ -118,16 +142,16 @@ class Manifest(Prepared):
             **cache.manifest["recipe"],
             "source": cache.manifest["source"],
             **options.model_dump(include={"image_size", "picks", "augment"}),
-            "weights": "" if self.weights is None else word({"weights": self.weights.tolist()}),
-            "groups": word({"groups": [row.group for row in rows]}) if any(row.group for row in rows) else "",
+            "weights": "" if self.weights is None else short_digest({"weights": self.weights.tolist()}),
+            "groups": short_digest({"groups": [row.group for row in rows]}) if any(row.group for row in rows) else "",
         }
 
     # ---- samples
-    def batch(self, keys: Sequence[int | tuple[int, int]]) -> Batch:
+    def batch(self, keys: Sequence[SampleKey]) -> Batch:
         """For evaluation all is done. For training pictures are (B, T, S', S', 3) uint8 until ``augment``."""
-        index = torch.tensor([key if isinstance(key, int) else key[0] for key in keys])
-        seeds = [key[1] for key in keys if not isinstance(key, int)]
-        draws = self._draws(seeds) if seeds and not self.static else None
+        index = sample_index(keys)
+        seeds = sample_seeds(keys)
+        draws = self._random_numbers(seeds) if seeds and not self.static else None
         batch = Batch({}, torch.from_numpy(self.label_rows[index.numpy()]), index)
         if self.present is not None:
             batch.present = {m: self.present[index, k] for k, m in enumerate(self.modalities)}
@@ -135,30 +159,30 @@ class Manifest(Prepared):
             batch.weight = self.weights[index]
         for m in self.modalities:
             rows = self.first[m][index].clamp(max=len(self.cache[m]) - 1)  # of a missing one: any row, see below
-            if m in self.films:
-                draw = None if draws is None else draws[:, self._place(m), 0]
-                rows = rows[:, None] + segments(self.count[m][index].clamp(min=1), self._picks(m), draw)
+            if m in self.picture_modalities:
+                draw = None if draws is None else draws[:, self._picture_slice(m), 0]
+                rows = rows[:, None] + segments(self.count[m][index].clamp(min=1), self._frames_seen(m), draw)
             x = torch.from_numpy(self.cache[m][rows.numpy()])
-            if m in self.films and (not seeds or self.options_.augment == "none"):
-                x = image_transforms.plain_resize(x, self.options_.image_size)
-            elif m in self.films and self.options_.augment == "parity":
-                x = image_transforms.parity(x.numpy(), [fold_in(seed, m) for seed in seeds], self.options_.image_size)
+            if m in self.picture_modalities and (not seeds or self.settings.augment == "none"):
+                x = image_transforms.plain_resize(x, self.settings.image_size)
+            elif m in self.picture_modalities and self.settings.augment == "parity":
+                x = image_transforms.parity(x.numpy(), [fold_in(seed, m) for seed in seeds], self.settings.image_size)
             elif self.kinds[m] == "audio":
                 x = x.unsqueeze(1)
             batch.inputs[m] = x
-        return self._blank(batch)
+        return self._zero_missing(batch)
 
     def augment(self, batch: Batch, seeds: Sequence[int]) -> Batch:
         """A random resized crop and flip of each picture by itself, drawn from the sample's seed."""
-        if self.options_.augment == "batched" and self.films:
-            draws = self._draws(seeds)
-            for m in self.films:
+        if self.settings.augment == "batched" and self.picture_modalities:
+            draws = self._random_numbers(seeds)
+            for m in self.picture_modalities:
                 x = batch.inputs[m]
-                boxes = image_transforms.crop_boxes(draws[:, self._place(m), 1:], *x.shape[2:4])
-                batch.inputs[m] = image_transforms.crop_and_flip(x, boxes, self.options_.image_size)
-        return self._blank(batch)
+                boxes = image_transforms.crop_boxes(draws[:, self._picture_slice(m), 1:], *x.shape[2:4])
+                batch.inputs[m] = image_transforms.crop_and_flip(x, boxes, self.settings.image_size)
+        return self._zero_missing(batch)
 
-    def _blank(self, batch: Batch) -> Batch:
+    def _zero_missing(self, batch: Batch) -> Batch:
         """Zeros where a modality is missing, whatever stood in its place."""
         if self.present is not None:
             for m, x in batch.inputs.items():
@@ -166,17 +190,17 @@ class Manifest(Prepared):
                 batch.inputs[m] = torch.where(here, x, torch.zeros((), dtype=x.dtype, device=x.device))
         return batch
 
-    def _picks(self, modality: str) -> int:
-        return 1 if self.kinds[modality] == "image" else self.options_.picks
+    def _frames_seen(self, modality: str) -> int:
+        return 1 if self.kinds[modality] == "image" else self.settings.picks
 
-    def _place(self, modality: str) -> slice:
-        start = sum(map(self._picks, self.films[: self.films.index(modality)]))
-        return slice(start, start + self._picks(modality))
+    def _picture_slice(self, modality: str) -> slice:
+        start = sum(map(self._frames_seen, self.picture_modalities[: self.picture_modalities.index(modality)]))
+        return slice(start, start + self._frames_seen(modality))
 
-    def _draws(self, seeds: Sequence[int]) -> Tensor:
+    def _random_numbers(self, seeds: Sequence[int]) -> Tensor:
         """(B, pictures, 24) in [0, 1): one stream per sample, so neither its batch nor its worker matters."""
-        shape = sum(map(self._picks, self.films)), 1 + image_transforms.DRAWS
-        return torch.stack([torch.rand(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+        shape = sum(map(self._frames_seen, self.picture_modalities)), 1 + image_transforms.DRAWS
+        return random_numbers(seeds, *shape)
 
     # ---- preparing
     @classmethod
@@ -185,13 +209,13 @@ class Manifest(Prepared):
 
     @classmethod
     def download(cls, base: str | None = None, progress: Any = None) -> str:
-        return cls.how_to_get
+        return cls.card.how_to_get
 
     @classmethod
     def ready(cls, **args: Any) -> bool:
         """Without a CSV at the usual place nothing is; one that is asked for by ``path`` has to be there."""
         options = cls.options(args)
-        return (bool(options.path) or where("").is_file()) and super().ready(**args)
+        return (bool(options.path) or csv_path("").is_file()) and super().ready(**args)
 
     @classmethod
     def prepare(cls, progress: bool = True, **args: Any) -> Path:
@@ -205,17 +229,17 @@ class Manifest(Prepared):
 
     @classmethod
     def listing(cls, options: ManifestOptions) -> Listing:
-        return _listing(where(options.path), options.classes, options.allow_missing, cls.lists_digest(options))
+        return _listing(csv_path(options.path), options.classes, options.allow_missing, cls.lists_digest(options))
 
     @classmethod
     def lists_digest(cls, options: ManifestOptions) -> str:
-        path = where(options.path)
+        path = csv_path(options.path)
         return canonical([sha256(p) if p.is_file() else "" for p in (path, path.with_name("classes.txt"))])
 
     @classmethod
     def folder(cls, options: ManifestOptions) -> Path:
         """One for each root. The recipe does not say where it is: the same files elsewhere are the same data."""
-        return cache_folder(cls.name) / word({**cls.storage(options), "root": str(_root(options).resolve())})
+        return cache_folder(cls.name) / short_digest({**cls.storage(options), "root": str(_root(options).resolve())})
 
     @classmethod
     def storage(cls, options: ManifestOptions) -> dict[str, Any]:
@@ -229,24 +253,24 @@ class Manifest(Prepared):
             "modalities": [list(item) for item in listing.kinds.items()],
             "files": hashlib.sha256(canonical(files).encode()).hexdigest(),
             "audio": dict(SOUNDS[options.sound], seconds=options.seconds) if "audio" in kinds else None,
-            "pictures": stored_size(options) if kinds & {*PICTURES} else None,
+            "pictures": stored_size(options) if kinds & {*PICTURE_KINDS} else None,
             "frames_per_second": options.frames_per_second if "video" in kinds else None,
-            "length": options.length if kinds & {*ARRAYS} else None,
+            "length": options.length if kinds & {*ARRAY_KINDS} else None,
         }
 
     @classmethod
-    def scan(cls, options: ManifestOptions) -> Plan:
-        path, root, listing = where(options.path), _root(options), cls.listing(options)
-        _parts(path, listing)
+    def scan(cls, options: ManifestOptions) -> DecodePlan:
+        path, root, listing = csv_path(options.path), _root(options), cls.listing(options)
+        _rows_by_split(path, listing)
         missing = []
         for row in listing.samples:
             for m, file in _files(root, listing, row).items():
                 if not (image_files.any_in(file) if listing.kinds[m] == "frames" else file.is_file()):
                     missing.append(f"line {row.line}, column {m}:{listing.kinds[m]}: {file}")
         if missing:
-            more = ", ..." if len(missing) > SHOWN else ""
+            more = ", ..." if len(missing) > MAX_SHOWN else ""
             raise MissingMediaError(
-                f"{path}: {len(missing)} files are not there: {'; '.join(missing[:SHOWN])}{more}; put them there, "
+                f"{path}: {len(missing)} files are not there: {'; '.join(missing[:MAX_SHOWN])}{more}; put them there, "
                 "correct the paths, or say root=FOLDER"
             )
         columns = {}
@@ -254,14 +278,14 @@ class Manifest(Prepared):
             here = [row for row in listing.samples if row.files[m]]
             if kind == "audio":
                 columns[m] = Column("<f4", sound_shape(options.sound, options.seconds), len(here))
-            elif kind in PICTURES:
+            elif kind in PICTURE_KINDS:
                 columns[m] = Column("|u1", (stored_size(options), stored_size(options), 3), len(here))
             else:
                 columns[m] = Column("<f4", _common_shape(path, root, here, m, kind, options.length), len(here))
         by_id = {row.id: row for row in listing.samples}
 
-        def decode(piece: Piece) -> Decoded:
-            row, notes, rows = by_id[piece.key], Counter[str](), {}
+        def decode(item: RawItem) -> Decoded:
+            row, notes, rows = by_id[item.key], Counter[str](), {}
             for m, cell in row.files.items():
                 if cell:
                     try:
@@ -271,7 +295,7 @@ class Manifest(Prepared):
                         raise type(error)(f"{path}, line {row.line}, column {column}: {error}") from error
             return Decoded(rows, notes)
 
-        return Plan([Piece(*item) for item in cls.sources(options, list(by_id)).items()], columns, decode)
+        return DecodePlan([RawItem(*item) for item in cls.sources(options, list(by_id)).items()], columns, decode)
 
     @classmethod
     def sources(cls, options: ManifestOptions, keys: Sequence[str]) -> Mapping[str, str]:
@@ -281,14 +305,14 @@ class Manifest(Prepared):
     @classmethod
     def split(cls, options: ManifestOptions, cache: Cache) -> DataModule:
         listing = cls.listing(options)
-        parts, carved = _parts(where(options.path), listing)
+        parts, carved = _rows_by_split(csv_path(options.path), listing)
         notes = Counter(list_extra_columns=len(listing.unread), val_carved=carved)
         known = {row.group for row in parts["train"] if row.group}
-        made = {}
+        spectrogram = {}
         for name, rows in parts.items():
             shared = 0 if name == "train" else len({row.group for row in rows} & known)
-            made[name] = cls(options, cache, listing, rows, +(notes + Counter(groups_also_in_train=shared)))
-        return DataModule(**made)
+            spectrogram[name] = cls(options, cache, listing, rows, +(notes + Counter(groups_also_in_train=shared)))
+        return DataModule(**spectrogram)
 
 
 # ---- from files to rows
@@ -325,14 +349,14 @@ def _decode(
     """(n, *shape): the rows of one cell."""
     if kind == "audio":
         return _spectrogram(root / cell, row, options, notes)[None]
-    if kind in ARRAYS:
+    if kind in ARRAY_KINDS:
         return _array(root, cell, kind, shape, options.length, notes)[None]
     side = shape[0]
     if kind == "image":
         return image_transforms.read_image(root / cell, side)[None]
     if kind == "frames":
-        files, odd = image_files.read_folder(root / cell)
-        notes.update(odd)
+        files, file_notes = image_files.read_folder(root / cell)
+        notes.update(file_notes)
         return np.stack([image_files.scaled(file, side) for file in files])
     found = []
     for _, frame in blocks(root / cell, options.frames_per_second, notes, row.start, row.end):
@@ -354,16 +378,16 @@ def _spectrogram(path: Path, row: Sample, options: ManifestOptions, notes: Count
     if options.sound == "kaldi_fbank":
         return audio.kaldi_fbank(recording.samples, recording.rate).numpy()
     x = audio.tile(audio.mono_at(recording, kind["rate"]), round(options.seconds * kind["rate"])).clamp(-1, 1)
-    made = (
+    spectrogram = (
         audio.stft_log(x, kind["n_fft"], kind["hop"]) if options.sound == "stft_log" else audio.psd_log(x, kind["rate"])
     )
-    return made.numpy()
+    return spectrogram.numpy()
 
 
 def _array(root: Path, cell: str, kind: str, shape: Sequence[int], length: int, notes: Counter[str]) -> np.ndarray:
     path, _, member = cell.partition("#") if kind == "npz" else (cell, "", "")
-    values, odd = read_array(root / path, member)
-    notes.update(odd)
+    values, file_notes = read_array(root / path, member)
+    notes.update(file_notes)
     values = values[None] if values.ndim == 1 else values
     if length:
         notes["arrays_cut"] += len(values) > length
@@ -394,7 +418,7 @@ def _common_shape(
 
 
 def _root(options: ManifestOptions) -> Path:
-    return Path(options.root) if options.root else where(options.path).parent
+    return Path(options.root) if options.root else csv_path(options.path).parent
 
 
 def _files(root: Path, listing: Listing, row: Sample) -> dict[str, Path]:
@@ -411,7 +435,7 @@ def _listing(path: Path, classes: int | None, allow_missing: bool, digest: str) 
     """The CSV, read once as long as its ``digest`` stays the same. Raises DataError, too for what cannot be trained."""
     listing = read_manifest(path, classes, allow_missing)
     for m, kind in listing.kinds.items():
-        if m in TAKEN or hasattr(nn.ModuleDict(), m) or hasattr(nn.ParameterDict(), m):
+        if m in RESERVED_NAMES or hasattr(nn.ModuleDict(), m) or hasattr(nn.ParameterDict(), m):
             raise ManifestError(
                 f"{path}, column {m}:{kind}: {m!r} has another meaning in a model or a sample; name the modality "
                 f"otherwise, such as {m}_1"
@@ -426,21 +450,21 @@ def _listing(path: Path, classes: int | None, allow_missing: bool, digest: str) 
     return listing
 
 
-def _parts(path: Path, listing: Listing) -> tuple[dict[str, list[Sample]], int]:
+def _rows_by_split(path: Path, listing: Listing) -> tuple[dict[str, list[Sample]], int]:
     """The rows of each split, and how many of val were carved from train. Raises ManifestError."""
     parts: dict[str, list[Sample]] = {"train": [], "val": [], "test": []}
     for row in listing.samples:
         parts[row.split].append(row)
     if parts["val"]:
         return parts, 0
-    chosen = _carved(parts["train"])
+    chosen = _validation_ids(parts["train"])
     if not chosen:
         raise ManifestError(f"{path}: no class has two rows of train, so none can be val; add some")
     val, train = ([row for row in parts["train"] if (row.id in chosen) == part] for part in (True, False))
     return {**parts, "train": train, "val": val}, len(chosen)
 
 
-def _carved(train: Sequence[Sample]) -> set[str]:
+def _validation_ids(train: Sequence[Sample]) -> set[str]:
     """Who of train becomes val: a tenth of each class, at least one of two, by ascending sha256 of the id."""
     by_class: dict[str, list[str]] = defaultdict(list)
     for row in train:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.util
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from datasets.core.card import Card
 from ogm.registry import find
 
 if TYPE_CHECKING:
@@ -23,6 +28,39 @@ DATASETS: dict[str, str] = {
     "cmu_mosei": "datasets.cmu_mosei:CMUMOSEI",
     "cg_mnist": "datasets.cg_mnist:CGMNIST",
 }
+
+
+def card(name: str) -> Card:
+    """The card of a dataset, without importing the dataset.
+
+    Importing one brings torch and the decoders, which takes seconds, and a list of all datasets should not wait for
+    that. The card is therefore read from the source, where it is a call with literal values.
+
+    Args:
+        name: A registered dataset.
+
+    Returns:
+        What its class calls ``card``.
+
+    Raises:
+        ValueError: No dataset is called ``name``, or its source has no such card.
+    """
+    module = DATASETS.get(name, "").partition(":")[0]
+    if not module or module in sys.modules:
+        return find(name, DATASETS, "dataset").card  # type: ignore[no-any-return]
+    return card_in_source(name)
+
+
+def card_in_source(name: str) -> Card:
+    """As ``card``, always from the source."""
+    module, _, class_name = DATASETS[name].partition(":")
+    spec = importlib.util.find_spec(module)
+    source = Path(spec.origin).read_text("utf-8") if spec and spec.origin else ""
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Assign([ast.Name("card")], ast.Call(ast.Name("Card"), [], keywords)):
+                return Card(**{str(one.arg): ast.literal_eval(one.value) for one in keywords})
+    raise ValueError(f"{module}: the class {class_name} has no line `card = Card(...)`")
 
 
 def load(name: str, args: Mapping[str, Any]) -> DataModule:

@@ -17,10 +17,10 @@ from __future__ import annotations
 import difflib
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -28,11 +28,14 @@ from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 
 from datasets.core.base import DataModule, MultimodalDataset, ScanReport
+from datasets.core.card import Card
+from datasets.core.recipes import SMALL
+from datasets.core.sample_keys import SampleKey, sample_index
 from ogm.types import Batch
 
 GENERATOR = 1  # raise it whenever the same knobs and seed come to mean other tensors
 BLOCK = 128  # samples drawn at a time; the order of the draws, so the data, depends on it
-MOST = 1_000_000  # samples in a split: they live in memory, 18 kB each
+MAX_SAMPLES = 1_000_000  # samples in a split: they live in memory, 18 kB each
 
 
 # ---- knobs and presets
@@ -48,9 +51,9 @@ class Knobs:
 
     p_audio: float = _knob(0.70, 0, 1)  # probability that the tone is there
     p_visual: float = _knob(0.90, 0, 1)  # probability that the shape is there
-    num_train: int = _knob(1216, 1, MOST)  # 19 full batches of 64
-    num_val: int = _knob(400, 1, MOST)
-    num_test: int = _knob(800, 1, MOST)
+    num_train: int = _knob(1216, 1, MAX_SAMPLES)  # 19 full batches of 64
+    num_val: int = _knob(400, 1, MAX_SAMPLES)
+    num_test: int = _knob(800, 1, MAX_SAMPLES)
     snr_db: tuple[float, float] = _knob((0.0, 10.0), -60, 60)  # of the tone over the noise, in dB
     pitch_jitter: float = _knob(0.01, 0, 1)  # standard deviation of the logarithm of the pitch
     p_distractor: float = _knob(0.5, 0, 1)  # probability of a sine that means nothing
@@ -67,7 +70,8 @@ class Knobs:
 def _checked(name: str, value: Any, default: Any, low: float, high: float) -> Any:
     """``value`` as the type of ``default``, so that equal settings compare and print alike."""
     pair = isinstance(default, tuple)
-    kind, number = (int, Integral) if isinstance(default, int) else (float, Real)
+    kind: type[Any] = int if isinstance(default, int) else float
+    number: type[Any] = Integral if kind is int else Real
     parts = list(value) if pair and isinstance(value, (list, tuple)) else [value]
     fits = [isinstance(x, number) and not isinstance(x, bool) and low <= x <= high for x in parts]
     if not all(fits) or len(parts) != 1 + pair or parts != sorted(parts):
@@ -88,7 +92,7 @@ PRESETS: dict[str, dict[str, float]] = {
 }
 
 
-def _known(name: str, names: list[str], what: str) -> None:
+def _check_name(name: str, names: list[str], what: str) -> None:
     if name not in names:
         near = difflib.get_close_matches(str(name), names, 1)
         raise ValueError(
@@ -107,7 +111,7 @@ CHIRP = np.array([0, 0.25, -0.25])[np.arange(8) % 3]  # by class
 TREMOLO = np.array([0, 4, 8, 12])[np.arange(8) % 4]  # Hz, by class
 
 
-def _sound(rng: np.random.Generator, label: np.ndarray, cue: np.ndarray, knobs: Knobs) -> np.ndarray:
+def _spectrograms(rng: np.random.Generator, label: np.ndarray, cue: np.ndarray, knobs: Knobs) -> np.ndarray:
     """Log-mel spectrograms (n, 1, BANDS, FRAMES) of the classes ``label`` (n,), with a tone where ``cue`` (n,)."""
 
     def draw(low: float, high: float) -> np.ndarray:
@@ -137,7 +141,8 @@ def _sound(rng: np.random.Generator, label: np.ndarray, cue: np.ndarray, knobs: 
 def _wave(turns: np.ndarray) -> np.ndarray:
     """exp(2 pi i turns). The angle is reduced in float64 and then read in float32, which is ten times faster."""
     angle = (2 * np.pi * (turns - np.floor(turns))).astype(np.float32)
-    return np.cos(angle) + 1j * np.sin(angle)
+    phasor: np.ndarray = np.cos(angle) + 1j * np.sin(angle)
+    return phasor
 
 
 def _log_mel(wave: np.ndarray) -> np.ndarray:
@@ -147,7 +152,8 @@ def _log_mel(wave: np.ndarray) -> np.ndarray:
     frames = sliding_window_view(padded, WINDOW, axis=1)[:, ::HOP][:, :FRAMES]
     spectrum = np.fft.rfft(frames * hann)
     power = spectrum.real**2 + spectrum.imag**2
-    return np.log(power @ _mel_filters() + 1e-2).swapaxes(1, 2)[:, None]
+    log_mel: np.ndarray = np.log(power @ _mel_filters() + 1e-2)
+    return log_mel.swapaxes(1, 2)[:, None]
 
 
 @functools.cache
@@ -159,7 +165,8 @@ def _mel_filters() -> np.ndarray:
     left, middle, right = edge[:-2], edge[1:-1], edge[2:]
     rise, fall = (hertz[:, None] - left) / (middle - left), (right - hertz[:, None]) / (right - middle)
     triangle = np.maximum(0, np.minimum(rise, fall))
-    return triangle / triangle.sum(0)
+    filters: np.ndarray = triangle / triangle.sum(0)
+    return filters
 
 
 # ---- sight: two RGB frames of 24 x 24, coordinates from -1 to 1, x to the right and y down
@@ -184,7 +191,7 @@ SHAPES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {  # signed 
 }
 
 
-def _sight(rng: np.random.Generator, label: np.ndarray, cue: np.ndarray, knobs: Knobs) -> np.ndarray:
+def _visual_clips(rng: np.random.Generator, label: np.ndarray, cue: np.ndarray, knobs: Knobs) -> np.ndarray:
     """Clips (n, 3, CLIP, SIZE, SIZE) in [0, 1] of the classes ``label`` (n,), with a shape where ``cue`` (n,)."""
 
     def draw(low: float, high: float, *shape: int) -> np.ndarray:  # to go with (n, CLIP, SIZE, SIZE)
@@ -203,14 +210,14 @@ def _sight(rng: np.random.Generator, label: np.ndarray, cue: np.ndarray, knobs: 
     )
 
     (cx, cy), half, width, angle = draw(-1, 1, 2), draw(0.15, 0.5), draw(0.05, 0.12), draw(0, np.pi)
-    along, across = _turned(x - cx, y - cy, angle)
+    along, across = _rotated(x - cx, y - cy, angle)
     stroke = np.hypot(np.maximum(np.abs(along) - half, 0), across) - width
     image = image + (paint() * ((draw(0, 1) < knobs.p_clutter) * _sigmoid(-40 * stroke))[:, None])
 
     scale, (cx, cy), angle = draw(0.5, 0.7), draw(-0.55, 0.55, 2), np.deg2rad(draw(-10, 10))
     vx, vy = draw(-0.15, 0.15, 2)
     frame = np.arange(CLIP)[:, None, None]
-    u, v = _turned((x - cx - frame * vx) / scale, (y - cy - frame * vy) / scale, angle)
+    u, v = _rotated((x - cx - frame * vx) / scale, (y - cy - frame * vy) / scale, angle)
     shape = np.empty_like(u)
     for k, distance in enumerate(SHAPES.values()):
         shape[label == k] = distance(u[label == k], v[label == k])
@@ -222,23 +229,26 @@ def _sight(rng: np.random.Generator, label: np.ndarray, cue: np.ndarray, knobs: 
 
     gain, offset = draw(0.7, 1.3)[:, None], draw(-0.1, 0.1, 3).swapaxes(0, 1)
     image = (image - 0.5) * gain + 0.5 + offset
-    return np.clip(image + knobs.pixel_noise * rng.standard_normal(image.shape), 0, 1)
+    noisy: np.ndarray = np.clip(image + knobs.pixel_noise * rng.standard_normal(image.shape), 0, 1)
+    return noisy
 
 
 def _smooth(grid: np.ndarray) -> np.ndarray:
     """(..., g, g) to (..., SIZE, SIZE), bilinear, corner on corner."""
     cells = grid.shape[-1]
     weight = np.maximum(0, 1 - np.abs(np.linspace(0, cells - 1, SIZE)[:, None] - np.arange(cells)))
-    return weight @ grid @ weight.T
+    image: np.ndarray = weight @ grid @ weight.T
+    return image
 
 
-def _turned(x: np.ndarray, y: np.ndarray, angle: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _rotated(x: np.ndarray, y: np.ndarray, angle: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The point (x, y) in axes that are turned by ``angle``."""
     return x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-x))
+    y: np.ndarray = 1 / (1 + np.exp(-x))
+    return y
 
 
 # ---- the dataset
@@ -253,6 +263,17 @@ class SynthAV(MultimodalDataset):
     name = "synthav"
     modalities = ("audio", "visual")
     classes = tuple(SHAPES)
+    card = Card(
+        title="SynthAV: generated sounds and shapes whose imbalance can be dialled",
+        modalities=("audio", "visual"),
+        classes=8,
+        size="generated, nothing on disk",
+        licence="none needed: the samples are drawn from a seed",
+        citation="this repository",
+        how_to_get="Nothing to get: it is generated in memory when a run asks for it.",
+    )
+    training_recipe: ClassVar[Mapping[str, Any]] = {**SMALL, "dataset_args": {"preset": "default", "data_seed": 0}}
+    adaptive_lr: ClassVar[float] = 1e-3
 
     def __init__(
         self, split: str, tensors: dict[str, Tensor], label: Tensor, cues: Tensor, recipe: dict[str, Any]
@@ -280,16 +301,16 @@ class SynthAV(MultimodalDataset):
 
         Raises ValueError, in one line, for an unknown preset or knob and for a value that cannot be.
         """
-        _known(preset, list(PRESETS), "preset")
+        _check_name(preset, list(PRESETS), "preset")
         for name in knobs:
-            _known(name, [f.name for f in fields(Knobs)], "knob")
+            _check_name(name, [f.name for f in fields(Knobs)], "knob")
         return _generate(Knobs(**{**PRESETS[preset], **knobs}), _checked("data_seed", data_seed, 0, 0, 2**63 - 1))
 
     def load(self, i: int, rng: torch.Generator | None) -> dict[str, Tensor]:
         return {m: x[i] for m, x in self.tensors.items()}
 
-    def batch(self, keys: Sequence[int | tuple[int, int]]) -> Batch:
-        index = torch.tensor([key if isinstance(key, int) else key[0] for key in keys], dtype=torch.int64)
+    def batch(self, keys: Sequence[SampleKey]) -> Batch:
+        index = sample_index(keys)
         return Batch({m: x.index_select(0, index) for m, x in self.tensors.items()}, self.label[index], index)
 
 
@@ -301,9 +322,9 @@ def _generate(knobs: Knobs, data_seed: int) -> DataModule:
         split: _draw(rng, size, knobs)
         for split, size in (("train", knobs.num_train), ("val", knobs.num_val), ("test", knobs.num_test))
     }
-    sound, sight = drawn["train"][2:]
-    centre = {"audio": sound.mean(), "visual": sight.mean((0, 2, 3, 4), keepdims=True)}
-    spread = {"audio": sound.std(), "visual": (sight - centre["visual"]).std()}
+    audio, visual = drawn["train"][2:]
+    centre = {"audio": audio.mean(), "visual": visual.mean((0, 2, 3, 4), keepdims=True)}
+    spread = {"audio": audio.std(), "visual": (visual - centre["visual"]).std()}
     splits = {}
     for split, (label, cues, *raw) in drawn.items():
         tensors = {
@@ -319,6 +340,9 @@ def _draw(rng: np.random.Generator, size: int, knobs: Knobs) -> tuple[np.ndarray
     label = rng.permutation(np.arange(size) % len(SHAPES))
     cues = rng.random((size, 2)) < (knobs.p_audio, knobs.p_visual)
     blocks = [slice(start, start + BLOCK) for start in range(0, size, BLOCK)]
-    made = [(_sound(rng, label[b], cues[b, 0], knobs), _sight(rng, label[b], cues[b, 1], knobs)) for b in blocks]
-    sound, sight = (np.concatenate(parts) for parts in zip(*made, strict=True))
-    return label, cues, sound, sight
+    drawn = [
+        (_spectrograms(rng, label[b], cues[b, 0], knobs), _visual_clips(rng, label[b], cues[b, 1], knobs))
+        for b in blocks
+    ]
+    audio, visual = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
+    return label, cues, audio, visual

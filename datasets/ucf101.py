@@ -18,50 +18,95 @@ import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from datasets.cards import CARDS
-from datasets.class_lists import UCF101_CLASSES
-from datasets.core.checks import open_member, printable, write_part
+from datasets.core.card import Card
+from datasets.core.checks import open_member, printable
 from datasets.core.errors import DataError, LabelError, ManifestError, PinMismatchError, VideoDecodeError
+from datasets.core.files import convert_disk_errors, write_atomic
 from datasets.core.paths import raw_folder
 from datasets.core.progress import Progress
-from datasets.core.split_lists import Blob, Pin, collect, records, refuse_leaks
+from datasets.core.recipes import PAPER
+from datasets.core.split_lists import GitBlob, Pin, class_names, collect, records, refuse_leaks
 from datasets.decode import image_files, image_transforms
-from datasets.storage.cache import Column, writing
-from datasets.storage.clip_dataset import Media, MediaOptions, Rows
+from datasets.storage.cache import Column
+from datasets.storage.clip_dataset import ClipDataset, ClipOptions, Rows
 from datasets.storage.clip_files import Jpegs, Preset, boxes_of, read_pictures
-from datasets.storage.download import Exactly, fetch
+from datasets.storage.download import ExactFile, fetch
 from ogm.types import Batch
 
 ZIP = "UCF101TrainTestSplits-RecognitionTask.zip"
-ZIP_PIN = Exactly(113_943, "5c0d1a53b8ed364a2ac830a73f405e51bece7d98ce1254fd19ed4a36b224bd27")  # as re-hosted
+ZIP_PIN = ExactFile(113_943, "5c0d1a53b8ed364a2ac830a73f405e51bece7d98ce1254fd19ed4a36b224bd27")  # as re-hosted
 ZIP_URL = f"https://www.crcv.ucf.edu/data/UCF101/{ZIP}"
 LISTS = ("classInd.txt", *(f"{kind}list0{n}.txt" for n in (1, 2, 3) for kind in ("train", "test")))
 SIZES = {1: (9537, 3783), 2: (9586, 3734), 3: (9624, 3696)}  # the lists' own sha256 were never seen
 VAL_GROUPS = ("24", "25")
+CLASSES = class_names("""
+ApplyEyeMakeup | ApplyLipstick | Archery | BabyCrawling | BalanceBeam | BandMarching | BaseballPitch | Basketball |
+BasketballDunk | BenchPress | Biking | Billiards | BlowDryHair | BlowingCandles | BodyWeightSquats | Bowling |
+BoxingPunchingBag | BoxingSpeedBag | BreastStroke | BrushingTeeth | CleanAndJerk | CliffDiving | CricketBowling |
+CricketShot | CuttingInKitchen | Diving | Drumming | Fencing | FieldHockeyPenalty | FloorGymnastics | FrisbeeCatch |
+FrontCrawl | GolfSwing | Haircut | Hammering | HammerThrow | HandstandPushups | HandstandWalking | HeadMassage |
+HighJump | HorseRace | HorseRiding | HulaHoop | IceDancing | JavelinThrow | JugglingBalls | JumpingJack | JumpRope |
+Kayaking | Knitting | LongJump | Lunges | MilitaryParade | Mixing | MoppingFloor | Nunchucks | ParallelBars |
+PizzaTossing | PlayingCello | PlayingDaf | PlayingDhol | PlayingFlute | PlayingGuitar | PlayingPiano | PlayingSitar |
+PlayingTabla | PlayingViolin | PoleVault | PommelHorse | PullUps | Punch | PushUps | Rafting | RockClimbingIndoor |
+RopeClimbing | Rowing | SalsaSpin | ShavingBeard | Shotput | SkateBoarding | Skiing | Skijet | SkyDiving |
+SoccerJuggling | SoccerPenalty | StillRings | SumoWrestling | Surfing | Swing | TableTennisShot | TaiChi | TennisSwing
+| ThrowDiscus | TrampolineJumping | Typing | UnevenBars | VolleyballSpiking | WalkingWithDog | WallPushups |
+WritingOnBoard | YoYo
+""")
 STEM = re.compile(r"v_(\w+)_g(\d\d)_c(\d\d)", re.ASCII)
-FOLDED = {name.lower(): name for name in UCF101_CLASSES}
+FOLDED = {name.lower(): name for name in CLASSES}
 FRAMES, RGB_BYTES, FLOW_BYTES = 186, 15_000, 3_000  # of a clip, of a picture: roughly, for disk space
 
 
-class UCF101Options(MediaOptions):
+class UCF101Options(ClipOptions):
     preset: Literal["paper"] = "paper"
     split: Literal[1, 2, 3] = 1
 
 
-class UCF101(Media):
+class UCF101(ClipDataset):
     """See the module. Samples: visual (3, 3, image_size, image_size), flow (2, 3, image_size, image_size)."""
 
     name = "ucf101"
     modalities = ("visual", "flow")
-    classes = UCF101_CLASSES
+    classes = CLASSES
     Options = UCF101Options
-    how_to_get: ClassVar[str] = CARDS["ucf101"].how_to_get
+    card = Card(
+        title="UCF-101: 101 human actions, as pictures and as optical flow",
+        modalities=("visual", "flow"),
+        classes=101,
+        size="about 30 GB to download, as much prepared",
+        licence="for research; none stated formally",
+        citation="Soomro, Zamir, Shah: UCF101: A Dataset of 101 Human Actions Classes From Videos in The Wild, "
+        "arXiv 1212.0402. Flow: Feichtenhofer, Pinz, Zisserman, CVPR 2016",
+        how_to_get="Get ucf101_jpegs_256.zip.001 to .003 and ucf101_tvl1_flow.zip.001 to .003 (about 30 GB) of "
+        "ftp.tugraz.at/pub/feichtenhofer/tsfusion/data, join the parts of each (cat ...zip.00? > ...zip), unzip them, "
+        "and put the folders jpegs_256 and tvl1_flow (u and v) into data/ucf101/. Instead of jpegs_256 the videos of "
+        "www.crcv.ucf.edu/data/UCF101/UCF101.rar (6.5 GB) will do: data/ucf101/UCF-101/CLASS/NAME.avi. `python -m "
+        "datasets download ucf101` adds the split lists (0.1 MB) in data/ucf101/splits/; if the server's certificate "
+        "is refused, unpack UCF101TrainTestSplits-RecognitionTask.zip there yourself.",
+        quirks=(
+            "split=1, 2, 3 are the authors'; the three results are usually averaged. Validation: groups 24 and 25.",
+            "Flow has one frame less than the pictures; 128 is no motion; a mirrored u becomes 255 - u.",
+            "The class HandstandPushups is also spelled HandStandPushups: names are compared without case.",
+            "BalanceBenchmark numbers classes by name, which swaps Hammering with HammerThrow and JumpingJack with "
+            "JumpRope; it flips pictures, u and v independently of each other.",
+            "About half of the classes have sound; it is not used.",
+        ),
+        raw_files=("jpegs_256|UCF-101", "tvl1_flow"),
+    )
+    training_recipe: ClassVar[Mapping[str, Any]] = {
+        **PAPER,
+        "encoders": {"visual": "resnet18", "flow": "resnet18"},
+        "dataset_args": {"preset": "paper", "split": 1},
+    }
+    adaptive_lr: ClassVar[float] = 1e-4
     presets: ClassVar = {"paper": Preset(None, "every")}
     published = ("the authors: 13320 clips; split 1 9537/3783, split 2 9586/3734, split 3 9624/3696",)
 
@@ -71,7 +116,7 @@ class UCF101(Media):
         return ("classInd.txt", f"trainlist0{options.split}.txt", f"testlist0{options.split}.txt")
 
     @classmethod
-    def pin(cls, options: UCF101Options, name: str) -> Pin | Blob | None:
+    def pin(cls, options: UCF101Options, name: str) -> Pin | GitBlob | None:
         return None  # the archive is pinned, and the lists are counted
 
     @classmethod
@@ -82,27 +127,27 @@ class UCF101(Media):
             archive = fetch(f"{base}/{ZIP}" if base else ZIP_URL, folder / ZIP, ZIP_PIN, progress=progress)
             unzip(archive, folder)
             archive.unlink()
-        return "" if cls.raw_available() else cls.how_to_get
+        return "" if cls.raw_available() else cls.card.how_to_get
 
     @classmethod
     def read_splits(cls, options: UCF101Options, folder: Path) -> tuple[dict[str, Rows], Counter[str]]:
         names = cls.lists(options)
         texts, notes = {}, Counter[str]()
         for name in names:
-            texts[name], odd = cls.read_list(options, folder, name)
-            notes += odd
+            texts[name], extra_notes = cls.read_list(options, folder, name)
+            notes += extra_notes
         check_classes(texts[names[0]], folder / names[0])
-        found = []
+        parsed = []
         for name, published in zip(names[1:], SIZES[options.split], strict=True):
-            rows, odd = parse(texts[name], folder / name)
+            rows, extra_notes = parse(texts[name], folder / name)
             if len(rows) != published and not options.allow_unpinned:
                 raise PinMismatchError(
                     f"{folder / name}: not the published list: {len(rows)} clips, expected {published}; download it "
                     "again, or say allow_unpinned=true"
                 )
-            found.append(rows)
-            notes += odd
-        train, test = found
+            parsed.append(rows)
+            notes += extra_notes
+        train, test = parsed
         parts = {
             "train": [row for row in train if STEM.sub(r"\2", row[0]) not in VAL_GROUPS],
             "val": [row for row in train if STEM.sub(r"\2", row[0]) in VAL_GROUPS],
@@ -124,13 +169,13 @@ class UCF101(Media):
             {p.name.lower(): p for p in (sorted(folder.iterdir()) if folder.is_dir() else [])}
             for folder in (raw / "jpegs_256", raw / "tvl1_flow" / "u", raw / "tvl1_flow" / "v")
         ]
-        found: dict[str, dict[str, Path]] = {}
+        files: dict[str, dict[str, Path]] = {}
         for clip in clips:
             rgb, u, v = (folder.get(clip.lower()) for folder in folders)
             rgb = rgb or videos.get(clip.lower())
             if rgb and u and v:
-                found[clip] = {"visual": rgb, "flow_u": u, "flow_v": v}
-        return found
+                files[clip] = {"visual": rgb, "flow_u": u, "flow_v": v}
+        return files
 
     @classmethod
     def expected_at(cls, raw: Path, key: str) -> Path:
@@ -149,9 +194,9 @@ class UCF101(Media):
         notes["frames_as_found"] = 0  # they are meant to be
         flow = []
         for side in ("flow_u", "flow_v"):
-            jpegs, odd = image_files.read_folder(files[side], "L")
+            jpegs, extra_notes = image_files.read_folder(files[side], "L")
             flow.append(jpegs)
-            notes.update(odd)
+            notes.update(extra_notes)
         both = min(map(len, flow))
         notes["flow_uneven"] += len(flow[0]) != len(flow[1])
         if {image_files.size(one) for one in flow[0][:both]} != {image_files.size(one) for one in flow[1][:both]}:
@@ -178,12 +223,10 @@ class UCF101(Media):
             flow.append(
                 [np.stack([image_files.scaled(x, self.size, flow_box, "L") for x in pair], -1) for pair in pairs]
             )
-        found = {"visual": torch.from_numpy(np.array(rgb)), "flow": torch.from_numpy(np.array(flow))}
-        return (
-            found
-            if seeds
-            else {"visual": image_transforms.normalise(found["visual"]), "flow": scaled_flow(found["flow"])}
-        )
+        inputs = {"visual": torch.from_numpy(np.array(rgb)), "flow": torch.from_numpy(np.array(flow))}
+        if not seeds:
+            return {"visual": image_transforms.normalise(inputs["visual"]), "flow": scaled_flow(inputs["flow"])}
+        return inputs
 
     def augment(self, batch: Batch, seeds: Sequence[int]) -> Batch:
         """Mirrors half of the samples, each in all of its frames, and normalises."""
@@ -212,10 +255,10 @@ def rescaled(box: image_files.Box, size: tuple[int, int], other: tuple[int, int]
 # ---- lists
 def check_classes(text: str, path: Path) -> None:
     """``1 ApplyEyeMakeup`` and so on. Raises LabelError unless they are the declared classes in their order."""
-    found = [fields[1] for _, fields in records(text, path, "number class", " ")]
-    if [name.lower() for name in found] != [name.lower() for name in UCF101_CLASSES]:
+    names = [fields[1] for _, fields in records(text, path, "number class", " ")]
+    if [name.lower() for name in names] != [name.lower() for name in CLASSES]:
         raise LabelError(
-            f"{path}: not the 101 classes in the authors' order, but {len(found)}: {', '.join(found[:5])} ..."
+            f"{path}: not the 101 classes in the authors' order, but {len(names)}: {', '.join(names[:5])} ..."
         )
 
 
@@ -232,10 +275,10 @@ def parse(text: str, path: Path) -> tuple[Rows, Counter[str]]:
             raise ManifestError(f"{path}, line {line}: {fields[0]!r} is not called Class/v_Class_gXX_cYY.avi")
         label = FOLDED.get(folder.lower(), folder)
         number = fields[1] if len(fields) > 1 else ""
-        if number and label in UCF101_CLASSES and number != str(UCF101_CLASSES.index(label) + 1):
-            raise LabelError(f"{path}, line {line}: {label} is class {UCF101_CLASSES.index(label) + 1}, not {number}")
+        if number and label in CLASSES and number != str(CLASSES.index(label) + 1):
+            raise LabelError(f"{path}, line {line}: {label} is class {CLASSES.index(label) + 1}, not {number}")
         named.append((line, f"v_{label}_g{match[2]}_c{match[3]}", label))
-    return collect(named, path, UCF101_CLASSES)
+    return collect(named, path, CLASSES)
 
 
 def unzip(archive: Path, folder: Path) -> None:
@@ -252,5 +295,5 @@ def unzip(archive: Path, folder: Path) -> None:
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
         raise DataError(f"{archive}: a damaged archive ({printable(error)}); download it again") from error
     for name, content in contents.items():
-        with writing(folder):
-            write_part(folder / name, content)
+        with convert_disk_errors(folder):
+            write_atomic(folder / name, content)

@@ -24,7 +24,7 @@ from datasets.__main__ import main
 from datasets.core.errors import CacheError
 from datasets.registry import DATASETS
 from datasets.storage import download
-from datasets.storage.clip_dataset import Media
+from datasets.storage.clip_dataset import ClipDataset
 from datasets.storage.prepared import Prepared
 from ogm.registry import find
 
@@ -73,7 +73,10 @@ def refusal(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 
 
 def downloads(
-    kind: type[Media], files: Mapping[str, bytes], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    kind: type[ClipDataset],
+    files: Mapping[str, bytes],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Lists come from a server only if it is good, and what is left to do is said."""
     monkeypatch.setattr(download, "PAUSE", 0.001)
@@ -85,7 +88,7 @@ def downloads(
             for path in splits.glob("*.part"):
                 path.unlink()
         out = command(capsys, "download", kind.name, "--base", f"{base}/good")
-    assert f"now run `python -m datasets prepare {kind.name}`" in out or out.strip() == kind.how_to_get
+    assert f"now run `python -m datasets prepare {kind.name}`" in out or out.strip() == kind.card.how_to_get
 
 
 def trains(name: str, args: Mapping[str, Any], classes: int) -> None:
@@ -119,7 +122,7 @@ def one_epoch(name: str, args: Mapping[str, Any]) -> RunConfig:
 
 KILLED = """
 import ast, os, signal, sys
-from datasets import cache
+from datasets.storage import cache
 from datasets.registry import DATASETS
 from ogm.registry import find
 cache.CHUNK, calls, kind = int(sys.argv[5]), [], find(sys.argv[1], DATASETS, 'dataset')
@@ -143,7 +146,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 
 def survives_kills(
-    kind: type[Media],
+    kind: type[ClipDataset],
     args: Mapping[str, Any],
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,

@@ -9,8 +9,7 @@ import torch
 
 from benchmarks.callbacks.progress import summary
 from benchmarks.runner.run import Place, run
-from datasets.ave import AVE, parse
-from datasets.class_lists import AVE_CLASSES
+from datasets.ave import AVE, CLASSES, parse
 from datasets.core.errors import LabelError, ManifestError, MissingMediaError, NoAudioTrackError, PinMismatchError
 from datasets.decode import audio, image_files, image_transforms
 from datasets.decode.video import read_jpegs
@@ -19,7 +18,7 @@ from tests.media import write_clip
 
 A, B = "Accordion", "Church bell"
 # every class once in train; one video with two labels, one in train and test, one row that lasts no time
-TRAIN = [f"{name}&-tr_{i:08d}&good&0&10" for i, name in enumerate(AVE_CLASSES)]
+TRAIN = [f"{name}&-tr_{i:08d}&good&0&10" for i, name in enumerate(CLASSES)]
 TRAIN += [f"{A}&two_labels-1&good&2&5", f"{B}&two_labels-1&good&2&5"]
 TRAIN += [f"{B}&shared_00000&good&0&10", f"{B}&zero_length0&good&0&0"]
 VAL = [f"{A}&-val_0000000&good&0&10", f"{B}&-val_0000001&good&0&10"]
@@ -77,7 +76,7 @@ def prepared(written, tmp_path_factory):
 
 
 def test_the_class_list_is_the_canonical_one():
-    digest = hashlib.sha256("".join(f"{name}\n" for name in AVE_CLASSES).encode()).hexdigest()
+    digest = hashlib.sha256("".join(f"{name}\n" for name in CLASSES).encode()).hexdigest()
     assert digest == "3fa75a9c079bd9da5c1a4cf422376db525b52882a31674c3d530dc7fed21af46"
 
 
@@ -157,13 +156,13 @@ def test_missing_silent_and_broken_videos_are_counted(raw, capsys):
         AVE.prepare(progress=False, **OWN)
     with pytest.raises(NoAudioTrackError):
         AVE.prepare(progress=False, max_missing=1, **OWN)
-    (raw / "splits" / "trainSet.txt").write_bytes(text([*TRAIN, f"{AVE_CLASSES[3]}&-val_0000000&good&0&10"]))
+    (raw / "splits" / "trainSet.txt").write_bytes(text([*TRAIN, f"{CLASSES[3]}&-val_0000000&good&0&10"]))
     AVE.prepare(progress=False, max_missing=2, **OWN)
     with pytest.raises(MissingMediaError, match=r"2 of 34 are missing: .*-val_0000000 \(.*there is no sound in it"):
         AVE.module(**OWN)
-    with pytest.raises(LabelError, match=f"no clip of {AVE_CLASSES[3]} is left to train on"):
+    with pytest.raises(LabelError, match=f"no clip of {CLASSES[3]} is left to train on"):
         AVE.module(max_missing=2, **OWN)
-    (raw / "splits" / "trainSet.txt").write_bytes(text([*TRAIN, f"{AVE_CLASSES[3]}&-tr_00000004&good&0&10"]))
+    (raw / "splits" / "trainSet.txt").write_bytes(text([*TRAIN, f"{CLASSES[3]}&-tr_00000004&good&0&10"]))
     AVE.prepare(progress=False, max_missing=2, **OWN)
     val = AVE.module(max_missing=2, **OWN).val
     assert val.report.notes["missing"] == val.report.notes["unreadable"] == 1 and val.report.found == 1

@@ -414,7 +414,8 @@ def test_arguments_are_checked(args, says):
 KILLED = """
 import os, signal, threading, sys
 from datasets.avmnist import AVMNIST
-from datasets import avmnist, cache
+from datasets import avmnist
+from datasets.storage import cache
 cache.CHUNK = 32
 calls = []
 real = avmnist.noisy_second

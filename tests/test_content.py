@@ -135,7 +135,7 @@ def test_a_file_that_changes_meanwhile_is_one_line(files, monkeypatch):
 LOOK = """
 import sys
 from pathlib import Path
-from datasets import content
+from datasets.storage import content
 content.TICK = -(10**12)
 paths = sorted(Path(sys.argv[1]).iterdir())
 for _ in range(5):

@@ -28,8 +28,7 @@ from datasets.core.errors import (
 )
 from datasets.core.loader import Loader
 from datasets.core.split_lists import Pin, parse, read_pinned
-from datasets.crema_d import CremaD
-from datasets.crema_d_lists import CLASSES, DAMAGED, UNCLEAN, actors, all_clips, carve, read_splits, split_actors
+from datasets.crema_d import CLASSES, DAMAGED, UNCLEAN, CremaD, actors, all_clips, carve, split_actors
 from datasets.decode import audio, image_transforms
 from datasets.decode.video import read_frames
 from tests import clips
@@ -251,7 +250,7 @@ def test_the_commands_that_help_are_named(raw):
     shutil.rmtree(raw / "VideoFlash")
     with pytest.raises(DataError, match=r"run `python -m datasets download crema_d`$"):
         CremaD.module(**OGM)
-    assert not CremaD.ready(**OGM) and "git lfs" in CremaD.how_to_get
+    assert not CremaD.ready(**OGM) and "git lfs" in CremaD.card.how_to_get
 
 
 def test_B20_missing_clips_are_counted_and_named(raw):
@@ -349,7 +348,8 @@ def test_actor5_needs_no_list_and_ogm_says_which(raw):
 
 KILLED = """
 import os, signal
-from datasets import cache, crema_d
+from datasets import crema_d
+from datasets.storage import cache
 cache.CHUNK = 8
 calls = []
 real = crema_d.read_frames
@@ -383,7 +383,11 @@ def test_a_killed_preparation_keeps_what_it_had(raw, monkeypatch):
 def read(folder: Path, **lists: bytes) -> dict:
     for name, text in {"train": rows(TRAIN), "test": rows(TEST), **lists}.items():
         (folder / f"{name}.csv").write_bytes(text)
-    return read_splits("ogm", 0, folder, pinned=False)
+    return listed("ogm", folder, allow_unpinned=True)
+
+
+def listed(split: str, folder: Path, **args: bool) -> tuple[dict, Counter[str]]:
+    return CremaD.listed_splits(CremaD.options({"split": split, **args}), folder)
 
 
 def rows(clips: list[str], end: str = "\n") -> bytes:
@@ -461,22 +465,22 @@ def test_the_names_are_the_official_ones():
 def test_the_published_lists(tmp_path):
     for name in ("train", "test"):
         shutil.copy(shared("data", "splits", "ogm", f"crema_d_{name}.csv"), tmp_path / f"{name}.csv")
-    parts, notes = read_splits("ogm", 0, tmp_path, pinned=True)
+    parts, notes = listed("ogm", tmp_path)
     counts = {name: [sum(c == i for _, c in part) for i in range(6)] for name, part in parts.items()}
     assert counts["test"] == counts["val"] == [114, 123, 140, 133, 129, 105] and not notes
     assert counts["train"] == [973 - 114, 1148 - 123, 1131 - 140, 1138 - 133, 1142 - 129, 1166 - 105]
     assert sorted(name for part in parts.values() for name, _ in part) == all_clips()
     assert len(actors(parts["train"]) & actors(parts["test"])) == 91
     with pytest.raises(MissingMediaError, match=r"my_train\.csv is missing: run `python -m datasets download crema_d`"):
-        read_splits("ogm_val", 0, tmp_path, pinned=True)
+        listed("ogm_val", tmp_path)
 
 
 def test_ogm_val_takes_the_lists_it_is_given(tmp_path):
     write_lists(tmp_path, {"my_train.csv": TRAIN[:18], "val.csv": TRAIN[18:], "test.csv": TEST}, "\n")
-    parts, _ = read_splits("ogm_val", 0, tmp_path, pinned=False)
+    parts, _ = listed("ogm_val", tmp_path, allow_unpinned=True)
     assert [[name for name, _ in parts[p]] for p in ("train", "val", "test")] == [TRAIN[:18], TRAIN[18:], TEST]
     with pytest.raises(PinMismatchError):
-        read_splits("ogm_val", 0, tmp_path, pinned=True)
+        listed("ogm_val", tmp_path)
 
 
 def test_actor5_keeps_actors_apart():

@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 
 from datasets.core.errors import CacheError, DataError, VideoDecodeError
-from datasets.storage.cache import Cache, Column, Decoded, Piece, build, word
+from datasets.storage.cache import Cache, Column, Decoded, RawItem, build, short_digest
 
 ROOT = Path(__file__).parents[1]
 COLUMNS = {"a": Column("<f4", (3,), 300), "b": Column("|u1", (), 100)}
-PIECES = [Piece(f"clip {i}", f"{i} bytes") for i in range(150)]
+PIECES = [RawItem(f"clip {i}", f"{i} bytes") for i in range(150)]
 
 
-def decode(piece: Piece) -> Decoded:
+def decode(piece: RawItem) -> Decoded:
     i = int(piece.key.split()[1])
     rows = {"a": np.full((i % 4, 3), i, np.float32)}
     if i % 2:
@@ -43,7 +43,7 @@ def test_rows_come_back_by_piece(cache, tmp_path):
     for i, key in enumerate(cache.keys):
         assert cache["a"][cache.rows("a", key)].tolist() == [[i] * 3] * (i % 4)
         assert cache["b"][cache.rows("b", key)].tolist() == [i] * (i % 2)
-        assert cache.about[key] == {"odd": i % 2}
+        assert cache.facts[key] == {"odd": i % 2}
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
     assert sorted(files(cache.folder)) == ["a.npy", "b.npy", "index.json", "manifest.json"]
     manifest = json.loads((cache.folder / "manifest.json").read_text())
@@ -52,14 +52,14 @@ def test_rows_come_back_by_piece(cache, tmp_path):
 
 
 def test_a_word_is_the_whole_recipe():
-    assert word({"a": 1, "b": [2, None]}) == word({"b": [2, None], "a": 1})
-    assert word({"a": 1}) != word({"a": 1.5}) and len(word({})) == 12
+    assert short_digest({"a": 1, "b": [2, None]}) == short_digest({"b": [2, None], "a": 1})
+    assert short_digest({"a": 1}) != short_digest({"a": 1.5}) and len(short_digest({})) == 12
 
 
 KILLED = """
 import sys, time
 from pathlib import Path
-from datasets.cache import build
+from datasets.storage.cache import build
 from tests.test_datasets_cache import COLUMNS, PIECES, decode
 def slowly(piece):
     time.sleep(0.3 if int(piece.key.split()[1]) >= 128 else 0)
@@ -91,7 +91,7 @@ def test_a_killed_preparation_goes_on_and_ends_in_the_same_bytes(cache, tmp_path
 
 
 def test_work_done_on_other_raw_files_is_not_used(tmp_path):
-    def fails(piece: Piece) -> Decoded:
+    def fails(piece: RawItem) -> Decoded:
         if piece.key == "clip 100":
             raise VideoDecodeError("clip 100: broken")
         return decode(piece)
@@ -100,13 +100,13 @@ def test_work_done_on_other_raw_files_is_not_used(tmp_path):
         build(tmp_path / "set", {}, PIECES, COLUMNS, fails)
     assert not (tmp_path / "set").exists()
     asked: list[str] = []
-    pieces = [Piece("clip 5", "another file"), *PIECES[6:]]
+    pieces = [RawItem("clip 5", "another file"), *PIECES[6:]]
     built = build(tmp_path / "set", {}, pieces, COLUMNS, lambda piece: asked.append(piece.key) or decode(piece))
     assert len(asked) == len(pieces) == len(built.keys)
 
 
 def test_a_clip_that_is_taken_away_costs_no_decoded_work(tmp_path):
-    def fails(piece: Piece) -> Decoded:
+    def fails(piece: RawItem) -> Decoded:
         if piece.key == "clip 100":
             raise VideoDecodeError("clip 100: broken")
         return decode(piece)
@@ -175,8 +175,8 @@ def test_a_disk_that_is_too_small_is_said_before_anything_is_decoded(tmp_path):
 FULL = """
 import resource, sys
 from pathlib import Path
-from datasets.cache import build
-from datasets.errors import DataError
+from datasets.storage.cache import build
+from datasets.core.errors import DataError
 from tests.test_datasets_cache import COLUMNS, PIECES, decode
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
 try:

@@ -11,10 +11,10 @@ import pytest
 
 from datasets.core.errors import DataError, PinMismatchError
 from datasets.storage import download as fetching
-from datasets.storage.download import Exactly, fetch, unpack
+from datasets.storage.download import ExactFile, fetch, unpack
 
 GOOD = bytes(range(256)) * 1000
-PIN = Exactly(len(GOOD), hashlib.sha256(GOOD).hexdigest())
+PIN = ExactFile(len(GOOD), hashlib.sha256(GOOD).hexdigest())
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -92,7 +92,7 @@ def test_a_body_that_ends_early_is_continued(server, tmp_path):
 def test_a_body_that_always_ends_early_is_given_up(server, tmp_path):
     body = fetching.TRIES * 100_000 + 1
     with pytest.raises(DataError, match=rf"/whole-cut/a: the body ended after 100000 of {len(GOOD)} bytes, 4 times"):
-        fetch(f"{server.base}/whole-cut/a", tmp_path / "a", Exactly(body, ""))
+        fetch(f"{server.base}/whole-cut/a", tmp_path / "a", ExactFile(body, ""))
     assert len(server.log) <= fetching.TRIES and not (tmp_path / "a").exists()
 
 

@@ -24,14 +24,14 @@ from PIL import Image
 from datasets.core.errors import DataError
 from datasets.core.manifest_file import read_manifest
 from datasets.core.split_lists import parse, read_pinned
-from datasets.crema_d_lists import CLASSES
+from datasets.crema_d import CLASSES
 from datasets.decode import audio, image_files, image_transforms
 from datasets.decode.arrays import read_array
 from datasets.decode.digit_files import read_idx
 from datasets.decode.safe_pickle import read_pickle
 from datasets.decode.video import read_frames, read_jpegs
 from datasets.manifest import Manifest
-from datasets.storage.cache import Cache, Column, Decoded, Piece, build
+from datasets.storage.cache import Cache, Column, Decoded, RawItem, build
 from datasets.storage.download import unpack
 from datasets.ucf101 import LISTS, unzip
 from tests.media import frame, tone, write_clip, write_flv, write_idx, write_wav
@@ -134,7 +134,7 @@ def _tar(path: Path) -> None:
 def _cache(path: Path) -> None:
     """A file of a prepared set, damaged where it lies: refused when opened, or as it was, or found by ``verify``."""
     folder = path.parent / "set"
-    build(folder, {}, [Piece("p", "")], {"x": Column("<f4", (3,), 4)},
+    build(folder, {}, [RawItem("p", "")], {"x": Column("<f4", (3,), 4)},
           lambda piece: Decoded({"x": np.ones((4, 3), np.float32)}))  # fmt: skip
     name = ["x.npy", "index.json", "manifest.json"][int(path.stem) % 3]
     good = (folder / name).read_bytes()

@@ -8,11 +8,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from datasets.class_lists import KINETICS_SOUNDS_CLASSES as CLASSES
 from datasets.core.errors import LabelError, ManifestError, MissingMediaError, SplitLeakError
 from datasets.core.split_lists import Pin
 from datasets.decode import audio
-from datasets.kinetics_sounds import BML, TEST, TRAIN, KineticsSounds, clip_name, parse, parse_json
+from datasets.kinetics_sounds import BML, CLASSES, TEST, TRAIN, KineticsSounds, clip_name, parse, parse_json
 from tests import clips
 from tests.media import write_clip
 from tests.shared import shared

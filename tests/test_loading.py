@@ -151,9 +151,9 @@ def test_a_small_set_lies_on_the_device_and_gives_the_same_bits(written, monkeyp
 
 def test_what_is_too_large_or_changes_with_the_seed_stays_in_its_maps(written):
     films = Loader(train(written, picks=2), batch_size=5)
-    assert not films.dataset.static and films.held(True) is None
+    assert not films.dataset.static and films.resident_batch(True) is None
     data = train(written, picks=9)
-    assert data.static and Loader(data, batch_size=5, resident=10_000).held(False) is None
+    assert data.static and Loader(data, batch_size=5, resident=10_000).resident_batch(False) is None
 
 
 def test_draws_that_repeat_and_hide_reach_the_batches(written):
@@ -177,7 +177,7 @@ def test_draws_that_repeat_and_hide_reach_the_batches(written):
 RANK = """
 import hashlib, json, sys
 import torch.distributed as dist
-from datasets.loader import Loader
+from datasets.core.loader import Loader
 from datasets.manifest import Manifest
 rank, ranks, args = int(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3])
 dist.init_process_group("gloo", init_method=sys.argv[4], rank=rank, world_size=ranks)

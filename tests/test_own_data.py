@@ -13,7 +13,7 @@ from torch import nn
 from datasets.__main__ import main
 from datasets.core.errors import CacheError, LabelError, ManifestError, MissingMediaError
 from datasets.core.manifest_file import MODALITY
-from datasets.manifest import TAKEN, Manifest
+from datasets.manifest import RESERVED_NAMES, Manifest
 from datasets.registry import fingerprints
 from datasets.storage.cache import Cache
 from tests.runs import done
@@ -224,7 +224,7 @@ def test_names_that_torch_refuses_are_refused_with_their_column(tmp_path):
     assert all(map(refused, names))
     names |= set(filter(refused, {*dir(nn.ModuleDict()), *dir(nn.ParameterDict()), *vars(nn.ModuleDict())}))
     assert len(names) > 100
-    for name in sorted(names | TAKEN):
+    for name in sorted(names | RESERVED_NAMES):
         path = write_csv(tmp_path / "a", **{f"{name}:npy": [f"a{i}.npy" for i in range(16)]})
         with pytest.raises(ManifestError, match=f"column {name}:npy: ") as error:
             Manifest.prepare(progress=False, path=str(path))

@@ -11,7 +11,6 @@ import torch
 from PIL import Image
 
 from datasets import ucf101
-from datasets.class_lists import UCF101_CLASSES as CLASSES
 from datasets.core.errors import (
     DataError,
     LabelError,
@@ -21,8 +20,8 @@ from datasets.core.errors import (
     VideoDecodeError,
 )
 from datasets.decode import image_files, image_transforms
-from datasets.storage.download import Exactly
-from datasets.ucf101 import UCF101, ZIP, check_classes, parse, scaled_flow, unzip
+from datasets.storage.download import ExactFile
+from datasets.ucf101 import CLASSES, UCF101, ZIP, check_classes, parse, scaled_flow, unzip
 from tests import clips
 from tests.media import write_clip
 
@@ -98,7 +97,7 @@ def raw(written, tmp_path, monkeypatch):
     monkeypatch.setenv("OGM_DATA", str(tmp_path / "raw"))
     monkeypatch.setenv("OGM_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(UCF101, "classes", tuple(CLASSES[i] for i in FEW))
-    monkeypatch.setattr(ucf101, "UCF101_CLASSES", tuple(CLASSES[i] for i in FEW))
+    monkeypatch.setattr(ucf101, "CLASSES", tuple(CLASSES[i] for i in FEW))
     monkeypatch.setattr(ucf101, "check_classes", lambda text, path: None)  # the three classes of these tests
     for name in LISTS:
         text = (folder / "splits" / name).read_text()
@@ -112,7 +111,7 @@ def test_from_download_to_an_epoch(raw, capsys, monkeypatch):
     members = {path.name: path.read_bytes() for path in (raw / "splits").iterdir()}
     archive = zipped(members)
     shutil.rmtree(raw / "splits")
-    monkeypatch.setattr(ucf101, "ZIP_PIN", Exactly(len(archive), hashlib.sha256(archive).hexdigest()))
+    monkeypatch.setattr(ucf101, "ZIP_PIN", ExactFile(len(archive), hashlib.sha256(archive).hexdigest()))
     clips.downloads(UCF101, {ZIP: archive}, capsys, monkeypatch)
     assert sorted(p.name for p in (raw / "splits").iterdir()) == sorted(LISTS)
     with pytest.raises(PinMismatchError, match=r"trainlist01\.txt: not the published list: 9 clips, expected 9537"):
@@ -229,8 +228,8 @@ def test_killed_and_damaged(raw, capsys, monkeypatch, tmp_path):
 # the killed process is another one: it gets the three classes of these tests, too
 KILLED_PATCH = """
 from datasets import ucf101
-few = tuple(ucf101.UCF101_CLASSES[i] for i in (0, 36, 100))
-ucf101.UCF101_CLASSES = ucf101.UCF101.classes = few
+few = tuple(ucf101.CLASSES[i] for i in (0, 36, 100))
+ucf101.CLASSES = ucf101.UCF101.classes = few
 ucf101.check_classes = lambda text, path: None
 """
 

@@ -7,13 +7,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from datasets.class_lists import VGGSOUND_CLASSES as CLASSES
 from datasets.core.errors import LabelError, ManifestError, MissingMediaError, PinMismatchError, SplitLeakError
-from datasets.core.split_lists import Blob
+from datasets.core.split_lists import GitBlob
 from datasets.core.split_lists import parse as parse_simple
 from datasets.decode import audio
 from datasets.decode.video import read_jpegs
-from datasets.vggsound import LATEST, VGGSound, parse, plain_name, spectrogram, window_start
+from datasets.vggsound import CLASSES, LATEST, VGGSound, parse, plain_name, spectrogram, window_start
 from tests import clips
 from tests.media import tone, write_clip, write_wav
 from tests.shared import shared
@@ -55,7 +54,7 @@ def raw(small, tmp_path, monkeypatch):
     monkeypatch.setenv("OGM_DATA", str(tmp_path / "raw"))
     monkeypatch.setenv("OGM_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(VGGSound, "classes", tuple(CLASSES[i] for i in FEW))
-    monkeypatch.setattr("datasets.vggsound.VGGSOUND_CLASSES", tuple(CLASSES[i] for i in FEW))
+    monkeypatch.setattr("datasets.vggsound.CLASSES", tuple(CLASSES[i] for i in FEW))
     return folder
 
 
@@ -67,7 +66,7 @@ def test_from_download_to_an_epoch(raw, capsys, monkeypatch):
     content = (raw / "splits" / "vggsound.csv").read_bytes()
     shutil.rmtree(raw / "splits")
     (file,) = VGGSound.list_files
-    monkeypatch.setattr(VGGSound, "list_files", (replace(file, pin=Blob((blob(content),), 10_000)),))
+    monkeypatch.setattr(VGGSound, "list_files", (replace(file, pin=GitBlob((blob(content),), 10_000)),))
     clips.downloads(VGGSound, {"vggsound.csv": content}, capsys, monkeypatch)
     (raw / "splits" / "vggsound.csv").write_bytes(content.replace(b"\r\n", b"\n"))
     out = clips.refusal(capsys, "prepare", "vggsound")

@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from benchmarks.config.method_defaults import METHODS, RECIPES, Default
+from benchmarks.config.method_defaults import METHODS, Default
+from datasets.registry import DATASETS
 from models.encoders.resnet import ResNet18
 from models.fusion import Fusion
 from models.model import MultimodalModel
@@ -145,12 +146,12 @@ def overrides(default: Default | None) -> list[str]:
     if default is None:
         return []
     lines: dict[str, list[str]] = {}
-    for dataset in RECIPES:
+    for dataset in DATASETS:
         values = _written({**default.everywhere, **default.per_dataset.get(dataset, {})})
         if values:
             lines.setdefault(values, []).append(dataset)
     everywhere = {
-        values: "everywhere" if len(names) == len(RECIPES) else ", ".join(names) for values, names in lines.items()
+        values: "everywhere" if len(names) == len(DATASETS) else ", ".join(names) for values, names in lines.items()
     }
     return [f"{where}: {values}" for values, where in everywhere.items()] + [f"({default.source})"]
 

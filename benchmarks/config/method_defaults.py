@@ -1,4 +1,7 @@
-"""What is used where nothing is said: a recipe per dataset, settings per method and dataset, each with its source."""
+"""What is used where nothing is said: settings per method and dataset, each with its source.
+
+The settings a dataset is trained with stand in its class, as ``training_recipe`` and ``adaptive_lr``.
+"""
 
 from __future__ import annotations
 
@@ -7,69 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-# Small networks for small data. All methods share this recipe; nothing in it was tuned for one of them.
-_SMALL: dict[str, Any] = {
-    "encoders": {"audio": "cnn", "visual": "cnn"},
-    "epochs": 20,
-    "batch_size": 64,
-    "optimizer": "sgd",
-    "lr": 0.05,
-    "momentum": 0.9,
-    "weight_decay": 1e-4,
-    "schedule": "cosine",
-}
-# The released training script of OGM-GE (GeWu-Lab/OGM-GE_CVPR2022 at 343dc1d): SGD 1e-3, 100 epochs, x0.1 every 70.
-_PAPER: dict[str, Any] = {
-    "encoders": {"audio": "resnet18", "visual": "resnet18"},
-    "epochs": 100,
-    "batch_size": 64,
-    "optimizer": "sgd",
-    "lr": 1e-3,
-    "momentum": 0.9,
-    "weight_decay": 1e-4,
-    "schedule": "step",
-    "lr_steps": [70],
-    "lr_factor": 0.1,
-}
-# Sequences of features: small transformers and the step they are usually given; not tuned.
-_WORDS: dict[str, Any] = {
-    **_SMALL,
-    "encoders": dict.fromkeys(("text", "audio", "visual"), "transformer"),
-    "encoder_args": {m: {"width": 64, "layers": 2} for m in ("text", "audio", "visual")},
-    "optimizer": "adam",
-    "lr": 1e-3,
-}
-RECIPES: dict[str, dict[str, Any]] = {
-    "synthav": {**_SMALL, "dataset_args": {"preset": "default", "data_seed": 0}},
-    "avmnist": {**_SMALL, "dataset_args": {"preset": "mel32", "k": 1}},
-    "crema_d": {**_PAPER, "dataset_args": {"preset": "paper", "split": "ogm"}},
-    "ave": {**_PAPER, "dataset_args": {"preset": "paper", "split": "paper"}},
-    "kinetics_sounds": {**_PAPER, "dataset_args": {"preset": "paper", "split": "ogm"}},
-    "vggsound": {**_PAPER, "dataset_args": {"preset": "paper"}},
-    "ucf101": {
-        **_PAPER,
-        "encoders": {"visual": "resnet18", "flow": "resnet18"},
-        "dataset_args": {"preset": "paper", "split": 1},
-    },
-    "manifest": {**_SMALL, "encoders": {}},  # by kind of column, see encoders_by_kind
-    "cmu_mosi": _WORDS,
-    "cmu_mosei": _WORDS,
-    "cg_mnist": {**_SMALL, "encoders": {"gray": "cnn", "color": "cnn"}},
-}
-# Adam's and AdamW's step does not depend on the gradient's scale: SGD's learning rate means nothing to them.
-ADAPTIVE_LR: dict[str, float] = {
-    "synthav": 1e-3,
-    "avmnist": 1e-3,
-    "crema_d": 1e-4,
-    "ave": 1e-4,
-    "kinetics_sounds": 1e-4,
-    "vggsound": 1e-4,
-    "ucf101": 1e-4,
-    "manifest": 1e-3,
-    "cmu_mosi": 1e-3,
-    "cmu_mosei": 1e-3,
-    "cg_mnist": 1e-3,
-}
+from datasets.registry import DATASETS
+from ogm.registry import find
 
 
 @dataclass(frozen=True)
@@ -200,8 +142,17 @@ METHODS: dict[str, Default] = {
 
 
 def recipe(dataset: str) -> dict[str, Any]:
-    """The settings a dataset is trained with; empty for a name nobody knows."""
-    return copy.deepcopy(RECIPES.get(dataset, {}))
+    """The settings a dataset is trained with, from its class, which is imported; empty for a name nobody knows."""
+    return copy.deepcopy(dict(_dataset(dataset).training_recipe)) if dataset in DATASETS else {}
+
+
+def adaptive_lr(dataset: str) -> float:
+    """The learning rate of Adam and AdamW on a dataset: their step does not depend on the gradient's scale."""
+    return float(_dataset(dataset).adaptive_lr)
+
+
+def _dataset(name: str) -> type[Any]:
+    return find(name, DATASETS, "dataset")
 
 
 # What encodes a column of somebody's own data; arrays are features, or sequences of them.
@@ -210,9 +161,9 @@ BY_KIND = {"audio": "cnn", "video": "cnn", "frames": "cnn", "image": "cnn", "npy
 
 def encoders_by_kind(args: Mapping[str, Any]) -> dict[str, str]:
     """Modality -> encoder, for the dataset ``manifest``, by what its columns hold. Raises DataError for its CSV."""
-    from datasets.core.manifest_file import modalities, where
+    from datasets.core.manifest_file import csv_path, modalities
 
-    return {m: BY_KIND[kind] for m, kind in modalities(where(str(args.get("path", "")))).items()}
+    return {m: BY_KIND[kind] for m, kind in modalities(csv_path(str(args.get("path", "")))).items()}
 
 
 def method_defaults(method: str, dataset: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from benchmarks.config.method_defaults import ADAPTIVE_LR, encoders_by_kind, method_defaults, recipe
+from benchmarks.config.method_defaults import adaptive_lr, encoders_by_kind, method_defaults, recipe
 from datasets.registry import DATASETS
 from models.registry import ENCODERS, FAMILIES, FUSIONS
 from ogm.registry import STRATEGIES, nearest
@@ -124,8 +124,8 @@ def configure(given: Mapping[str, Any]) -> RunConfig:
     chosen = {**recipe(dataset), "method_args": method_defaults(method, dataset)}
     if dataset == "manifest" and isinstance(given.get("dataset_args", {}), Mapping):
         chosen["encoders"] = encoders_by_kind(given.get("dataset_args", {}))
-    if given.get("optimizer") in ("adam", "adamw") and dataset in ADAPTIVE_LR:
-        chosen["lr"] = ADAPTIVE_LR[dataset]
+    if given.get("optimizer") in ("adam", "adamw") and dataset in DATASETS:
+        chosen["lr"] = adaptive_lr(dataset)
     if "files" in given:
         raise ConfigError(["files: there is no such setting; use --method-file, --fusion-file, --encoder-file"])
     try:

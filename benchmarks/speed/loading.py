@@ -29,7 +29,7 @@ from torchvision import transforms
 
 from datasets.crema_d import HEIGHT, WIDTH, CremaD
 from datasets.decode import audio, image_files, image_transforms
-from datasets.storage.cache import Cache, Column, Decoded, Piece, build
+from datasets.storage.cache import Cache, Column, Decoded, RawItem, build
 from ogm.context import fold_in
 from ogm.types import Batch
 
@@ -62,12 +62,12 @@ def prepare(folder: Path, clips: int) -> Cache:
         "frames": Column("|u1", (HEIGHT, WIDTH, 3), clips * FRAMES),
     }
 
-    def decode(piece: Piece) -> Decoded:
+    def decode(piece: RawItem) -> Decoded:
         frames = [_jpeg(folder / f"{piece.key}_{t}.jpg") for t in range(FRAMES)]
         sound = spectrogram(folder / f"{piece.key}.wav").numpy()
         return Decoded({"audio": sound[None], "frames": np.stack(frames)}, {"notes": {}, "digests": {}})
 
-    return build(folder / "prepared", {}, [Piece(str(i), "") for i in range(clips)], columns, decode)
+    return build(folder / "prepared", {}, [RawItem(str(i), "") for i in range(clips)], columns, decode)
 
 
 def _jpeg(path: Path) -> np.ndarray:

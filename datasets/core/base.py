@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from datasets.core.card import Card
+from datasets.core.sample_keys import SampleKey
 from ogm.types import Batch
 
 
@@ -36,6 +38,9 @@ class MultimodalDataset(Dataset[dict[str, Any]]):
     """
 
     name: ClassVar[str]
+    card: ClassVar[Card]
+    training_recipe: ClassVar[Mapping[str, Any]] = {}  # settings of a run on it: benchmarks.config.run_config.RunConfig
+    adaptive_lr: ClassVar[float] = 1e-3  # of Adam and AdamW: SGD's learning rate means nothing to them
     modalities: tuple[str, ...]
     classes: Sequence[str]  # declared; label = position
     ids: Sequence[str]
@@ -55,12 +60,12 @@ class MultimodalDataset(Dataset[dict[str, Any]]):
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __getitem__(self, key: int | tuple[int, int]) -> dict[str, Any]:
+    def __getitem__(self, key: SampleKey) -> dict[str, Any]:
         """``dataset[i]`` as evaluation sees it; ``dataset[i, seed]`` with the random choices of that seed."""
         i, rng = (key, None) if isinstance(key, int) else (key[0], torch.Generator().manual_seed(key[1]))
         return {**self.load(i, rng), "label": self.labels[i], "index": i, "id": self.ids[i]}
 
-    def batch(self, keys: Sequence[int | tuple[int, int]]) -> Batch:
+    def batch(self, keys: Sequence[SampleKey]) -> Batch:
         """Many samples at once: inputs[m] (B, ...), label (B,), index (B,)."""
         items = [self[key] for key in keys]
         return Batch(

@@ -12,14 +12,14 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from datasets.core.base import MultimodalDataset
+from datasets.core.sample_keys import SampleKey, sample_index, sample_seeds
 from ogm.context import fold_in
 from ogm.types import Batch, EpochSampling
 
-Key = int | tuple[int, int]
-RESIDENT = 256 << 20  # bytes a dataset may take on the device (spared from workers, which would only be in the way)
+RESIDENT_BYTES = 256 << 20  # that a dataset may take on the device; a larger one is read by workers, batch by batch
 CHUNK = 1024  # samples read at once to fill it
 
 
@@ -40,12 +40,12 @@ class Loader:
         drop_last: bool = True,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
-        resident: int = RESIDENT,
+        resident: int = RESIDENT_BYTES,
     ) -> None:
         self.dataset, self.batch_size, self.seed, self.workers = dataset, batch_size, seed, workers
         self.drop_last, self.device, self.num_samples = drop_last, torch.device(device), len(dataset)
         self.dtype, self.resident = dtype, resident
-        self._held: dict[bool, Batch | None] = {}
+        self._resident: dict[bool, Batch | None] = {}
         if drop_last and 0 < self.num_samples < batch_size:
             raise ValueError(
                 f"{self.num_samples} training samples do not fill one batch of {batch_size}: make batch_size smaller"
@@ -59,43 +59,50 @@ class Loader:
         rank, ranks = (dist.get_rank(), dist.get_world_size()) if ready else (0, 1)
         parts = [p for p in torch.split(order, self.batch_size) if len(p) == self.batch_size or not self.drop_last]
         rows = [part[rank::ranks] for part in parts]
-        keys = _Drawn(index, rows, self.seed, number)
-        return Batches(
-            self, keys, [len(p) for p in parts], None if sampling is None else [sampling.keep[r] for r in rows]
-        )
+        keys = _EpochKeys(index, rows, self.seed, number)
+        keep = None if sampling is None else [sampling.keep[r] for r in rows]
+        return Batches(self, keys, [len(p) for p in parts], keep)
 
     def all(self) -> Iterable[Batch]:
         """Every sample once, in order, not augmented, on every rank alike."""
-        keys: list[Sequence[Key]] = [p.tolist() for p in torch.split(torch.arange(self.num_samples), self.batch_size)]
+        keys: list[Sequence[SampleKey]] = [
+            p.tolist() for p in torch.split(torch.arange(self.num_samples), self.batch_size)
+        ]
         return Batches(self, keys, [len(p) for p in keys])
 
-    def held(self, training: bool) -> Batch | None:
+    def resident_batch(self, training: bool) -> Batch | None:
         """All samples on the device, as ``batch`` makes them to train or to evaluate; None if there are too many.
 
         They are read when first asked for, and judged by the size of one of them.
         """
         training = training and type(self.dataset).augment is not MultimodalDataset.augment  # else they are the same
-        if training not in self._held:
-            keys: list[Key] = [(i, 0) for i in range(self.num_samples)] if training else list(range(self.num_samples))
-            self._held[training] = None
-            if keys and self.dataset.static and _bytes(self.dataset.batch(keys[:1])) * len(keys) <= self.resident:
+        if training not in self._resident:
+            keys: list[SampleKey] = (
+                [(i, 0) for i in range(self.num_samples)] if training else list(range(self.num_samples))
+            )
+            self._resident[training] = None
+            if (
+                keys
+                and self.dataset.static
+                and _size_in_bytes(self.dataset.batch(keys[:1])) * len(keys) <= self.resident
+            ):
                 parts = [self.dataset.batch(keys[i : i + CHUNK]).to(self.device) for i in range(0, len(keys), CHUNK)]
-                self._held[training] = _cat(parts)
-        return self._held[training]
+                self._resident[training] = _concatenate(parts)
+        return self._resident[training]
 
 
-class _Drawn(Sequence[Sequence[Key]]):
+class _EpochKeys(Sequence[Sequence[SampleKey]]):
     """The keys of an epoch's batches, made when a batch is: (sample, seed of its place in the epoch)."""
 
-    def __init__(self, index: Tensor, rows: Sequence[Tensor], seed: int, epoch: int) -> None:
-        self.index, self.rows, self.seed, self.epoch = index, rows, seed, epoch
+    def __init__(self, samples: Tensor, rows: Sequence[Tensor], seed: int, epoch: int) -> None:
+        self.samples, self.rows, self.seed, self.epoch = samples, rows, seed, epoch
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, number: Any) -> Any:
         rows = self.rows[number].tolist()
-        samples = self.index[self.rows[number]].tolist()
+        samples = self.samples[self.rows[number]].tolist()
         return [(i, fold_in(self.seed, "augment", self.epoch, r)) for i, r in zip(samples, rows, strict=True)]
 
 
@@ -103,7 +110,11 @@ class Batches:
     """One pass over a list of batches, each a list of keys of the dataset."""
 
     def __init__(
-        self, loader: Loader, keys: Sequence[Sequence[Key]], sizes: Sequence[int], keep: Sequence[Tensor] | None = None
+        self,
+        loader: Loader,
+        keys: Sequence[Sequence[SampleKey]],
+        sizes: Sequence[int],
+        keep: Sequence[Tensor] | None = None,
     ) -> None:
         self.loader, self.keys, self.sizes, self.keep = loader, keys, sizes, keep
 
@@ -112,23 +123,23 @@ class Batches:
 
     def __iter__(self) -> Iterator[Batch]:
         dataset, workers = self.loader.dataset, self.loader.workers
-        training = isinstance(self.keys, _Drawn)
-        held = self.loader.held(training)
+        training = isinstance(self.keys, _EpochKeys)
+        resident_batch = self.loader.resident_batch(training)
         source: Iterable[Batch] = map(dataset.batch, self.keys)
-        if held is not None:
-            source = (_pick(held, keys) for keys in self.keys)
+        if resident_batch is not None:
+            source = (_gather(resident_batch, keys) for keys in self.keys)
         elif workers:
             source = DataLoader(
-                _Gather(dataset),
+                _BatchDataset(dataset),
                 batch_size=None,
                 sampler=self.keys,
-                num_workers=workers,  # type: ignore[arg-type]
+                num_workers=workers,
                 pin_memory=self.loader.device.type == "cuda",
                 collate_fn=_as_is,
             )
         for number, batch in enumerate(source):
             keys = self.keys[number]
-            index = torch.tensor([key if isinstance(key, int) else key[0] for key in keys], dtype=torch.int64)
+            index = sample_index(keys)
             for k, m in enumerate(dataset.modalities):
                 if dataset.present is not None:
                     batch.present[m] = dataset.present[index, k].to(batch.index.device)
@@ -137,24 +148,24 @@ class Batches:
             batch.global_size = self.sizes[number]
             batch = batch.to(self.loader.device)
             if training:
-                batch = dataset.augment(batch, [seed for _, seed in keys])
+                batch = dataset.augment(batch, sample_seeds(keys))
             yield batch.to(self.loader.device, self.loader.dtype)
 
 
-def _pick(held: Batch, keys: Sequence[Key]) -> Batch:
+def _gather(resident_batch: Batch, keys: Sequence[SampleKey]) -> Batch:
     """A batch of its own, gathered on the device that the samples lie on."""
-    rows = torch.tensor([key if isinstance(key, int) else key[0] for key in keys], dtype=torch.int64)
-    rows = rows.to(held.label.device, non_blocking=True)
+    rows = sample_index(keys)
+    rows = rows.to(resident_batch.label.device, non_blocking=True)
     return Batch(
-        {m: x.index_select(0, rows) for m, x in held.inputs.items()},
-        held.label.index_select(0, rows),
+        {m: x.index_select(0, rows) for m, x in resident_batch.inputs.items()},
+        resident_batch.label.index_select(0, rows),
         rows,
-        {m: x.index_select(0, rows) for m, x in held.present.items()},
-        None if held.weight is None else held.weight.index_select(0, rows),
+        {m: x.index_select(0, rows) for m, x in resident_batch.present.items()},
+        None if resident_batch.weight is None else resident_batch.weight.index_select(0, rows),
     )
 
 
-def _cat(parts: Sequence[Batch]) -> Batch:
+def _concatenate(parts: Sequence[Batch]) -> Batch:
     one = parts[0]
     return Batch(
         {m: torch.cat([p.inputs[m] for p in parts]) for m in one.inputs},
@@ -165,19 +176,19 @@ def _cat(parts: Sequence[Batch]) -> Batch:
     )
 
 
-def _bytes(batch: Batch) -> int:
+def _size_in_bytes(batch: Batch) -> int:
     return sum(x.nbytes for x in batch.inputs.values())
 
 
-class _Gather:
+class _BatchDataset(Dataset[Batch]):
     """A dataset seen as a sequence of batches, so that a worker makes a whole batch at once."""
 
     def __init__(self, dataset: MultimodalDataset) -> None:
         self.dataset = dataset
 
-    def __getitem__(self, keys: Sequence[Key]) -> Batch:
+    def __getitem__(self, keys: Sequence[SampleKey]) -> Batch:
         return self.dataset.batch(keys)
 
 
-def _as_is(batch: Batch) -> Batch:
+def _as_is(batch: Any) -> Any:
     return batch

@@ -23,7 +23,7 @@ OPTIONAL = ("start", "end", "group", "weight")
 SPLITS = ("train", "val", "test")
 MODALITY = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,31}")
 EXAMPLE = "id,split,label,audio:audio,visual:video"
-SHOWN = 10  # mistakes in one message
+MAX_SHOWN = 10  # mistakes in one message
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Listing:
     unread: tuple[str, ...]
 
 
-def where(path: str) -> Path:
+def csv_path(path: str) -> Path:
     """The CSV that ``path`` means; data/manifest/manifest.csv where nothing is said."""
     return Path(path) if path else raw_folder("manifest") / "manifest.csv"
 
@@ -68,7 +68,7 @@ def read_manifest(path: Path, classes: int | None = None, allow_missing: bool = 
     lines = _lines(path)
     number, header = next(lines, (1, []))
     kinds = _kinds(path, number, header)
-    of = {name: f"{name}:{kind}" for name, kind in kinds.items()}
+    columns = {name: f"{name}:{kind}" for name, kind in kinds.items()}
     mistakes: list[str] = []
     samples: list[Sample] = []
     seen: dict[str, Sample] = {}
@@ -80,9 +80,9 @@ def read_manifest(path: Path, classes: int | None = None, allow_missing: bool = 
             )
             continue
         row = dict(zip(header, cells, strict=True))
-        here = _Row(row, line, mistakes)
-        files = {m: here.file(column, kinds[m], allow_missing) for m, column in of.items()}
-        if not any(row[column] for column in of.values()):
+        here = _RowChecker(row, line, mistakes)
+        files = {m: here.file(column, kinds[m], allow_missing) for m, column in columns.items()}
+        if not any(row[column] for column in columns.values()):
             mistakes.append(f"line {line}: no modality has a file; remove the row")
         sample = Sample(
             line,
@@ -105,22 +105,22 @@ def read_manifest(path: Path, classes: int | None = None, allow_missing: bool = 
         samples.append(sample)
     mistakes += [
         f"column {column}: empty in every row; remove the column"
-        for m, column in of.items()
+        for m, column in columns.items()
         if samples and not any(sample.files[m] for sample in samples)
     ]
     mistakes += [f"no row of {part}; add some" for part in ("train", "test") if all(s.split != part for s in samples)]
-    _complain(path, mistakes, ManifestError)
-    _complain(path, [f"{leak} stands in two splits; remove one of the rows" for leak in leaks], SplitLeakError)
+    _raise_mistakes(path, mistakes, ManifestError)
+    _raise_mistakes(path, [f"{leak} stands in two splits; remove one of the rows" for leak in leaks], SplitLeakError)
     names = _classes(path, samples, classes)
     known = set(names)
-    _complain(path, [_unknown(s, names) for s in samples if s.label not in known], LabelError)
+    _raise_mistakes(path, [_unknown(s, names) for s in samples if s.label not in known], LabelError)
     if absent := sorted(known - {s.label for s in samples if s.split == "train"}):
-        raise LabelError(f"{path}: no row of train has the label {', '.join(absent[:SHOWN])}; add some")
-    read = {*REQUIRED, *OPTIONAL, *of.values()}
+        raise LabelError(f"{path}: no row of train has the label {', '.join(absent[:MAX_SHOWN])}; add some")
+    read = {*REQUIRED, *OPTIONAL, *columns.values()}
     return Listing(kinds, samples, names, "weight" in header, tuple(name for name in header if name not in read))
 
 
-class _Row:
+class _RowChecker:
     """One row while it is checked: what is wrong is added to ``mistakes``."""
 
     def __init__(self, row: dict[str, str], line: int, mistakes: list[str]) -> None:
@@ -223,7 +223,7 @@ def _kinds(path: Path, line: int, header: Sequence[str]) -> dict[str, str]:
             kinds[name] = kind
     if len(kinds) < 2 and not mistakes:
         mistakes.append(f"line {line}: {len(kinds)} columns MODALITY:KIND, at least two are needed, like {EXAMPLE}")
-    _complain(path, mistakes, ManifestError)
+    _raise_mistakes(path, mistakes, ManifestError)
     return kinds
 
 
@@ -247,12 +247,12 @@ def _classes(path: Path, samples: Sequence[Sample], count: int | None) -> tuple[
 def _unknown(sample: Sample, classes: Sequence[str]) -> str:
     folded = {name.lower(): name for name in reversed(classes)}
     near = [folded[x] for x in difflib.get_close_matches(sample.label.lower(), folded, 1)]
-    known = ", ".join(classes[:SHOWN]) + (", ..." if len(classes) > SHOWN else "")
+    known = ", ".join(classes[:MAX_SHOWN]) + (", ..." if len(classes) > MAX_SHOWN else "")
     advice = f"did you mean {near[0]!r}?" if near else f"there are {known}"
     return f"line {sample.line}, column label: {sample.label!r} is no class of train; {advice}"
 
 
-def _complain(path: Path, mistakes: Sequence[str], kind: type[DataError]) -> None:
+def _raise_mistakes(path: Path, mistakes: Sequence[str], kind: type[DataError]) -> None:
     if mistakes:
-        more = f"; and {len(mistakes) - SHOWN} more" if len(mistakes) > SHOWN else ""
-        raise kind(f"{path}: {'; '.join(mistakes[:SHOWN])}{more}")
+        more = f"; and {len(mistakes) - MAX_SHOWN} more" if len(mistakes) > MAX_SHOWN else ""
+        raise kind(f"{path}: {'; '.join(mistakes[:MAX_SHOWN])}{more}")

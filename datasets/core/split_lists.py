@@ -16,6 +16,11 @@ from datasets.core.errors import LabelError, ManifestError, PinMismatchError, Sp
 LABEL_HEADERS = {"label", "labels", "class", "category", "emotion"}
 
 
+def class_names(text: str) -> tuple[str, ...]:
+    """The names of classes in a text that separates them by `` | `` and may break its lines anywhere."""
+    return tuple(" ".join(text.split()).split(" | "))
+
+
 @dataclass(frozen=True)
 class Pin:
     """One exact file: as it is stored, and the same with LF line ends, as forks often store it."""
@@ -27,7 +32,7 @@ class Pin:
 
 
 @dataclass(frozen=True)
-class Blob:
+class GitBlob:
     """A file known by its git blob id alone, or several that are as good: sha1 of ``blob SIZE``, a zero, the bytes."""
 
     ids: tuple[str, ...]
@@ -37,7 +42,7 @@ class Blob:
         return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest() in self.ids
 
 
-def read_pinned(path: Path, pin: Pin | Blob | None) -> tuple[str, Counter[str]]:
+def read_pinned(path: Path, pin: Pin | GitBlob | None) -> tuple[str, Counter[str]]:
     """The text of a list. The LF twin of the pinned file is accepted with the note ``list_lf_twin``.
 
     Raises PinMismatchError for any other file, unless ``pin`` is None, and ManifestError for one that is not text.
@@ -51,7 +56,7 @@ def read_pinned(path: Path, pin: Pin | Blob | None) -> tuple[str, Counter[str]]:
     except UnicodeDecodeError as error:
         raise ManifestError(f"{path}: cannot be read as text ({error}); get the file again") from error
     notes: Counter[str] = Counter()
-    if isinstance(pin, Blob):
+    if isinstance(pin, GitBlob):
         if not pin.fits(data) and not pin.fits(data.replace(b"\r\n", b"\n")):
             raise PinMismatchError(
                 f"{path}: not the published list: {len(data)} bytes, {len(text.splitlines())} rows, sha256 "
@@ -144,7 +149,7 @@ def refuse_leaks(splits: Mapping[str, Sequence[tuple[str, int]]]) -> None:
         raise SplitLeakError(f"{len(leaks)} samples stand in two splits: {', '.join(leaks[:10])}{more}")
 
 
-def about(path: Path) -> str:
+def describe_list(path: Path) -> str:
     """One line on a list as it lies there: rows, line ends, byte order mark, digest."""
     data = path.read_bytes()
     crlf, lf = data.count(b"\r\n"), data.count(b"\n")

@@ -182,7 +182,8 @@ def _resampler(rate: int, target: int) -> torch.nn.Module:
     from torchaudio.transforms import Resample
 
     exact = Resample(rate, target, "sinc_interp_kaiser", WIDTH, ROLLOFF, BETA, dtype=torch.float64)
-    return exact.float()  # a filter made in float32 adds noise where a spectrum is all but silent
+    resampler: torch.nn.Module = exact.float()  # a filter made in float32 adds noise where a spectrum is all but silent
+    return resampler
 
 
 def tile(x: Tensor, length: int) -> Tensor:
@@ -222,14 +223,16 @@ def psd_log(x: Tensor, rate: int, n_fft: int = 512, hop: int = 159) -> Tensor:
     power = torch.fft.rfft(segments).abs().square().T / (rate * window.square().sum())
     power[1:-1] *= 2
     log = (power + 1e-7).log().double()  # or rounding would be all there is to standardise in silence
-    return ((log - log.mean()) / (log.std(correction=0) + 1e-9)).to(x.dtype)
+    standardised: Tensor = (log - log.mean()) / (log.std(correction=0) + 1e-9)
+    return standardised.to(x.dtype)
 
 
 @lru_cache
 def _tukey(length: int) -> np.ndarray:
     from scipy.signal import get_window
 
-    return get_window(("tukey", 0.25), length)
+    window: np.ndarray = get_window(("tukey", 0.25), length)
+    return window
 
 
 def kaldi_fbank(samples: Tensor, rate: int, frames: int = 1024) -> Tensor:

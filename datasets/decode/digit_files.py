@@ -18,10 +18,11 @@ import numpy as np
 
 from datasets.core.checks import refuse_missing, refuse_pointer
 from datasets.core.errors import ManifestError, PinMismatchError
+from datasets.core.files import convert_disk_errors
 from datasets.core.progress import Progress
 from datasets.storage import content
-from datasets.storage.cache import sha256, writing
-from datasets.storage.download import Exactly, fetch, unpack
+from datasets.storage.cache import sha256
+from datasets.storage.download import ExactFile, fetch, unpack
 
 MNIST_BASE = "https://ossci-datasets.s3.amazonaws.com/mnist"
 FSDD_BASE = "https://github.com/Jakobovski/free-spoken-digit-dataset/archive"
@@ -37,19 +38,19 @@ MAGIC = {"images-idx3-ubyte": 2051, "labels-idx1-ubyte": 2049}
 # The gzipped files as published, and the sha256 of what is inside.
 MNIST = {
     "train-images-idx3-ubyte": (
-        Exactly(9_912_422, "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"),
+        ExactFile(9_912_422, "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"),
         "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     ),
     "train-labels-idx1-ubyte": (
-        Exactly(28_881, "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c"),
+        ExactFile(28_881, "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c"),
         "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
     ),
     "t10k-images-idx3-ubyte": (
-        Exactly(1_648_877, "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"),
+        ExactFile(1_648_877, "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"),
         "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     ),
     "t10k-labels-idx1-ubyte": (
-        Exactly(4_542, "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6"),
+        ExactFile(4_542, "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6"),
         "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
     ),
 }
@@ -87,12 +88,12 @@ def download(raw: Path, base: str | None, progress: Progress | None) -> None:
     )
     part = recordings.with_name("recordings.part")
     try:
-        with writing(part):
+        with convert_disk_errors(part):
             if os.path.lexists(part):
                 shutil.rmtree(part)  # not where it is a link: that would lead what is unpacked somewhere else
         unpack(archive, part, re.compile(rf"[^/]+/recordings/{NAME.pattern}\.wav"), limit=100_000_000)
         scan_recordings(part, pinned=True)
-        with writing(recordings):
+        with convert_disk_errors(recordings):
             shutil.rmtree(recordings, ignore_errors=True)
             part.replace(recordings)
     finally:

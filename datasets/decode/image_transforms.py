@@ -72,7 +72,7 @@ def plain_resize(frames: Tensor, size: int) -> Tensor:
 def _normalised(images: Tensor, batch: int) -> Tensor:
     """(B T, 3, S, S) from 0 to 255, which nobody else needs -> (B, 3, T, S, S), standardised per channel."""
     mean, std = (torch.tensor(x, device=images.device).view(3, 1, 1) for x in (MEAN, STD))
-    return images.div_(255).sub_(mean).div_(std).unflatten(0, (batch, -1)).transpose(1, 2)
+    return torch.unflatten(images.div_(255).sub_(mean).div_(std), 0, (batch, -1)).transpose(1, 2)
 
 
 def normalise(frames: Tensor, flip: Tensor | None = None) -> Tensor:
@@ -82,7 +82,7 @@ def normalise(frames: Tensor, flip: Tensor | None = None) -> Tensor:
     return _normalised(frames.flatten(0, 1).permute(0, 3, 1, 2).float(), len(frames))
 
 
-def parity(frames: Sequence[Sequence[np.ndarray]], seeds: Sequence[int], size: int) -> Tensor:
+def parity(frames: Sequence[Sequence[np.ndarray]] | np.ndarray, seeds: Sequence[int], size: int) -> Tensor:
     """B times T frames (H, W, 3) uint8 -> (B, 3, T, size, size) float32, bit for bit as the released code makes them.
 
     That is torchvision's RandomResizedCrop and RandomHorizontalFlip on PIL images, ToTensor, Normalize, with torch's

@@ -27,8 +27,8 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy
 
-from datasets.core.checks import disk
 from datasets.core.errors import CacheError, DataError
+from datasets.core.files import convert_disk_errors
 from datasets.core.progress import Progress
 
 FORMAT = 2  # of the folder; goes up when older folders can no longer be read
@@ -37,7 +37,7 @@ CHUNK = 64  # pieces between two lines of the journal
 
 
 @dataclass(frozen=True)
-class Piece:
+class RawItem:
     """What is decoded at once, say one clip. ``source`` says which bytes it is made of: a digest of their content."""
 
     key: str
@@ -49,7 +49,7 @@ class Decoded:
     """Rows for some of the columns, each (n, *row shape), and what else is worth knowing about the piece (JSON)."""
 
     rows: Mapping[str, np.ndarray]
-    about: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,7 @@ class Column:
 
     @property
     def bytes(self) -> int:
+        """The size of one row."""
         return np.dtype(self.dtype).itemsize * math.prod(self.shape)
 
 
@@ -69,7 +70,7 @@ def canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
-def word(recipe: Mapping[str, Any]) -> str:
+def short_digest(recipe: Mapping[str, Any]) -> str:
     """The name of the folder that holds what this recipe makes."""
     return _digest(recipe)[:12]
 
@@ -81,20 +82,6 @@ def _digest(value: Any) -> str:
 def sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """Turns what the operating system says about a full or read-only disk into one line."""
-    try:
-        yield
-    except OSError as error:
-        where, reason = error.filename or folder, error.strerror or error
-        help_ = "point OGM_CACHE (OGM_DATA for downloads) to a folder that can be written"
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            reason = f"{reason}: {disk(Path(where))}"
-            help_ = "free some space, or point OGM_CACHE (OGM_DATA for downloads) to a larger disk"
-        raise DataError(f"{where}: cannot write ({reason}); {help_}") from error
 
 
 class Cache:
@@ -127,7 +114,7 @@ class Cache:
         index = self._parse("index.json", text)
         self.keys: list[str] = index["keys"]
         self.sources: dict[str, str] = dict(zip(self.keys, index["sources"], strict=True))
-        self.about: dict[str, dict[str, Any]] = dict(zip(self.keys, index["about"], strict=True))
+        self.facts: dict[str, dict[str, Any]] = dict(zip(self.keys, index["about"], strict=True))
         self._offsets = {name: np.asarray(offsets) for name, offsets in index["offsets"].items()}
         self._place = {key: i for i, key in enumerate(self.keys)}
         self._maps: dict[str, np.ndarray] = {}
@@ -193,17 +180,17 @@ class Cache:
         )
 
 
-def source_word(pieces: Sequence[Piece]) -> str:
+def source_digest(items: Sequence[RawItem]) -> str:
     """One word for the raw files a set is made of."""
-    return word({piece.key: piece.source for piece in pieces})
+    return short_digest({item.key: item.source for item in items})
 
 
 def build(
     folder: Path,
     recipe: Mapping[str, Any],
-    pieces: Sequence[Piece],
+    items: Sequence[RawItem],
     columns: Mapping[str, Column],
-    decode: Callable[[Piece], Decoded],
+    decode: Callable[[RawItem], Decoded],
     progress: Progress | None = None,
 ) -> Cache:
     """Decodes every piece on all cores and writes the prepared set.
@@ -216,24 +203,24 @@ def build(
     if part.is_symlink():
         raise DataError(f"{part}: a link stands where the set is to be made; remove it")
     fresh = not part.exists()
-    with writing(part):
+    with convert_disk_errors(part):
         part.mkdir(parents=True, exist_ok=True)
     with _locked(part):
         try:
-            with writing(part):
-                journal = _Journal(part, recipe, pieces, columns)
+            with convert_disk_errors(part):
+                journal = _Journal(part, recipe, items, columns)
                 _ask_for_space(part, columns, journal)
-            todo = [piece for piece in pieces if piece.key not in journal.done]
+            todo = [item for item in items if item.key not in journal.done]
             with ThreadPoolExecutor(os.cpu_count()) as pool:
                 for start in range(0, len(todo), CHUNK):
                     if progress:
-                        progress("decoding", len(journal.done), len(pieces))
+                        progress("decoding", len(journal.done), len(items))
                     chunk = todo[start : start + CHUNK]
                     decoded = list(pool.map(decode, chunk))
-                    with writing(part):
+                    with convert_disk_errors(part):
                         journal.add(chunk, decoded)
-            with writing(part):
-                journal.finish(pieces, progress)
+            with convert_disk_errors(part):
+                journal.finish(items, progress)
                 shutil.rmtree(folder, ignore_errors=True)
                 part.replace(folder)
                 (folder / "journal.jsonl").unlink()
@@ -251,11 +238,11 @@ class _Journal:
     """
 
     def __init__(
-        self, part: Path, recipe: Mapping[str, Any], pieces: Sequence[Piece], columns: Mapping[str, Column]
+        self, part: Path, recipe: Mapping[str, Any], items: Sequence[RawItem], columns: Mapping[str, Column]
     ) -> None:
         self.part, self.recipe, self.columns = part, recipe, columns
         self.done: dict[str, dict[str, Any]] = {}
-        self._resume({piece.key: piece.source for piece in pieces})
+        self._resume({item.key: item.source for item in items})
 
     def _resume(self, sources: Mapping[str, str]) -> None:
         path = self.part / "journal.jsonl"
@@ -271,13 +258,18 @@ class _Journal:
             self._set_length(name)
 
     def _count(self, entries: Sequence[Mapping[str, Any]]) -> None:
-        self.length = {name: sum(entry["rows"].get(name, 0) for entry in entries) for name in self.columns}
+        self.length: dict[str, int] = {
+            name: sum(entry["rows"].get(name, 0) for entry in entries) for name in self.columns
+        }
 
     def _header(self, name: str) -> bytes:
         header, column = io.BytesIO(), self.columns[name]
-        npy.write_array_header_1_0(  # leaves room for the first axis to grow
-            header, {"descr": column.dtype, "fortran_order": False, "shape": (self.length[name], *column.shape)}
-        )
+        facts: dict[str, Any] = {
+            "descr": column.dtype,
+            "fortran_order": False,
+            "shape": (self.length[name], *column.shape),
+        }
+        npy.write_array_header_1_0(header, facts)  # leaves room for the first axis to grow
         return header.getvalue()
 
     def _size(self, name: str) -> int:
@@ -295,7 +287,7 @@ class _Journal:
             file.write(self._header(name))
             file.truncate(self._size(name))
 
-    def add(self, pieces: Sequence[Piece], decoded: Sequence[Decoded]) -> None:
+    def add(self, items: Sequence[RawItem], decoded: Sequence[Decoded]) -> None:
         for name, column in self.columns.items():
             with (self.part / f"{name}.npy").open("ab") as file:
                 for one in decoded:
@@ -308,20 +300,20 @@ class _Journal:
                 os.fsync(file.fileno())
         entries = [
             {
-                "key": piece.key,
-                "source": piece.source,
-                "about": dict(one.about),
+                "key": item.key,
+                "source": item.source,
+                "about": dict(one.facts),
                 "rows": {name: len(rows) for name, rows in one.rows.items()},
             }
-            for piece, one in zip(pieces, decoded, strict=True)
+            for item, one in zip(items, decoded, strict=True)
         ]
         with (self.part / "journal.jsonl").open("a") as file:
             file.write(_line(entries))
             file.flush()
             os.fsync(file.fileno())
-        self.done.update((entry["key"], entry) for entry in entries)
+        self.done.update((item.key, entry) for item, entry in zip(items, entries, strict=True))
 
-    def finish(self, pieces: Sequence[Piece], progress: Progress | None) -> None:
+    def finish(self, items: Sequence[RawItem], progress: Progress | None) -> None:
         entries = list(self.done.values())
         offsets = {
             name: np.cumsum([0, *(entry["rows"].get(name, 0) for entry in entries)]).tolist() for name in self.columns
@@ -347,7 +339,7 @@ class _Journal:
         manifest = {
             "format": FORMAT,
             "recipe": self.recipe,
-            "source": source_word(pieces),
+            "source": source_digest(items),
             "columns": {name: [column.dtype, column.shape] for name, column in self.columns.items()},
             "versions": {name: version(name) for name in DECODERS},
             "files": files,

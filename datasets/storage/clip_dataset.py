@@ -21,7 +21,7 @@ from pydantic import Field
 from torch import Tensor
 
 from datasets.core.base import DataModule, ScanReport
-from datasets.core.checks import refuse_missing, refuse_pointer, write_part
+from datasets.core.checks import refuse_missing, refuse_pointer
 from datasets.core.errors import (
     AudioDecodeError,
     CacheError,
@@ -31,22 +31,24 @@ from datasets.core.errors import (
     PinMismatchError,
     VideoDecodeError,
 )
+from datasets.core.files import convert_disk_errors, write_atomic
 from datasets.core.paths import cache_folder, raw_folder
 from datasets.core.progress import Progress
-from datasets.core.split_lists import Blob, Pin, about, read_pinned
+from datasets.core.sample_keys import SampleKey, random_numbers, sample_index, sample_seeds
+from datasets.core.split_lists import GitBlob, Pin, describe_list, read_pinned
 from datasets.decode import image_files, image_transforms
 from datasets.decode.video import first, stream_facts
 from datasets.storage import content
-from datasets.storage.cache import Cache, Column, Decoded, Piece, canonical, sha256, writing
+from datasets.storage.cache import Cache, Column, Decoded, RawItem, canonical, sha256
 from datasets.storage.clip_files import SOUND, Jpegs, Preset, boxes_of, read_pictures, read_sound
-from datasets.storage.download import Exactly, fetch
-from datasets.storage.prepared import Options, Plan, Prepared, command
+from datasets.storage.download import ExactFile, fetch
+from datasets.storage.prepared import DecodePlan, Options, Prepared, command
 from ogm.types import Batch
 
 Rows = list[tuple[str, int]]  # (sample, class number)
 
 # What is counted, in words.
-KINDS = {
+NOTE_MEANINGS = {
     "missing": "clips that are listed and could not be used",
     "unreadable": "... of these, files that are there and cannot be decoded",
     "too_few_frames": "... of these, clips with fewer frames than the preset asks for",
@@ -70,7 +72,7 @@ KINDS = {
 }
 
 
-class MediaOptions(Options):
+class ClipOptions(Options):
     image_size: int = Field(224, ge=8)
     pick: Literal["preset", "first"] = "preset"  # first: the first frames of a clip, in training and evaluation
     max_missing: int = Field(0, ge=0)  # clips that may be absent or unusable; their number is reported
@@ -83,21 +85,21 @@ class ListFile:
 
     name: str
     url: str
-    pin: Pin | Blob
+    pin: Pin | GitBlob
 
     def fetch(self, folder: Path, base: str | None, progress: Progress | None) -> None:
         path, url = folder / self.name, f"{base}/{self.name}" if base else self.url
         if isinstance(self.pin, Pin):
-            fetch(url, path, Exactly(self.pin.size, self.pin.sha256), progress=progress)
+            fetch(url, path, ExactFile(self.pin.size, self.pin.sha256), progress=progress)
         elif not (path.is_file() and self.pin.fits(path.read_bytes())):
             fetch(url, path, None, limit=self.pin.limit, progress=progress)
             if not self.pin.fits(path.read_bytes()):
-                found = about(path)
+                found = describe_list(path)
                 path.unlink()
                 raise PinMismatchError(f"{url}: got {found}; expected git blob {' or '.join(self.pin.ids)}; try again")
 
 
-class Media(Prepared):
+class ClipDataset(Prepared):
     """A dataset of clips. A subclass has ``presets`` and says what ``lists`` it needs, who is in which split
     (``read_splits``) and which files a clip has (``find``).
     """
@@ -114,7 +116,7 @@ class Media(Prepared):
         return tuple(file.name for file in cls.list_files)
 
     @classmethod
-    def pin(cls, options: Any, name: str) -> Pin | Blob | None:
+    def pin(cls, options: Any, name: str) -> Pin | GitBlob | None:
         """What a list must be; None where the user brings their own."""
         return None if options.allow_unpinned else next(file.pin for file in cls.list_files if file.name == name)
 
@@ -162,7 +164,7 @@ class Media(Prepared):
         self.label_rows = np.array(self.labels, dtype=np.int64)
         keys = [self.clip(name) for name in self.ids]
         self.open_columns(keys)
-        notes = notes + sum((Counter(cache.about[key]["notes"]) for key in keys), Counter())  # + drops zeros
+        notes = notes + sum((Counter(cache.facts[key]["notes"]) for key in keys), Counter())  # + drops zeros
         per_class = Counter(self.labels)
         self.report = ScanReport(
             listed, len(rows), {name: per_class[i] for i, name in enumerate(self.classes)}, dict(notes)
@@ -182,13 +184,13 @@ class Media(Prepared):
         self.visual = Jpegs(self.cache, "visual", keys)
         self.count = self.visual.count
 
-    def batch(self, keys: Sequence[int | tuple[int, int]]) -> Batch:
+    def batch(self, keys: Sequence[SampleKey]) -> Batch:
         """audio (B, 1, F, T), visual (B, 3, frames, size, size).
 
         For evaluation all is done. For training pictures are uint8, channels last, until ``augment``.
         """
-        index = torch.tensor([key if isinstance(key, int) else key[0] for key in keys])
-        seeds = [key[1] for key in keys if not isinstance(key, int)]
+        index = sample_index(keys)
+        seeds = sample_seeds(keys)
         draws = self.draws(seeds) if seeds else None
         chosen = self.pick(self.count[index], self.picks, None if draws is None else draws[..., 0])
         inputs = self.inputs(index, chosen, seeds, None if draws is None else draws[..., 1:])
@@ -217,12 +219,7 @@ class Media(Prepared):
 
     def draws(self, seeds: Sequence[int]) -> Tensor:
         """(B, T, 24) in [0, 1): one stream per sample, so neither its batch nor its worker matters."""
-        return torch.stack(
-            [
-                torch.rand(self.picks, 1 + image_transforms.DRAWS, generator=torch.Generator().manual_seed(seed))
-                for seed in seeds
-            ]
-        )
+        return random_numbers(seeds, self.picks, 1 + image_transforms.DRAWS)
 
     # ---- download, prepare
     @classmethod
@@ -230,7 +227,7 @@ class Media(Prepared):
         """The split lists. The media need an agreement, a crawler or days: that is left to people, and told them."""
         for file in cls.list_files:
             file.fetch(raw_folder(cls.name) / "splits", base, progress)
-        return "" if cls.raw_available() else cls.how_to_get
+        return "" if cls.raw_available() else cls.card.how_to_get
 
     @classmethod
     def storage(cls, options: Any) -> dict[str, Any]:
@@ -259,14 +256,14 @@ class Media(Prepared):
         return {"audio": sound, **Jpegs.rows("visual", read_pictures(files["visual"], preset, notes))}
 
     @classmethod
-    def scan(cls, options: Any) -> Plan:
+    def scan(cls, options: Any) -> DecodePlan:
         raw = raw_folder(cls.name)
         splits, _ = cls.read_splits(options, raw / "splits")
-        wanted = sorted({cls.clip(name) for rows in splits.values() for name, _ in rows})
-        files = cls.find(raw, cls.stored(options, wanted))
-        missing = [cls.expected_at(raw, key) for key in wanted if key not in files]
+        listed_clips = sorted({cls.clip(name) for rows in splits.values() for name, _ in rows})
+        files = cls.find(raw, cls.stored(options, listed_clips))
+        missing = [cls.expected_at(raw, key) for key in listed_clips if key not in files]
         how = f"put them there, or go on without them by max_missing={len(missing)}"
-        refuse_missing(missing, len(wanted), options.max_missing, how)
+        refuse_missing(missing, len(listed_clips), options.max_missing, how)
         media = dict.fromkeys(path for key in sorted(files) for path in files[key].values())
         for path in media:
             if path.is_dir():
@@ -274,23 +271,23 @@ class Media(Prepared):
             else:
                 refuse_pointer(path, AudioDecodeError if path.suffix.lower() in SOUND else VideoDecodeError)
         digests = content.digests(media)
-        pieces = [Piece(key, content.source(files[key], digests)) for key in sorted(files)]
+        items = [RawItem(key, content.source(files[key], digests)) for key in sorted(files)]
         failures, allowed = itertools.count(1), options.max_missing - len(missing)
 
-        def decode(piece: Piece) -> Decoded:
+        def decode(item: RawItem) -> Decoded:
             notes: Counter[str] = Counter()
             try:
-                rows = cls.decode(options, files[piece.key], notes)
+                rows = cls.decode(options, files[item.key], notes)
             except DataError as error:
                 if next(failures) > allowed:
                     raise
                 return Decoded({}, {"notes": {"unreadable": 1}, "why": str(error)})
             used: dict[Path, str] = {}
-            for name, path in files[piece.key].items():
+            for name, path in files[item.key].items():
                 used[path] = f"{used[path]} and {name}" if path in used else name
             return Decoded(rows, {"notes": notes, "digests": {names: digests[p][:16] for p, names in used.items()}})
 
-        return Plan(pieces, cls.columns(options, len(pieces)), decode)
+        return DecodePlan(items, cls.columns(options, len(items)), decode)
 
     @classmethod
     def sources(cls, options: Any, keys: Sequence[str]) -> Mapping[str, str]:
@@ -322,9 +319,9 @@ class Media(Prepared):
         if cls.raw_available():
             target = cache_folder(cls.name) / "splits"
             for name in cls.lists(options):
-                with writing(target):
+                with convert_disk_errors(target):
                     target.mkdir(parents=True, exist_ok=True)
-                    write_part(target / name, (raw_folder(cls.name) / "splits" / name).read_bytes())
+                    write_atomic(target / name, (raw_folder(cls.name) / "splits" / name).read_bytes())
         return folder
 
     @classmethod
@@ -339,26 +336,26 @@ class Media(Prepared):
 
     # ---- splits
     @classmethod
-    def usable(cls, options: Any, cache: Cache) -> tuple[set[str], dict[str, str]]:
+    def usable_clips(cls, options: Any, cache: Cache) -> tuple[set[str], dict[str, str]]:
         """Prepared clips that can be used, and why the others cannot: "unreadable" or "too_few_frames"."""
         least = getattr(cls.presets[options.preset], "least", 1)
-        why = {key: "unreadable" for key in cache.keys if "why" in cache.about[key]}
+        reasons = {key: "unreadable" for key in cache.keys if "why" in cache.facts[key]}
         if least > 1:
-            few = [k for k in cache.keys if k not in why and len(cache.rows("visual_size", k)) < least]
-            why |= dict.fromkeys(few, "too_few_frames")
-        return set(cache.keys) - why.keys(), why
+            few = [k for k in cache.keys if k not in reasons and len(cache.rows("visual_size", k)) < least]
+            reasons |= dict.fromkeys(few, "too_few_frames")
+        return set(cache.keys) - reasons.keys(), reasons
 
     @classmethod
     def split(cls, options: Any, cache: Cache) -> DataModule:
         listed, notes = cls.read_splits(options, cache_folder(cls.name) / "splits")
-        have, why = cls.usable(options, cache)
+        usable, reasons = cls.usable_clips(options, cache)
         clips = sorted({cls.clip(name) for rows in listed.values() for name, _ in rows})
-        missing = [f"{key} ({cache.about[key].get('why', why[key])})" if key in why else key
-                   for key in clips if key not in have]  # fmt: skip
+        missing = [f"{key} ({cache.facts[key].get('why', reasons[key])})" if key in reasons else key
+                   for key in clips if key not in usable]  # fmt: skip
         how = f"prepare again when their files are there, or go on without them by max_missing={len(missing)}"
         refuse_missing(missing, len(clips), options.max_missing, how)
-        found = {part: [row for row in rows if cls.clip(row[0]) in have] for part, rows in listed.items()}
-        parts, in_train = {}, _Owners(cls, cache, found["train"])
+        found = {part: [row for row in rows if cls.clip(row[0]) in usable] for part, rows in listed.items()}
+        parts, train_content = {}, _TrainContent(cls, cache, found["train"])
         for part, rows in found.items():
             if not rows:
                 raise MissingMediaError(
@@ -368,12 +365,12 @@ class Media(Prepared):
             absent = [name for i, name in enumerate(cls.classes) if i not in {label for _, label in rows}]
             if part == "train" and absent:
                 raise LabelError(f"{cls.name}: no clip of {', '.join(absent[:10])} is left to train on")
-            odd = notes if part == "train" else Counter[str]()  # what is odd about the lists is said once
-            odd = odd + Counter(missing=len(listed[part]) - len(rows), classes_absent=len(absent))
-            odd += Counter(why[key] for name, _ in listed[part] if (key := cls.clip(name)) in why)
+            part_notes = notes if part == "train" else Counter[str]()  # what is odd about the lists is said once
+            part_notes = part_notes + Counter(missing=len(listed[part]) - len(rows), classes_absent=len(absent))
+            part_notes += Counter(reasons[key] for name, _ in listed[part] if (key := cls.clip(name)) in reasons)
             if part != "train":
-                odd += in_train.shared(rows)
-            parts[part] = cls(options, cache, rows, len(listed[part]), odd)
+                part_notes += train_content.shared(rows)
+            parts[part] = cls(options, cache, rows, len(listed[part]), part_notes)
         return DataModule(**parts)
 
     # ---- what people are told
@@ -387,7 +384,7 @@ class Media(Prepared):
         splits, notes = cls.read_splits(options, folder)
         groups = {part: {cls.group(name) for name, _ in rows} for part, rows in splits.items()}
         clips = {part: {cls.clip(name) for name, _ in rows} for part, rows in splits.items()}
-        lines = [about(path) for path in paths]
+        lines = [describe_list(path) for path in paths]
         for part, rows in splits.items():
             counts = Counter(label for _, label in rows)
             least, most = min(counts.values()), max(counts.values())
@@ -396,22 +393,22 @@ class Media(Prepared):
                 line += f"; {len(clips[part] & clips['train'])} clips and {len(groups[part] & groups['train'])} sources"
                 line += " are in train too"
             lines.append(line)
-        return lines + [_in_words(kind, count) for kind, count in notes.items()]
+        return lines + [_note_line(kind, count) for kind, count in notes.items()]
 
     @classmethod
     def describe(cls, options: Any) -> list[str]:
         """What verify adds: lists, sizes beside the published ones, one line per oddity, files that are the same."""
         cache = cls.open(options)
         parts = cls.split(options, cache).splits()
-        lines = [about(cache_folder(cls.name) / "splits" / name) for name in cls.lists(options)]
-        lines += [f"published: {said}" for said in cls.published]
+        lines = [describe_list(cache_folder(cls.name) / "splits" / name) for name in cls.lists(options)]
+        lines += [f"published: {size}" for size in cls.published]
         for part, dataset in parts.items():
             lines.append(f"ours: {part} {dataset.report.found} of {dataset.report.listed}")
-            lines += [f"  {part}: {_in_words(kind, count)}" for kind, count in dataset.report.notes.items()]
-        lines += [f"  {key}: {cache.about[key]['why']}" for key in cache.keys if "why" in cache.about[key]]
+            lines += [f"  {part}: {_note_line(kind, count)}" for kind, count in dataset.report.notes.items()]
+        lines += [f"  {key}: {cache.facts[key]['why']}" for key in cache.keys if "why" in cache.facts[key]]
         labels = {cls.clip(name): cls.classes[label] for part in parts.values()
                   for name, label in zip(part.ids, part.labels, strict=True)}  # fmt: skip
-        for modality, twins in _twins(cache).items():
+        for modality, twins in _identical_files(cache).items():
             lines.append(f"{len(twins)} groups of clips with the same {modality} file, byte for byte")
             lines += ["  " + " = ".join(f"{key} ({labels.get(key, 'in no split')})" for key in keys) for keys in twins]
         raw = raw_folder(cls.name)
@@ -438,10 +435,10 @@ def carve(
     return [row for row in train if group(row[0]) not in val], [row for row in train if group(row[0]) in val]
 
 
-class _Owners:
+class _TrainContent:
     """What train has: its sources and its files' digests."""
 
-    def __init__(self, cls: type[Media], cache: Cache, rows: Rows) -> None:
+    def __init__(self, cls: type[ClipDataset], cache: Cache, rows: Rows) -> None:
         self.cls, self.cache = cls, cache
         self.groups = {cls.group(name) for name, _ in rows}
         self.media = {digest for name, _ in rows for digest in self._digests(name)}
@@ -453,16 +450,16 @@ class _Owners:
         return Counter({self.cls.shared_groups: len(groups), "media_also_in_train": media})
 
     def _digests(self, name: str) -> set[tuple[str, str]]:
-        return set(self.cache.about[self.cls.clip(name)]["digests"].items())
+        return set(self.cache.facts[self.cls.clip(name)]["digests"].items())
 
 
-def _twins(cache: Cache) -> dict[str, list[list[str]]]:
+def _identical_files(cache: Cache) -> dict[str, list[list[str]]]:
     owners: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for key in cache.keys:
-        for modality, digest in cache.about[key].get("digests", {}).items():
+        for modality, digest in cache.facts[key].get("digests", {}).items():
             owners[modality][digest].append(key)
     return {m: [keys for keys in by.values() if len(keys) > 1] for m, by in owners.items()}
 
 
-def _in_words(kind: str, count: int) -> str:
-    return f"{kind} {count}: {KINDS[kind]}"
+def _note_line(kind: str, count: int) -> str:
+    return f"{kind} {count}: {NOTE_MEANINGS[kind]}"

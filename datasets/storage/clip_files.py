@@ -106,7 +106,7 @@ def boxes_of(draws: Tensor, jpeg: bytes) -> list[image_files.Box]:
     return [tuple(box) for box in torch.stack([left, top, left + w, top + h], -1).tolist()]
 
 
-class Shelf:
+class RawFiles:
     """What lies in a raw folder, by stem: videos in ``parts``, recordings in audio/, folders of frames in frames/.
 
     ``parts`` are folders below the raw one ("" is itself). What somebody has extracted already is preferred to the

@@ -51,26 +51,26 @@ def digests(paths: Iterable[Path]) -> dict[Path, str]:
     """
     now = time.time_ns()
     states = {path: state for path in dict.fromkeys(paths) if (state := _state(path))}
-    memory = _Memory(cache_folder("content.sqlite"))
+    store = _DigestStore(cache_folder("content.sqlite"))
     try:
-        found = memory.look_up(states)
-        todo = [path for path in states if path not in found]
-        size, done = sum(states[path].size for path in todo), 0
+        known = store.look_up(states)
+        unread = [path for path in states if path not in known]
+        size, done = sum(states[path].size for path in unread), 0
         with bar(size > LONG) as progress, ThreadPoolExecutor(os.cpu_count()) as pool:
-            for start in range(0, len(todo), CHUNK):
+            for start in range(0, len(unread), CHUNK):
                 if progress:
                     progress("reading raw files", done, size)
-                chunk = todo[start : start + CHUNK]
+                chunk = unread[start : start + CHUNK]
                 read = dict(zip(chunk, pool.map(_read, chunk), strict=True))
                 for path in chunk:
                     if _state(path) != states[path]:
                         raise DataError(f"{path}: it changed while it was read; run this again when nothing writes it")
-                memory.add({p: (states[p].stamp, d) for p, d in read.items() if now - states[p].changed > TICK})
-                found |= read
+                store.add({p: (states[p].stamp, d) for p, d in read.items() if now - states[p].changed > TICK})
+                known |= read
                 done += sum(states[path].size for path in chunk)
     finally:
-        memory.close()
-    return found
+        store.close()
+    return known
 
 
 def source(files: Mapping[str, Path], digests: Mapping[Path, str]) -> str:
@@ -81,29 +81,29 @@ def source(files: Mapping[str, Path], digests: Mapping[Path, str]) -> str:
 
 def sources(files: Mapping[str, Mapping[str, Path]]) -> dict[str, str]:
     """The ``source`` of every piece whose files are all there, by its key."""
-    found = digests(path for of in files.values() for path in of.values())
-    return {key: source(of, found) for key, of in files.items() if found.keys() >= {*of.values()}}
+    known = digests(path for of in files.values() for path in of.values())
+    return {key: source(of, known) for key, of in files.items() if known.keys() >= {*of.values()}}
 
 
 def _state(path: Path) -> _State | None:
     try:
-        one = path.stat()
-        if not stat.S_ISDIR(one.st_mode):
-            return _State(_stamp(one), max(one.st_mtime_ns, one.st_ctime_ns), one.st_size)
+        status = path.stat()
+        if not stat.S_ISDIR(status.st_mode):
+            return _State(_stamp(status), max(status.st_mtime_ns, status.st_ctime_ns), status.st_size)
         files = [(os.fsencode(file.name), file.stat()) for file in image_files.listing(path)]
     except (FileNotFoundError, MissingMediaError):
         return None
     except OSError as error:
         raise _unreadable(path, error) from error
     return _State(
-        hashlib.sha256(b"".join(name + b"\0" + _stamp(one) for name, one in files)).digest(),
-        max(max(one.st_mtime_ns, one.st_ctime_ns) for _, one in files),
-        sum(one.st_size for _, one in files),
+        hashlib.sha256(b"".join(name + b"\0" + _stamp(status) for name, status in files)).digest(),
+        max(max(status.st_mtime_ns, status.st_ctime_ns) for _, status in files),
+        sum(status.st_size for _, status in files),
     )
 
 
-def _stamp(one: os.stat_result) -> bytes:
-    return struct.pack("<QqqQ", one.st_size, one.st_mtime_ns, one.st_ctime_ns, one.st_ino)
+def _stamp(status: os.stat_result) -> bytes:
+    return struct.pack("<QqqQ", status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
 
 def _read(path: Path) -> str:
@@ -120,54 +120,56 @@ def _unreadable(path: Path, error: OSError) -> DataError:
     return DataError(f"{error.filename or path}: cannot be read ({error.strerror}); {mend}")
 
 
-class _Memory:
+class _DigestStore:
     """Path -> stamp and digest, in a file that several processes may use at a time, or in none."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.base: sqlite3.Connection | None = None
+        self.database: sqlite3.Connection | None = None
         with suppress(OSError):  # no folder to keep it in: nothing is remembered
             path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self.base = sqlite3.connect(path, timeout=30)
-            self.base.execute("PRAGMA synchronous = OFF")  # what a power cut spoils, the checksums find
-            self.base.execute("CREATE TABLE IF NOT EXISTS digests (path BLOB PRIMARY KEY, entry BLOB) WITHOUT ROWID")
+            self.database = sqlite3.connect(path, timeout=30)
+            self.database.execute("PRAGMA synchronous = OFF")  # what a power cut spoils, the checksums find
+            self.database.execute(
+                "CREATE TABLE IF NOT EXISTS digests (path BLOB PRIMARY KEY, entry BLOB) WITHOUT ROWID"
+            )
         except BROKEN as error:
             self._give_up(error)
 
     def look_up(self, states: Mapping[Path, _State]) -> dict[Path, str]:
         """The digests of those whose stamp is still the one that is remembered."""
-        found = {}
-        if self.base:
+        known = {}
+        if self.database:
             try:
-                with self.base:
-                    self.base.execute("BEGIN")  # else each line takes and gives back a lock on the file
+                with self.database:
+                    self.database.execute("BEGIN")  # else each line takes and gives back a lock on the file
                     for path, state in states.items():
                         key = _key(path)
-                        row = self.base.execute("SELECT entry FROM digests WHERE path = ?", (key,)).fetchone()
+                        row = self.database.execute("SELECT entry FROM digests WHERE path = ?", (key,)).fetchone()
                         if row and (digest := _digest(key, state.stamp, row[0])):
-                            found[path] = digest
+                            known[path] = digest
             except BROKEN as error:
                 self._give_up(error)
-        return found
+        return known
 
     def add(self, read: Mapping[Path, tuple[bytes, str]]) -> None:
-        if self.base and read:
+        if self.database and read:
             rows = [(key := _key(path), _entry(key, stamp, digest)) for path, (stamp, digest) in read.items()]
             try:
-                with self.base:
-                    self.base.executemany("INSERT OR REPLACE INTO digests VALUES (?, ?)", rows)
+                with self.database:
+                    self.database.executemany("INSERT OR REPLACE INTO digests VALUES (?, ?)", rows)
             except BROKEN as error:
                 self._give_up(error)
 
     def close(self) -> None:
-        if self.base:
-            self.base.close()
+        if self.database:
+            self.database.close()
 
     def _give_up(self, error: Exception) -> None:
         """Goes on without it. A damaged file is removed, so that the next time begins a new one."""
         self.close()
-        self.base = None
+        self.database = None
         if not isinstance(error, sqlite3.Error) or getattr(error, "sqlite_errorcode", 0) & 255 in DAMAGE:
             for path in (self.path, self.path.with_name(self.path.name + "-journal")):
                 with suppress(OSError):

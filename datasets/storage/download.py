@@ -13,35 +13,36 @@ import urllib.request
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
-from datasets.core.checks import open_part, part_size, printable, write_part
+from datasets.core.checks import printable
 from datasets.core.errors import DataError, PinMismatchError
+from datasets.core.files import convert_disk_errors, open_part, part_size, write_atomic
 from datasets.core.progress import Progress
-from datasets.storage.cache import sha256, writing
+from datasets.storage.cache import sha256
 
-WEB = ("https://", "http://")
+SCHEMES = ("https://", "http://")
 TRIES = 4
 PAUSE = 1.0  # seconds before the second try, then twice as long each time
 TIMEOUT = 30.0  # seconds without a byte
-SLOWEST = 200  # bytes a second, over any TIMEOUT: a server that sends less never ends
-BESIDES = 1 << 20  # bytes that a server may send besides the file: headers, and what divides a body
+SLOWEST_RATE = 200  # bytes a second, over any TIMEOUT: a server that sends less never ends
+OVERHEAD = 1 << 20  # bytes that a server may send besides the file: headers, and what divides a body
 BLOCK = 1 << 16
 
 
 @dataclass(frozen=True)
-class Exactly:
+class ExactFile:
     """The one file that is wanted."""
 
     size: int
     sha256: str
 
 
-class _Unfinished(Exception):
+class _TransferInterrupted(Exception):
     """Worth another try."""
 
 
-def fetch(url: str, path: Path, pin: Exactly | None, *, limit: int = 0, progress: Progress | None = None) -> Path:
+def fetch(url: str, path: Path, pin: ExactFile | None, *, limit: int = 0, progress: Progress | None = None) -> Path:
     """Downloads ``url`` to ``path``; a file that is there already and matches ``pin`` is not fetched again.
 
     Bytes go to ``path``.part, which a later call continues, and are renamed when size and sha256 are right. Without a
@@ -49,12 +50,12 @@ def fetch(url: str, path: Path, pin: Exactly | None, *, limit: int = 0, progress
     body that ends early, other bytes than pinned (those are deleted), a disk that is full or read-only, a link or
     somebody else's file where the bytes should go.
     """
-    if not url.startswith(WEB):
+    if not url.startswith(SCHEMES):
         raise DataError(f"{url}: not an http or https address")
     if pin and path.is_file() and path.stat().st_size == pin.size and sha256(path) == pin.sha256:
         return path
     part = path.with_name(path.name + ".part")
-    with writing(path.parent):
+    with convert_disk_errors(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
     for attempt in range(TRIES):
         if attempt:
@@ -62,64 +63,64 @@ def fetch(url: str, path: Path, pin: Exactly | None, *, limit: int = 0, progress
         try:
             _transfer(url, part, pin.size if pin else limit, progress)
             break
-        except _Unfinished as error:
+        except _TransferInterrupted as error:
             reason = printable(error)
     else:
         raise DataError(f"{url}: {reason}, {TRIES} times; run the command again later, it goes on where it stopped")
-    if pin and (found := Exactly(part.stat().st_size, sha256(part))) != pin:
+    if pin and (received := ExactFile(part.stat().st_size, sha256(part))) != pin:
         part.unlink()
         raise PinMismatchError(
-            f"{url}: got {found.size} bytes with sha256 {found.sha256}, expected {pin.size} with {pin.sha256}; it was "
-            "deleted: try again, or get the file elsewhere"
+            f"{url}: got {received.size} bytes with sha256 {received.sha256}, expected {pin.size} with {pin.sha256}; "
+            "it was deleted: try again, or get the file elsewhere"
         )
-    with writing(path.parent):
+    with convert_disk_errors(path.parent):
         part.replace(path)
     return path
 
 
 def _transfer(url: str, part: Path, limit: int, progress: Progress | None) -> None:
     """One request, from where ``part`` ends. Raises _Unfinished where another try may help."""
-    with writing(part.parent):
-        have = part_size(part)
-    request = urllib.request.Request(url, headers={"User-Agent": "ogm-bench", **_range(have)})
+    with convert_disk_errors(part.parent):
+        received_bytes = part_size(part)
+    request = urllib.request.Request(url, headers={"User-Agent": "ogm-bench", **_range(received_bytes)})
     try:
-        with _opener(limit + BESIDES).open(request, timeout=TIMEOUT) as answer:
-            if answer.status != 206:  # the server sends all of it, whatever was asked for
-                have = 0
-            elif not str(answer.headers["Content-Range"]).startswith(f"bytes {have}-"):
+        with _opener(limit + OVERHEAD).open(request, timeout=TIMEOUT) as response:
+            if response.status != 206:  # the server sends all of it, whatever was asked for
+                received_bytes = 0
+            elif not str(response.headers["Content-Range"]).startswith(f"bytes {received_bytes}-"):
                 part.unlink(missing_ok=True)
-                raise _Unfinished("sends another part of the file than was asked for")
-            total = have + (answer.length or 0)
-            with writing(part.parent):
-                file = open_part(part, append=have > 0)
+                raise _TransferInterrupted("sends another part of the file than was asked for")
+            total = received_bytes + (response.length or 0)
+            with convert_disk_errors(part.parent):
+                file = open_part(part, append=received_bytes > 0)
             with file:
-                while block := answer.read1(BLOCK):
-                    with writing(part.parent):
+                while block := response.read1(BLOCK):
+                    with convert_disk_errors(part.parent):
                         file.write(block)
                         file.flush()
-                    have += len(block)
-                    if have > limit:
+                    received_bytes += len(block)
+                    if received_bytes > limit:
                         break
                     if progress:
-                        progress(f"fetching {part.stem}", have, total)
+                        progress(f"fetching {part.stem}", received_bytes, total)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == 416:  # nothing lies behind what we have: it is complete, or not a part of this file
-            if have != limit:
+            if received_bytes != limit:
                 part.unlink(missing_ok=True)
-                raise _Unfinished("what was there of it did not fit") from error
+                raise _TransferInterrupted("what was there of it did not fit") from error
             return
         reason = f"HTTP {error.code} {printable(error.reason)}"
         if error.code < 500 and error.code not in (408, 429):
             raise DataError(f"{url}: {reason}; check the address, or get the file elsewhere") from error
-        raise _Unfinished(reason) from error
+        raise _TransferInterrupted(reason) from error
     except (OSError, http.client.HTTPException) as error:  # refused, unknown host, timed out, cut off
-        raise _Unfinished(str(getattr(error, "reason", error) or type(error).__name__)) from error
-    if have > limit:
+        raise _TransferInterrupted(str(getattr(error, "reason", error) or type(error).__name__)) from error
+    if received_bytes > limit:
         part.unlink()
         raise PinMismatchError(f"{url}: sends more than the expected {limit} bytes; it was deleted: check the address")
-    if have < total:
-        raise _Unfinished(f"the body ended after {have} of {total} bytes")
+    if received_bytes < total:
+        raise _TransferInterrupted(f"the body ended after {received_bytes} of {total} bytes")
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
@@ -139,12 +140,12 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
-        if not newurl.startswith(WEB):
+        if not newurl.startswith(SCHEMES):
             raise ValueError(newurl)
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-class _Watched(io.RawIOBase):
+class _GuardedReader(io.RawIOBase):
     """What a server sends, headers and all: at most ``limit`` bytes, and none of them too slowly."""
 
     def __init__(self, raw: io.RawIOBase, limit: int) -> None:
@@ -160,8 +161,8 @@ class _Watched(io.RawIOBase):
         if self.left < 0:
             raise http.client.HTTPException("sends without end")
         if now - self.since > TIMEOUT:
-            if self.got < SLOWEST * TIMEOUT:
-                raise TimeoutError(f"sends less than {SLOWEST} bytes a second")
+            if self.got < SLOWEST_RATE * TIMEOUT:
+                raise TimeoutError(f"sends less than {SLOWEST_RATE} bytes a second")
             self.since, self.got = now, 0
         return count
 
@@ -176,7 +177,7 @@ def _opener(limit: int) -> urllib.request.OpenerDirector:
     class Response(http.client.HTTPResponse):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
-            self.fp: IO[bytes] = io.BufferedReader(_Watched(self.fp.detach(), limit))
+            self.fp = io.BufferedReader(_GuardedReader(self.fp.detach(), limit))
 
     class Plain(http.client.HTTPConnection):
         response_class = Response
@@ -200,15 +201,15 @@ def _opener(limit: int) -> urllib.request.OpenerDirector:
     return opener
 
 
-def _range(have: int) -> dict[str, str]:
-    return {"Range": f"bytes={have}-"} if have else {}
+def _range(received_bytes: int) -> dict[str, str]:
+    return {"Range": f"bytes={received_bytes}-"} if received_bytes else {}
 
 
-class _Limited(io.RawIOBase):
+class _SizeLimitedReader(io.RawIOBase):
     """The content of a gzip file up to a limit: a megabyte of it may hold a gigabyte of zeros."""
 
-    def __init__(self, file: IO[bytes], archive: Path, limit: int) -> None:
-        self.file, self.archive, self.limit, self.left = file, archive, limit, 2 * limit + BESIDES
+    def __init__(self, file: gzip.GzipFile, archive: Path, limit: int) -> None:
+        self.file, self.archive, self.limit, self.left = file, archive, limit, 2 * limit + OVERHEAD
 
     def read(self, count: int = -1) -> bytes:
         data = self.file.read(min(count, BLOCK))
@@ -216,6 +217,10 @@ class _Limited(io.RawIOBase):
         if self.left < 0:
             raise _too_much(self.archive, self.limit)
         return data
+
+
+def _open_tar(file: gzip.GzipFile, archive: Path, limit: int) -> tarfile.TarFile:
+    return tarfile.open(fileobj=cast(IO[bytes], _SizeLimitedReader(file, archive, limit)), mode="r|")
 
 
 def _too_much(archive: Path, limit: int) -> DataError:
@@ -231,7 +236,7 @@ def unpack(archive: Path, folder: Path, names: re.Pattern[str], limit: int) -> N
     """
     total = 0
     try:
-        with gzip.open(archive) as file, tarfile.open(fileobj=_Limited(file, archive, limit), mode="r|") as tar:
+        with gzip.open(archive) as file, _open_tar(file, archive, limit) as tar:
             for member in tar:
                 member = tarfile.data_filter(member, str(folder))
                 if not member.isfile() or not names.fullmatch(member.name):
@@ -241,10 +246,12 @@ def unpack(archive: Path, folder: Path, names: re.Pattern[str], limit: int) -> N
                 total += member.size
                 if total > limit:
                     raise _too_much(archive, limit)
-                content = tar.extractfile(member).read()  # type: ignore[union-attr]
-                with writing(folder):
+                packed = tar.extractfile(member)
+                assert packed is not None  # only links and folders have none
+                content = packed.read()
+                with convert_disk_errors(folder):
                     folder.mkdir(parents=True, exist_ok=True)
-                    write_part(folder / Path(member.name).name, content)
+                    write_atomic(folder / Path(member.name).name, content)
     except tarfile.FilterError as error:
         raise DataError(f"{archive}: refused, a member would leave the folder ({printable(error)})") from error
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:

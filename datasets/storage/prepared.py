@@ -13,12 +13,11 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
-from datasets import cards
 from datasets.core.base import DataModule, MultimodalDataset
 from datasets.core.errors import CacheError, DataError
-from datasets.core.paths import cache_folder
+from datasets.core.paths import cache_folder, raw_folder
 from datasets.core.progress import Progress, bar
-from datasets.storage.cache import Cache, Column, Decoded, Piece, build, canonical, source_word, word
+from datasets.storage.cache import Cache, Column, Decoded, RawItem, build, canonical, short_digest, source_digest
 
 _MODULES: dict[tuple[str, ...], DataModule] = {}
 
@@ -29,7 +28,7 @@ class Options(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-class Plan:
+class DecodePlan:
     """What a dataset wants decoded: pieces, the columns they fill, and how one piece becomes rows.
 
     ``columns`` may be a function, where they cannot be known without opening large files: it is called to build alone.
@@ -37,11 +36,11 @@ class Plan:
 
     def __init__(
         self,
-        pieces: Sequence[Piece],
+        items: Sequence[RawItem],
         columns: Mapping[str, Column] | Callable[[], Mapping[str, Column]],
-        decode: Callable[[Piece], Decoded],
+        decode: Callable[[RawItem], Decoded],
     ) -> None:
-        self.pieces, self._columns, self.decode = pieces, columns, decode
+        self.items, self._columns, self.decode = items, columns, decode
 
     @property
     def columns(self) -> Mapping[str, Column]:
@@ -56,8 +55,6 @@ class Prepared(MultimodalDataset):
     that store the same share one folder.
     """
 
-    embedded: ClassVar[bool] = False
-    how_to_get: ClassVar[str]
     Options: ClassVar[type[Options]]
 
     # ---- what a dataset writes
@@ -67,13 +64,13 @@ class Prepared(MultimodalDataset):
         raise NotImplementedError
 
     @classmethod
-    def scan(cls, options: Any) -> Plan:
+    def scan(cls, options: Any) -> DecodePlan:
         """Looks at the raw files without decoding any. Raises DataError if something is missing or wrong."""
         raise NotImplementedError
 
     @classmethod
     def sources(cls, options: Any, keys: Sequence[str]) -> Mapping[str, str]:
-        """``Piece.source`` as it is now, of those pieces whose raw files are there; without decoding any of them."""
+        """``RawItem.source`` as it is now, of those pieces whose raw files are there; without decoding any of them."""
         raise NotImplementedError
 
     @classmethod
@@ -113,11 +110,11 @@ class Prepared(MultimodalDataset):
 
     @classmethod
     def raw_available(cls) -> bool:
-        return cards.raw_available(cls.name)
+        return cls.card.raw_files_exist(raw_folder(cls.name))
 
     @classmethod
     def folder(cls, options: Any) -> Path:
-        return cache_folder(cls.name) / word(cls.storage(options))
+        return cache_folder(cls.name) / short_digest(cls.storage(options))
 
     @classmethod
     def ready(cls, **args: Any) -> bool:
@@ -180,10 +177,10 @@ class Prepared(MultimodalDataset):
             source = cls.open(options).manifest["source"] if cls.ready(**args) else ""
         except CacheError:
             source = ""  # damaged, or of another version: it is made again
-        if source == source_word(plan.pieces):
+        if source == source_digest(plan.items):
             return folder
         with bar(progress) as show:
-            return build(folder, cls.storage(options), plan.pieces, plan.columns, plan.decode, show).folder
+            return build(folder, cls.storage(options), plan.items, plan.columns, plan.decode, show).folder
 
 
 def command(name: str, options: Options) -> str:

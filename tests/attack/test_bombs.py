@@ -19,14 +19,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.core.checks import open_part, write_part
 from datasets.core.errors import DataError
+from datasets.core.files import open_part, write_atomic
 from datasets.decode import digit_files
 from datasets.decode.arrays import read_array
 from datasets.decode.digit_files import read_idx
 from datasets.decode.image_files import read_folder
 from datasets.decode.image_transforms import read_image
-from datasets.storage.cache import Column, Decoded, Piece, build
+from datasets.storage.cache import Column, Decoded, RawItem, build
 from datasets.storage.download import unpack
 from datasets.ucf101 import LISTS, unzip
 
@@ -162,7 +162,7 @@ def test_nothing_is_written_through_a_link(kind: str, tmp_path: Path) -> None:
     LINKS[kind](tmp_path / "a.part", other)
     before = sorted(tmp_path.iterdir())
     for write in (
-        lambda: write_part(tmp_path / "a", b"ours"),
+        lambda: write_atomic(tmp_path / "a", b"ours"),
         lambda: open_part(tmp_path / "a.part"),
         lambda: open_part(tmp_path / "a.part", append=True),
     ):
@@ -176,10 +176,10 @@ def test_a_file_of_another_owner_is_refused(tmp_path: Path) -> None:
     if os.geteuid():
         pytest.skip("needs the right to give a file away")
     os.chown(part, 12345, 12345)
-    refused(lambda: write_part(tmp_path / "a", b"ours"), "somebody else's file")
+    refused(lambda: write_atomic(tmp_path / "a", b"ours"), "somebody else's file")
     assert part.read_bytes() == b"theirs"
     os.chown(tmp_path, 12345, 12345)  # whoever owns the folder may do so
-    write_part(tmp_path / "a", b"ours")
+    write_atomic(tmp_path / "a", b"ours")
 
 
 def test_a_set_is_not_made_through_a_link(tmp_path: Path) -> None:
@@ -187,7 +187,8 @@ def test_a_set_is_not_made_through_a_link(tmp_path: Path) -> None:
     (tmp_path / "set.part").symlink_to(tmp_path / "other")
     columns = {"x": Column("<f4", (), 1)}
     refused(
-        lambda: build(tmp_path / "set", {}, [Piece("p", "")], columns, lambda _: Decoded({"x": np.ones(1)})), "set.part"
+        lambda: build(tmp_path / "set", {}, [RawItem("p", "")], columns, lambda _: Decoded({"x": np.ones(1)})),
+        "set.part",
     )
     assert not list((tmp_path / "other").iterdir())
 

@@ -15,7 +15,7 @@ import pytest
 from datasets.core.base import DataModule
 from datasets.core.errors import CacheError, DataError, VideoDecodeError
 from datasets.manifest import Manifest
-from datasets.storage.cache import Cache, Column, Decoded, Piece, build
+from datasets.storage.cache import Cache, Column, Decoded, RawItem, build
 
 CASES = [40, pytest.param(700, marks=pytest.mark.long)]
 ODD = [None, True, -1, 0, 3, 2**63, 1e300, "", "x", "\ud800", "../a", [], [[]], {}, {"a": 1}, [None], "<f8", "|O"]
@@ -100,14 +100,14 @@ def test_an_edited_description_is_one_line_and_made_again(own: dict[str, str], n
 @pytest.mark.parametrize("cases", CASES)
 def test_an_edited_journal_is_made_again(tmp_path: Path, cases: int) -> None:
     columns = {"a": Column("<f4", (3,), 100), "b": Column("|u1", (), 100)}
-    pieces = [Piece(f"clip {i}", f"{i} bytes") for i in range(90)]
+    pieces = [RawItem(f"clip {i}", f"{i} bytes") for i in range(90)]
 
-    def decode(piece: Piece) -> Decoded:
+    def decode(piece: RawItem) -> Decoded:
         i = int(piece.key.split()[1])
         rows = {"a": np.full((i % 3, 3), i, np.float32), "b": np.array([i], np.uint8)}
         return Decoded(rows, {"odd": i % 2})
 
-    def stops(piece: Piece) -> Decoded:
+    def stops(piece: RawItem) -> Decoded:
         if piece.key == "clip 80":
             raise VideoDecodeError("clip 80: broken")
         return decode(piece)

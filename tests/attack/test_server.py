@@ -14,10 +14,10 @@ import pytest
 
 from datasets.core.errors import DataError, PinMismatchError
 from datasets.storage import download as fetching
-from datasets.storage.download import Exactly, fetch
+from datasets.storage.download import ExactFile, fetch
 
 GOOD = bytes(range(256)) * 100
-PIN = Exactly(len(GOOD), hashlib.sha256(GOOD).hexdigest())
+PIN = ExactFile(len(GOOD), hashlib.sha256(GOOD).hexdigest())
 Send = Callable[[bytes], None]
 
 

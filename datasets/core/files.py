@@ -1,0 +1,105 @@
+"""Writing files: whole or not at all, never through somebody else's link, and with a disk's errors in one line."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from datasets.core.errors import DataError
+
+
+def free_space(path: Path) -> str:
+    """The disk that ``path`` is on, or would be on, and how much of it is free."""
+    place = path.absolute()
+    while not place.exists():
+        place = place.parent
+    usage = shutil.disk_usage(place)
+    while not os.path.ismount(place):
+        place = place.parent
+    return f"the disk at {place} has {usage.free / 1e6:.1f} of {usage.total / 1e6:.1f} MB free"
+
+
+def one_line(error: OSError) -> str:
+    """What the operating system has to say, in one line that names the file, and the disk where that is full."""
+    name = error.filename or getattr(error, "filename2", None)
+    reason = error.strerror or " ".join(str(error).split()) or type(error).__name__
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        reason = f"{reason}: {free_space(Path(os.fsdecode(name) if name else '.'))}"
+    return f"{os.fsdecode(name)}: {reason}" if name else reason
+
+
+@contextmanager
+def convert_disk_errors(folder: Path) -> Iterator[None]:
+    """Turns what the operating system says about a full or read-only disk into a DataError of one line.
+
+    Args:
+        folder: What the message names where the operating system names no file.
+    """
+    try:
+        yield
+    except OSError as error:
+        path, reason = error.filename or folder, error.strerror or error
+        help_ = "point OGM_CACHE (OGM_DATA for downloads) to a folder that can be written"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            reason = f"{reason}: {free_space(Path(path))}"
+            help_ = "free some space, or point OGM_CACHE (OGM_DATA for downloads) to a larger disk"
+        raise DataError(f"{path}: cannot write ({reason}); {help_}") from error
+
+
+def part_size(path: Path) -> int:
+    """How much there is of a file that is being written. Raises DataError for what is not a file of ours."""
+    try:
+        facts = path.lstat()
+    except FileNotFoundError:
+        return 0
+    _refuse_foreign(path, facts)
+    return facts.st_size
+
+
+def open_part(path: Path, append: bool = False) -> IO[bytes]:
+    """Opens a file that is being written. Raises DataError for what is not a file of ours, and leaves that as it is."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | (os.O_APPEND if append else 0)
+    try:
+        handle = os.open(path, flags, 0o666)
+    except OSError:
+        part_size(path)  # says it better where a link, a folder or a pipe is in the way
+        raise
+    file = os.fdopen(handle, "ab" if append else "wb")
+    try:
+        _refuse_foreign(path, os.fstat(handle))
+        if not append:
+            os.ftruncate(handle, 0)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Writes a file that is there whole or not at all: into ``path``.part, which is renamed.
+
+    Raises:
+        DataError: A link, a device or somebody else's file stands where ``path``.part is to be written.
+        OSError: The disk is full, or may not be written.
+    """
+    part = path.with_name(path.name + ".part")
+    with open_part(part) as file:
+        file.write(content)
+    part.replace(path)
+
+
+def _refuse_foreign(path: Path, facts: os.stat_result) -> None:
+    """A link would lead what is written somewhere else. Whoever owns the folder may own the file: some disks know no
+    owners.
+    """
+    ours = (os.geteuid(), path.parent.stat().st_uid)
+    if not stat.S_ISREG(facts.st_mode) or facts.st_nlink != 1 or facts.st_uid not in ours:
+        raise DataError(
+            f"{path}: a link, a device or somebody else's file stands where a file is to be written; remove it"
+        )
