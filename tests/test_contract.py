@@ -73,6 +73,9 @@ def test_micro_batches_are_the_whole_batch(method: str) -> None:
     whole, parts = build(method, **Q64), build(method, micro_batch=5, **Q64)
     train(whole), train(parts)
     assert (flat(whole) - flat(parts)).abs().max() < 1e-10
+    for name, curve in whole.curves.items():
+        if name.startswith("loss/"):
+            assert parts.curves[name] == pytest.approx(curve, abs=1e-9), name
 
 
 @pytest.mark.parametrize("missing", [False, True], ids=["complete", "missing"])
