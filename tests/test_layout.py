@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from collections import defaultdict
 from functools import cache
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("ogm", "models", "datasets", "benchmarks")
@@ -165,3 +167,29 @@ def test_no_file_knows_a_machine() -> None:
 def test_a_machine_is_seen() -> None:
     assert all(MACHINE.search(text) for text in ("in /home/someone/data", "'/root/x'", r"C:\data"))
     assert not MACHINE.search("results/work/x, data/home/, https://host.org/home/")
+
+
+def test_version_and_date_are_the_same_everywhere() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    headings = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert citation["version"] == version
+    assert headings[0] == "[Unreleased]"
+    assert headings[1] == f"[{version}] - {citation['date-released']}"
+
+
+def test_the_changelog_has_the_kinds_of_keep_a_changelog() -> None:
+    kinds = re.findall(r"^### (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert set(kinds) <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+
+
+def test_every_step_of_the_workflows_and_of_ci_is_a_target() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    jobs = [
+        j
+        for p in (ROOT / ".github" / "workflows").glob("*.yml")
+        for j in yaml.safe_load(p.read_text())["jobs"].values()
+    ]
+    steps = [step["run"] for job in jobs for step in job["steps"] if "run" in step]
+    steps += [line for line in (ROOT / ".ci" / "run").read_text().splitlines() if line.startswith("make")]
+    assert steps and all(step.split()[0] == "make" and step.split()[1] in targets for step in steps)

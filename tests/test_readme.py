@@ -7,16 +7,21 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from benchmarks.callbacks.base import Callbacks
+from benchmarks.runner.events import RunFinished
 from datasets.registry import DATASETS
 from models.registry import ENCODERS, FUSIONS
 from ogm.registry import STRATEGIES
 
 ROOT = Path(__file__).resolve().parents[1]
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-LINES = [line for language, text in BLOCKS if language == "bash" for line in text.strip().splitlines()]
+BLOCKS, CONTRIBUTING = (
+    re.findall(r"```(\w+)\n(.*?)```", (ROOT / name).read_text(), re.DOTALL) for name in ("README.md", "CONTRIBUTING.md")
+)
+LINES = [line for language, text in BLOCKS + CONTRIBUTING if language == "bash" for line in text.strip().splitlines()]
 # What makes a run short; given after what the README says, where it says nothing of its own.
 SHORT = {
     "epochs": "1",
@@ -53,6 +58,19 @@ def test_the_python_blocks_run_as_they_stand(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "coefficient/audio" in done.stdout
+
+
+def test_the_callback_that_contributing_shows_works(capsys: pytest.CaptureFixture[str]) -> None:
+    (text,) = [text for language, text in CONTRIBUTING if language == "python"]
+    names: dict[str, Any] = {}
+    exec(text, names)
+    example = names["Counter"]()
+    callbacks = Callbacks([example])
+    for event in (object(), object.__new__(RunFinished), object.__new__(RunFinished)):
+        callbacks.on(event)  # type: ignore[arg-type]
+    callbacks.close()
+    assert example.finished == 2
+    assert capsys.readouterr() == ("2 runs ended\n", "")
 
 
 @pytest.mark.parametrize("line", [x for x in LINES if x.startswith(".venv/bin/python")])
