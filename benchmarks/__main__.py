@@ -392,7 +392,7 @@ def _carry_out(suite: Any, asked: Any, args: argparse.Namespace) -> int:
     for config in configs:
         check(config)
     place = _place(args, suite.name)
-    whole = claim(args.results, asked, overwrite=args.overwrite).suite()
+    whole = claim(args.results, asked, suite, overwrite=args.overwrite)
     _say_reused(configs, place)
     records = launch(configs, place, jobs=args.jobs)
 
@@ -438,7 +438,7 @@ def _tables(args: argparse.Namespace) -> int:
     made = read(args.folder)
     if made is None:
         raise ConfigError([f"{args.folder}: no suite.json, so this is no folder that reproduce or compare made"])
-    for path in write(made.asked.suite(), args.folder):
+    for path in write(made.suite, args.folder):
         print(path)
     return 0
 

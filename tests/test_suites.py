@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -61,33 +60,6 @@ def test_a_mistake_in_a_suite_is_one_line(
     (tmp_path / "own.yaml").write_text(GOOD.replace(*change, 1))
     (line,) = one_line_each(["reproduce", "--suite", "own"], capsys)
     assert str(tmp_path / "own.yaml") in line and WRONG[change] in line
-
-
-@pytest.mark.parametrize(
-    ("made", "said"),
-    [
-        ({}, "it must say either"),
-        ({"suite": {"name": "paper", "datasets": []}, "compare": None, "more": 1}, "more: there is no such setting"),
-        ({"suite": {"nmae": "paper", "name": "paper", "datasets": []}}, "did you mean 'name'?"),
-        ({"suite": {"name": "papr", "datasets": []}}, "did you mean 'paper'?"),
-        ({"suite": {"name": "paper", "datasets": ["synthav", "avmnits"]}}, "has nothing on avmnits"),
-        ({"suite": {"name": "paper", "datasets": "synthav"}}, "suite.datasets='synthav'"),
-        ({"compare": {"given": {}, "methods": [], "seeds": 1}}, "compare.methods"),
-        ({"compare": {"given": {}, "methods": ["vanilla"], "seeds": 10**9}}, "compare.seeds"),
-        ({"compare": {"given": {"lr": "fast"}, "methods": ["vanilla"], "seeds": 1}}, "lr='fast'"),
-        ({"compare": {"given": {}, "methods": ["ogm_eg"], "seeds": 1}}, "did you mean 'ogm_ge'?"),
-        (
-            {"compare": {"given": {"dataset": "manifest", "dataset_args": 3}, "methods": ["ogm"], "seeds": 1}},
-            "dataset_args=3",
-        ),
-    ],
-)
-def test_a_mistake_in_suite_json_is_one_line(
-    made: object, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "suite.json").write_text(json.dumps(made))
-    (line,) = one_line_each(["tables", str(tmp_path)], capsys)
-    assert str(tmp_path / "suite.json") in line and said in line
 
 
 @pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from benchmarks.config.method_defaults import ADAPTIVE_LR, encoders_by_kind, method_defaults, recipe
 from datasets.registry import DATASETS
 from models.registry import ENCODERS, FAMILIES, FUSIONS
 from ogm.registry import STRATEGIES, nearest
 
+RECORDED = "recorded"  # validation context: a run of the past, whose names need not be known here any more
 FILES: dict[str, str] = {}  # what has come from files outside the project (see plugins.py): name -> digest
 
 
@@ -68,13 +69,15 @@ class RunConfig(BaseModel):
 
     @field_validator("dataset", "method", "fusion")
     @classmethod
-    def _known(cls, name: str, info: Any) -> str:
-        return known(name, {"dataset": DATASETS, "method": STRATEGIES, "fusion": FUSIONS}[info.field_name])
+    def _known(cls, name: str, info: ValidationInfo) -> str:
+        if info.context == RECORDED:
+            return name
+        return known(name, {"dataset": DATASETS, "method": STRATEGIES, "fusion": FUSIONS}[str(info.field_name)])
 
     @field_validator("encoders")
     @classmethod
-    def _known_encoders(cls, encoders: dict[str, str]) -> dict[str, str]:
-        for name in encoders.values():
+    def _known_encoders(cls, encoders: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        for name in encoders.values() if info.context != RECORDED else ():
             family, colon, _ = name.partition(":")
             known(family, FAMILIES) if colon else known(name, [*ENCODERS, *(f"{family}:NAME" for family in FAMILIES)])
         return encoders
@@ -132,6 +135,24 @@ def configure(given: Mapping[str, Any]) -> RunConfig:
         return with_files(RunConfig(**merge(chosen, given)))
     except ValidationError as error:
         raise ConfigError([explain(e, RunConfig.model_fields) for e in error.errors()]) from None
+
+
+def recorded(settings: Mapping[str, Any]) -> RunConfig:
+    """The configuration of a run that has been made, from its settings as a file holds them.
+
+    Nothing is filled in from today's recipes and defaults, and methods, fusions, encoders and datasets may have names
+    that are not known here (any more, or without the user's own files).
+
+    Args:
+        settings: Every field of the configuration, as plain JSON.
+
+    Returns:
+        The configuration, with the key that it had when it was made.
+
+    Raises:
+        ValidationError: The settings are not those of a run.
+    """
+    return RunConfig.model_validate(dict(settings), context=RECORDED)
 
 
 def with_files(config: RunConfig) -> RunConfig:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,8 +24,11 @@ FORMS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a table: the same settings over all seeds. ``configs[i]`` and those of the row it is compared with
-    (``against``, a label in the same table) share their seeds, so that differences are paired."""
+    """One line of a table: the same settings over several seeds.
+
+    ``configs[i]`` and those of the row it is compared with (``against``, a label in the same table) share their seeds,
+    so that differences are paired. A row whose settings a search still has to find has no runs yet.
+    """
 
     label: str
     configs: tuple[RunConfig, ...]
@@ -60,7 +63,34 @@ class Suite:
         return list({c.key: c for table in self.tables for row in table.rows for c in row.configs}.values())
 
     def data(self) -> dict[str, list[dict[str, Any]]]:
+        """Dataset -> the different ``dataset_args`` that the runs ask for."""
         return data_of(self.configs())
+
+    def with_runs(self, slug: str, label: str, configs: Sequence[RunConfig]) -> Suite:
+        """The same suite with other runs in one row, such as those that a search has found.
+
+        Args:
+            slug: The table's ``slug``.
+            label: The row's label.
+            configs: The row's runs; with ``against``, over the same seeds as those of the row it is compared with.
+
+        Raises:
+            ConfigError: There is no such table, or no such row in it.
+        """
+        found = {(table.slug, row.label) for table in self.tables for row in table.rows}
+        if (slug, label) not in found:
+            raise ConfigError([f"suite {self.name} has no row {label!r} in a table {slug!r}"])
+        tables = [
+            replace(
+                table,
+                rows=tuple(
+                    replace(row, configs=tuple(configs)) if (table.slug, row.label) == (slug, label) else row
+                    for row in table.rows
+                ),
+            )
+            for table in self.tables
+        ]
+        return replace(self, tables=tuple(tables))
 
 
 def data_of(configs: Sequence[RunConfig]) -> dict[str, list[dict[str, Any]]]:
