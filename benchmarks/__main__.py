@@ -105,7 +105,10 @@ def parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPar
         results="",
     )
     reproduce.add_argument(
-        "--suite", default="paper", help="see: python -m benchmarks list suites (default: %(default)s)"
+        "--suite",
+        default="paper",
+        metavar="NAME|FILE.yaml",
+        help="see: python -m benchmarks list suites; or a file of your own (default: %(default)s)",
     )
     reproduce.add_argument("--datasets", default="", help="comma-separated (default: every one that is ready)")
     reproduce.add_argument("--seeds", type=positive, help="training seeds per row (default: the suite's)")
@@ -119,6 +122,7 @@ def parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPar
     reproduce.add_argument("--workers", type=whole, default=0, help="processes that load data, per run (default: 0)")
     reproduce.add_argument("--debug", action="store_true", help="stop at the first number that is not finite")
     _overwrite(reproduce)
+    _files(reproduce)
     reproduce.add_argument("--jobs", **jobs)
     tables = command(
         "tables",
@@ -152,7 +156,7 @@ def _overwrite(sub: argparse.ArgumentParser) -> None:
 
 
 def _files(sub: argparse.ArgumentParser) -> None:
-    for kind in ("method", "fusion", "encoder"):
+    for kind in ("method", "fusion", "encoder", "dataset"):
         sub.add_argument(
             f"--{kind}-file",
             type=Path,
@@ -221,7 +225,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = read(sys.argv[1:] if argv is None else argv)
     from benchmarks.config.run_config import ConfigError
 
-    files = [(kind, f) for kind in ("method", "fusion", "encoder") for f in getattr(args, f"{kind}_file", [])]
+    files = [
+        (kind, f) for kind in ("method", "fusion", "encoder", "dataset") for f in getattr(args, f"{kind}_file", [])
+    ]
     try:
         with stoppable():
             if files:
@@ -457,7 +463,10 @@ def _list(args: argparse.Namespace) -> int:
         getattr(listing, args.what)()
         return 0
     for name, where in DATASETS.items():
-        path = Path(__file__).parents[1].joinpath(*where.partition(":")[0].split(".")).with_suffix(".py")
+        module = where.partition(":")[0]
+        path = Path(__file__).parents[1].joinpath(*module.split(".")).with_suffix(".py")
+        if module in sys.modules:  # a file of the user's own, among others
+            path = Path(str(sys.modules[module].__file__))
         print(f"{name:<24} {(ast.get_docstring(ast.parse(path.read_text())) or '').splitlines()[0]}")
     return 0
 

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from datasets.registry import DATASETS
+from ogm.registry import find
+
 # Small networks for small data. All methods share this recipe; nothing in it was tuned for one of them.
 _SMALL: dict[str, Any] = {
     "encoders": {"audio": "cnn", "visual": "cnn"},
@@ -201,7 +204,16 @@ METHODS: dict[str, Default] = {
 
 def recipe(dataset: str) -> dict[str, Any]:
     """The settings a dataset is trained with; empty for a name nobody knows."""
-    return copy.deepcopy(RECIPES.get(dataset, {}))
+    if dataset in RECIPES or dataset not in DATASETS:
+        return copy.deepcopy(RECIPES.get(dataset, {}))
+    return copy.deepcopy(dict(find(dataset, DATASETS, "dataset").training_recipe))
+
+
+def adaptive_lr(dataset: str) -> float:
+    """The learning rate of Adam and AdamW on a dataset: their step does not depend on the gradient's scale."""
+    if dataset in ADAPTIVE_LR:
+        return ADAPTIVE_LR[dataset]
+    return float(find(dataset, DATASETS, "dataset").adaptive_lr)
 
 
 # What encodes a column of somebody's own data; arrays are features, or sequences of them.

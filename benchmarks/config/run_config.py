@@ -13,7 +13,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
-from benchmarks.config.method_defaults import ADAPTIVE_LR, encoders_by_kind, method_defaults, recipe
+from benchmarks.config.method_defaults import adaptive_lr, encoders_by_kind, method_defaults, recipe
 from datasets.registry import DATASETS
 from models.registry import ENCODERS, FAMILIES, FUSIONS
 from ogm.registry import STRATEGIES, nearest
@@ -127,10 +127,12 @@ def configure(given: Mapping[str, Any]) -> RunConfig:
     chosen = {**recipe(dataset), "method_args": method_defaults(method, dataset)}
     if dataset == "manifest" and isinstance(given.get("dataset_args", {}), Mapping):
         chosen["encoders"] = encoders_by_kind(given.get("dataset_args", {}))
-    if given.get("optimizer") in ("adam", "adamw") and dataset in ADAPTIVE_LR:
-        chosen["lr"] = ADAPTIVE_LR[dataset]
+    if given.get("optimizer") in ("adam", "adamw") and dataset in DATASETS:
+        chosen["lr"] = adaptive_lr(dataset)
     if "files" in given:
-        raise ConfigError(["files: there is no such setting; use --method-file, --fusion-file, --encoder-file"])
+        raise ConfigError(
+            ["files: there is no such setting; use --method-file, --fusion-file, --encoder-file, --dataset-file"]
+        )
     try:
         return with_files(RunConfig(**merge(chosen, given)))
     except ValidationError as error:
@@ -157,7 +159,7 @@ def recorded(settings: Mapping[str, Any]) -> RunConfig:
 
 def with_files(config: RunConfig) -> RunConfig:
     """The configuration with the digests of those parts, weights too, that come from files outside the project."""
-    used = [config.method, config.fusion, *config.encoders.values()]
+    used = [config.dataset, config.method, config.fusion, *config.encoders.values()]
     weights = {str(options["weights"]) for options in config.encoder_args.values() if "weights" in options}
     files = {name: FILES[name] for name in used if name in FILES}
     files |= {w: hashlib.sha256(Path(w).read_bytes()).hexdigest()[:16] for w in weights if Path(w).is_file()}

@@ -63,12 +63,20 @@ class Recipe(Strict):
         return suites.load(self.name, datasets=self.datasets, seeds=self.seeds, quick=self.quick)
 
     def made_from(self) -> dict[str, Any]:
-        """What tells this suite from others: the same for any data and any number of seeds."""
-        return {"suite": {"name": self.name, "quick": self.quick}}
+        """What tells this suite from others: the same for any data and any number of seeds.
+
+        A file of the user's own is known by its content, too.
+        """
+        path = suites.path_of(self.name)
+        about: dict[str, Any] = {"name": path.stem, "quick": self.quick}
+        if path.resolve().parent != suites.FOLDER.resolve():
+            about["file"] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        return {"suite": about}
 
     def folder(self) -> Path:
         """The results folder of this suite."""
-        return Path("results") / (f"{self.name}-quick" if self.quick else self.name)
+        name = suites.path_of(self.name).stem
+        return Path("results") / (f"{name}-quick" if self.quick else name)
 
 
 class RowEntry(Strict):
@@ -233,14 +241,22 @@ def claim(folder: Path, asked: Recipe | Comparison, suite: Suite, *, overwrite: 
     before = read(folder)
     if before is not None and before.made_from != asked.made_from():
         if not overwrite:
-            advice = "give another --results, or --overwrite to replace it"
-            raise ConfigError([f"{folder} was made by another comparison or suite: {advice}"])
+            raise ConfigError([f"{folder} was made {_difference(before.made_from, asked.made_from())}"])
         for name in ("tables", "figures"):
             shutil.rmtree(folder / name, ignore_errors=True)
         before = None
     whole = suite if before is None else joined(before.suite, suite)
     save(folder, Recorded(asked.made_from(), whole))
     return whole
+
+
+def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """By what else a folder was made, and what can be done."""
+    advice = "give another --results, or --overwrite to replace its tables"
+    names = [made.get("suite", {}).get("name") for made in (before, now)]
+    if names[0] is not None and names[0] == names[1] and all("file" in made["suite"] for made in (before, now)):
+        return f"from {names[0]}.yaml as it was before it was changed: {advice}; its records stay"
+    return f"by another comparison or suite: {advice}"
 
 
 def joined(before: Suite, now: Suite) -> Suite:

@@ -36,6 +36,8 @@ class MultimodalDataset(Dataset[dict[str, Any]]):
     """
 
     name: ClassVar[str]
+    training_recipe: ClassVar[Mapping[str, Any]] = {}  # settings of a run on it: benchmarks.config.run_config.RunConfig
+    adaptive_lr: ClassVar[float] = 1e-3  # of Adam and AdamW: SGD's learning rate means nothing to them
     modalities: tuple[str, ...]
     classes: Sequence[str]  # declared; label = position
     ids: Sequence[str]

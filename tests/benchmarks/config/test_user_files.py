@@ -1,8 +1,10 @@
-"""Methods, fusions and encoders from files outside the project run by name, in the same tables; mistakes get a line."""
+"""Methods, fusions, encoders, datasets and suites from files outside the project; mistakes in them get a line."""
 
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -64,6 +66,40 @@ def test_they_run_beside_the_projects_own(tmp_path: Path) -> None:
     assert done([*words, *flags, "--jobs", "1"]).returncode == 0
     keys = [json.loads(p.read_text())["key"] for p in (tmp_path / "results").rglob("widest/halved/*.json")]
     assert len(set(keys)) == 2
+
+
+def test_a_suite_and_a_dataset_of_ones_own(tmp_path: Path) -> None:
+    """The example of both: records and tables like those of any other, and a folder that knows its suite's content."""
+    for name in ("two_noises.py", "two_noises.yaml"):
+        shutil.copy(ROOT / "examples" / name, tmp_path)
+    words = [sys.executable, "-m", "benchmarks", "reproduce", "--suite", str(tmp_path / "two_noises.yaml")]
+    words += ["--dataset-file", str(tmp_path / "two_noises.py"), "--jobs", "1", "--seeds", "1"]
+    words += ["--results", str(tmp_path / "results"), "--work", str(tmp_path / "work")]
+    made = done(words)
+    assert made.returncode == 0, made.stderr
+    assert "2 runs: 2 done" in made.stdout
+    first, second = records(tmp_path)
+    assert first["config"]["files"].keys() == second["config"]["files"].keys() == {"two_noises"}
+    assert first["config"]["epochs"] == 5, "the recipe is that of the dataset's class"
+    table = (tmp_path / "results" / "tables" / "methods-two-noises.md").read_text()
+    assert "ogm_ge" in table and "1/1" in table
+    (tmp_path / "results" / "README.md").unlink()
+    assert done([*words[:3], "tables", str(tmp_path / "results")]).returncode == 0, "tables need none of the files"
+    assert (tmp_path / "results" / "README.md").exists()
+    text = (tmp_path / "two_noises.yaml").read_text()
+    (tmp_path / "two_noises.yaml").write_text(text.replace("Joint training", "Joint"))
+    refused = done(words)
+    assert refused.returncode == 2 and "two_noises.yaml as it was before it was changed" in refused.stderr
+
+
+def test_names_are_given_once(tmp_path: Path) -> None:
+    """A configuration knows a file by its name alone, so two files of one name cannot both be in it."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "twin.py").write_text(METHOD)
+    (tmp_path / "a" / "twin.py").write_text(FUSION)
+    flags = ["--method-file", str(tmp_path / "twin.py"), "--fusion-file", str(tmp_path / "a" / "twin.py")]
+    made = done([*command("run", folder=tmp_path), *flags])
+    assert made.returncode == 2 and "another file is called twin" in made.stderr
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import yaml
 from benchmarks.config import suite
 from benchmarks.config.run_config import ConfigError
 from benchmarks.records import suite_file
+from benchmarks.records.suite_file import Recipe
 from tests.suites import MADE, SUITES, damage_made, damage_suites, one_line_each
 
 GOOD = """
@@ -60,6 +61,22 @@ def test_a_mistake_in_a_suite_is_one_line(
     (tmp_path / "own.yaml").write_text(GOOD.replace(*change, 1))
     (line,) = one_line_each(["reproduce", "--suite", "own"], capsys)
     assert str(tmp_path / "own.yaml") in line and WRONG[change] in line
+
+
+def test_a_file_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "own.yaml").write_text(GOOD)
+    own = str(tmp_path / "own.yaml")
+    assert suite.load(own).name == "own" and len(suite.load(own).configs()) == 4
+    before, recipe = Recipe(name="paper", datasets=[]), Recipe(name=own, datasets=[])
+    assert before.made_from() == {"suite": {"name": "paper", "quick": False}}
+    first = recipe.made_from()
+    assert recipe.folder() == Path("results/own") and first["suite"]["name"] == "own"
+    (tmp_path / "own.yaml").write_text(GOOD + "# more\n")
+    assert recipe.made_from() != first
+    (line,) = one_line_each(["reproduce", "--suite", str(tmp_path / "gone.yaml")], capsys)
+    assert "there is no file" in line
+    (line,) = one_line_each(["reproduce", "--suite", "papr"], capsys)
+    assert "did you mean 'paper'" in line
 
 
 @pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
