@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.records.record import read_records
+from benchmarks.records.store import read_records
 from benchmarks.records.suite_file import read
 from benchmarks.reporting.tables import Sheet, number, sheet
 from models.registry import FUSIONS

@@ -34,8 +34,8 @@ def test_tables_do_not_follow_todays_defaults(
     monkeypatch.delitem(run_config.STRATEGIES, "ogm_ge")
     folder = REFERENCE / name
     assert configure({"dataset": "synthav"}).epochs == 7
-    for kept in ["suite.json", *(path.name for path in folder.glob("records*"))]:
-        (shutil.copytree if (folder / kept).is_dir() else shutil.copy)(folder / kept, tmp_path / kept)
+    for kept in ("suite.json", "records.jsonl.gz", "records.csv"):
+        shutil.copy(folder / kept, tmp_path)
     assert main(["tables", str(tmp_path)]) == 0
     for path in [folder / "runs.csv", folder / "README.md", *sorted((folder / "tables").iterdir())]:
         assert (tmp_path / path.relative_to(folder)).read_bytes() == path.read_bytes(), path.name
