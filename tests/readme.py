@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.records.record import read_records
+from benchmarks.records.store import read_records
 from benchmarks.records.suite_file import read
 from benchmarks.reporting.tables import Sheet, number, sheet
 from models.registry import FUSIONS
@@ -36,7 +36,7 @@ class Results:
         made = read(folder)
         assert made is not None
         records = {r.key: r for r in read_records(folder)}
-        self.sheets: dict[str, Sheet] = {t.slug: sheet(t, records) for t in made.asked.suite().tables}
+        self.sheets: dict[str, Sheet] = {t.slug: sheet(t, records) for t in made.suite.tables}
         self.records = records
 
     def rows(self, slug: str) -> tuple[pd.DataFrame, pd.DataFrame]:

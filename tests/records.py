@@ -11,6 +11,7 @@ from typing import Any
 from benchmarks.config.run_config import RunConfig, configure
 from benchmarks.config.suite import Row, Suite, Table
 from benchmarks.records.record import SELECTIONS, RunRecord
+from benchmarks.records.store import read_records, results_folders
 
 SPLITS = ("train", "val", "test")
 PROVENANCE = {"commit": "0123abc", "dirty": False, "device": "a processor", "torch": "2.11.0", "ranks": 1}
@@ -63,11 +64,11 @@ def record(config: RunConfig, accuracy: float = 0.8, **changes: Any) -> RunRecor
 def committed(dataset: str) -> list[tuple[dict[str, Any], dict[str, str]]]:
     """What the repository's own results say of a dataset: its arguments, and the fingerprint of each split."""
     found = {}
-    for path in (Path(__file__).parents[1] / "results").rglob(f"records/{dataset}/**/*.json"):
-        told = json.loads(path.read_text())
-        args, words = told["config"]["dataset_args"], told["data"].get("fingerprint")
-        if words:
-            found[json.dumps([args, words], sort_keys=True)] = args, words
+    for folder in results_folders(Path(__file__).parents[1] / "results" / "reference"):
+        for made in read_records(folder):
+            args, words = made.config["dataset_args"], made.data.get("fingerprint")
+            if made.config["dataset"] == dataset and words:
+                found[json.dumps([args, words], sort_keys=True)] = args, words
     return list(found.values())
 
 

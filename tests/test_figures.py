@@ -217,8 +217,8 @@ def test_the_same_records_make_the_same_bytes_in_another_process(
 ) -> None:
     """In another order, with other hashes: what depends on either would differ."""
     code = (
-        "import sys, hashlib; from pathlib import Path; from benchmarks import report\n"
-        "from benchmarks.record import read_records; from tests.records import HOSTILE, small\n"
+        "import sys, hashlib; from pathlib import Path; from benchmarks.reporting import report\n"
+        "from benchmarks.records.store import read_records; from tests.records import HOSTILE, small\n"
         "records = {r.key: r for r in reversed(list(read_records(Path(sys.argv[1]))))}\n"
         "for name, content in report.files(small(('vanilla', HOSTILE, 'ogm')), records):\n"
         "    print(hashlib.sha256(content).hexdigest(), name)\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
@@ -103,7 +102,8 @@ def test_overwrite_replaces_tables_and_keeps_records(compared: Path, tmp_path: P
     assert not (tmp_path / "r" / "tables" / "of-another-suite.md").exists()
     assert files(tmp_path / "r" / "records") == before
     made = read(tmp_path / "r")
-    assert made is not None and made.compare is not None and made.compare.methods == ["vanilla"]
+    assert made is not None and made.made_from["compare"]["methods"] == ["vanilla"]
+    assert [row.label for row in made.suite.tables[0].rows] == ["vanilla"]
 
 
 def test_a_run_that_is_recorded_says_so(compared: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -158,10 +158,10 @@ def test_methods_are_compared_on_ones_own_data(methods: list[str], tmp_path: Pat
     assert made.returncode == 0, made.stderr
     made = read(tmp_path / "results")
     assert made is not None
-    labels = [row.label for row in made.asked.suite().tables[0].rows]
+    labels = [row.label for row in made.suite.tables[0].rows]
     assert {"touch only", "smell only", "vanilla"} <= set(labels)
     if methods == ["all"]:
         assert len(labels) == len(competing(["all"])) + 1
     table = (tmp_path / "results" / "tables" / "compare-manifest.csv").read_text()
     assert all(f"{label}," in table for label in labels)
-    assert json.loads((tmp_path / "results" / "suite.json").read_text())["compare"]["given"]["dataset"] == "manifest"
+    assert made.made_from["compare"]["given"]["dataset"] == "manifest"

@@ -10,7 +10,8 @@ import pytest
 
 from benchmarks.__main__ import main
 from benchmarks.config.run_config import RunConfig, configure
-from benchmarks.records.record import RunRecord, read_records
+from benchmarks.records.record import RunRecord
+from benchmarks.records.store import read_records
 from benchmarks.runner.run import Place, run
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -20,8 +21,8 @@ FOLDERS = sorted(REFERENCE.iterdir())
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_tables_follow_from_the_records(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    shutil.copytree(folder / "records", tmp_path / "records")
-    shutil.copy(folder / "suite.json", tmp_path)
+    for name in ("records.jsonl.gz", "records.csv", "suite.json"):
+        shutil.copy(folder / name, tmp_path)
     assert main(["tables", str(tmp_path)]) == 0
     capsys.readouterr()
     for path in [folder / "runs.csv", folder / "README.md", *sorted((folder / "tables").iterdir())]:
@@ -50,3 +51,9 @@ def test_a_run_of_the_reference_can_be_made_again(tmp_path: Path) -> None:
     assert isinstance(committed, RunRecord) and again.probe["audio"] == pytest.approx(
         committed.probe["audio"], abs=0.02
     )
+
+
+def test_the_results_are_small_enough_for_git() -> None:
+    kept = [path for path in REFERENCE.rglob("*") if path.is_file() and path.suffix not in (".html", ".pdf")]
+    assert kept and sum(path.stat().st_size for path in kept) < 10e6
+    assert not [path for path in kept if path.parent.name == "records"]

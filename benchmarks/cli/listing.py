@@ -1,4 +1,4 @@
-"""What there is to choose from, in tables to read on a terminal: python -m benchmarks list ..."""
+"""Methods, fusions and encoders in tables to read on a terminal: what ``python -m benchmarks list`` prints."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from benchmarks.config.method_defaults import METHODS, Default
+from benchmarks.speed.example_input import CLASSES, SHAPES
 from datasets.registry import DATASETS
 from models.encoders.resnet import ResNet18
 from models.fusion import Fusion
@@ -20,16 +21,12 @@ from models.registry import ENCODERS, FAMILIES, FUSIONS
 from ogm.registry import STRATEGIES, find
 from ogm.strategy import Strategy
 
-# A sample of CREMA-D in the preset ``paper``: the spectrogram of 3 s and one frame; six emotions.
-SHAPES = {"audio": (1, 257, 188), "visual": (3, 1, 224, 224)}
-CLASSES = 6
-
-_LEGEND = """\
+_METHODS = """\
 modalities: how many it balances
 passes: encoder forward passes + backward passes of one training step with two modalities; joint training has 2 + 1
 defaults: the class's own; below, what a dataset's runs use instead, and its source
+worth searching: values that the sources tried or recommend, for a search of your own
 set them with method_args.NAME=VALUE"""
-
 
 _FUSIONS = """\
 needs: of the encoders; every one of ours gives maps and tokens, torchvision's and timm's give features only
@@ -45,71 +42,77 @@ weights: initialised from scratch, from ImageNet's (weights=imagenet) or from a 
 chosen with encoders.MODALITY=ID, options set with encoder_args.MODALITY.NAME=VALUE"""
 
 
-def methods() -> None:
-    """Every method: id, category, paper, modalities, passes of a step, stages, defaults per dataset."""
+def print_methods() -> None:
+    """Print every method: id, category, paper, modalities, passes of a step, stages, defaults, what to search."""
     table = _table("category", "paper", "modalities", "passes", "stages and defaults")
     for name in STRATEGIES:
         cls = find(name, STRATEGIES, "strategy")
         forward, backward = example(cls, name).passes(2) if cls.trains else (0, 0)
         most = cls.most_modalities
-        how = [cls.stages] if cls.stages else []
-        how += [said for said in (defaults(cls), *overrides(METHODS.get(name))) if said]
+        texts = [cls.stages, defaults(cls), *overrides(METHODS.get(name)), *searched(METHODS.get(name))]
         table.add_row(
             name,
             cls.category,
             cls.paper,
             "2 or more" if most is None else "2" if most == 2 else f"2 to {most}",
             f"{forward} + {backward}",
-            escape("\n".join(how)),
+            escape("\n".join(text for text in texts if text)),
         )
-    _show(table, _LEGEND)
+    _print(table, _METHODS)
 
 
-def fusions() -> None:
-    """Every fusion: id, needs, additive or not, unimodal logits, parameters, source, defaults."""
+def print_fusions() -> None:
+    """Print every fusion: id, needs, additive or not, unimodal logits, parameters, source, defaults."""
     table = _table("needs", "additive", "unimodal logits", "parameters", "source", "defaults")
     for name in FUSIONS:
         cls = find(name, FUSIONS, "fusion")
-        alone = "exact parts" if cls.is_additive else "own classifiers" if cls.has_unimodal_heads else "others at zero"
+        logits = "exact parts" if cls.is_additive else "own classifiers" if cls.has_unimodal_heads else "others at zero"
         additive = "yes" if cls.is_additive else "no"
-        said = defaults(cls, "dims", "num_classes")
-        table.add_row(name, cls.input_kind, additive, alone, f"{fusion_parameters(cls):,}", cls.source, said)
-    _show(table, _FUSIONS)
+        options = defaults(cls, "dims", "num_classes")
+        table.add_row(name, cls.input_kind, additive, logits, f"{fusion_parameters(cls):,}", cls.source, options)
+    _print(table, _FUSIONS)
 
 
-def encoders() -> None:
-    """Every encoder: id, inputs it takes with parameters there, what it gives, weights, source, defaults."""
+def print_encoders() -> None:
+    """Print every encoder: id, inputs it takes with its parameters there, what it gives, weights, source, defaults."""
     table = _table("audio", "visual", "gives", "weights", "source", "defaults")
     for name in ENCODERS:
         cls = find(name, ENCODERS, "encoder")
-        counts = {m: encoder_parameters(cls, shape) for m, shape in SHAPES.items()}
-        known = [made for made in counts.values() if made is not None]
-        gives = "features, maps, tokens" if any(shown for _, shown in known) else "features"
-        said = [f"{made[0]:,}" if made else "-" for made in counts.values()]
-        given = "scratch, imagenet, file" if "weights" in inspect.signature(cls).parameters else "scratch"
-        table.add_row(name, *said, gives, given, cls.source, defaults(cls, "shape"))
-    for family, given in (("torchvision", "scratch, imagenet, file"), ("timm", "scratch, file")):
+        sizes = [encoder_parameters(cls, shape) for shape in SHAPES.values()]
+        gives = "features, maps, tokens" if any(size and size[1] for size in sizes) else "features"
+        counts = [f"{size[0]:,}" if size else "-" for size in sizes]
+        weights = "scratch, imagenet, file" if "weights" in inspect.signature(cls).parameters else "scratch"
+        table.add_row(name, *counts, gives, weights, cls.source, defaults(cls, "shape"))
+    for family, weights in (("torchvision", "scratch, imagenet, file"), ("timm", "scratch, file")):
         cls = find(family, FAMILIES, "encoder family")
         source = "timm, an extra: pip install timm" if family == "timm" else cls.source
-        table.add_row(f"{family}:NAME", "", "", "features", given, source, defaults(cls, "shape", "name"))
-    _show(table, _ENCODERS)
+        table.add_row(f"{family}:NAME", "", "", "features", weights, source, defaults(cls, "shape", "name"))
+    _print(table, _ENCODERS)
 
 
 def fusion_parameters(cls: type[Fusion]) -> int:
-    """What a fusion adds to two ResNet-18s, six classes."""
-    parts = {m: ResNet18((1, 32, 32)) for m in SHAPES}
-    model = MultimodalModel(parts, cls({m: e.dim for m, e in parts.items()}, CLASSES))
-    inside = sum(p.numel() for e in parts.values() for p in e.parameters())
+    """How many parameters a fusion adds to two ResNet-18s, for six classes."""
+    encoders = {m: ResNet18((1, 32, 32)) for m in SHAPES}
+    model = MultimodalModel(encoders, cls({m: e.dim for m, e in encoders.items()}, CLASSES))
+    inside = sum(p.numel() for e in encoders.values() for p in e.parameters())
     return sum(p.numel() for p in model.parameters()) - inside
 
 
 def encoder_parameters(cls: type[Any], shape: tuple[int, ...]) -> tuple[int, bool] | None:
-    """(parameters, does it show its maps) for an input of this shape; None if it takes no such inputs."""
+    """How large an encoder is for one kind of input.
+
+    Args:
+        cls: The encoder's class.
+        shape: The shape of a sample.
+
+    Returns:
+        Its number of parameters, and whether it shows its maps; None if it takes no such inputs.
+    """
     try:
-        made = cls(shape)
+        encoder = cls(shape)
     except ValueError:
         return None
-    return sum(p.numel() for p in made.parameters()), bool(made.widths)
+    return sum(p.numel() for p in encoder.parameters()), bool(encoder.widths)
 
 
 def _table(*columns: str) -> Table:
@@ -120,7 +123,7 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _show(table: Table, legend: str) -> None:
+def _print(table: Table, legend: str) -> None:
     console = Console()
     if not console.is_terminal:
         console.width = 200  # whole lines for grep and files
@@ -129,14 +132,14 @@ def _show(table: Table, legend: str) -> None:
 
 
 def example(cls: type[Strategy], name: str) -> Strategy:
-    """A strategy with its usual options; what it cannot do without, such as which modality, is filled in."""
+    """A strategy with its usual options; one that it cannot do without, such as a modality's name, is filled in."""
     usual = METHODS[name].everywhere if name in METHODS else {}
     missing = {p.name: "audio" for p in inspect.signature(cls).parameters.values() if p.default is p.empty}
     return cls(**{**missing, **usual})
 
 
 def defaults(cls: type[Any], *given: str) -> str:
-    """The constructor's options, as they would be given; without those that it is ``given`` anyway."""
+    """The options of a class's constructor with their defaults, but for those that every caller gives."""
     parameters = [p for p in inspect.signature(cls).parameters.values() if p.name not in given]
     return " ".join(f"{p.name}={'?' if p.default is p.empty else p.default}" for p in parameters)
 
@@ -145,16 +148,24 @@ def overrides(default: Default | None) -> list[str]:
     """What datasets use in place of the constructor's options: one line for each different set of values."""
     if default is None:
         return []
-    lines: dict[str, list[str]] = {}
+    datasets_of: dict[str, list[str]] = {}
     for dataset in DATASETS:
-        values = _written({**default.everywhere, **default.per_dataset.get(dataset, {})})
+        values = _as_settings({**default.everywhere, **default.per_dataset.get(dataset, {})})
         if values:
-            lines.setdefault(values, []).append(dataset)
-    everywhere = {
-        values: "everywhere" if len(names) == len(DATASETS) else ", ".join(names) for values, names in lines.items()
-    }
-    return [f"{where}: {values}" for values, where in everywhere.items()] + [f"({default.source})"]
+            datasets_of.setdefault(values, []).append(dataset)
+    lines = [
+        f"{'everywhere' if len(names) == len(DATASETS) else ', '.join(names)}: {values}"
+        for values, names in datasets_of.items()
+    ]
+    return [*lines, f"({default.source})"]
 
 
-def _written(values: Mapping[str, Any]) -> str:
+def searched(default: Default | None) -> list[str]:
+    """One line with the values of a method's options that are worth searching, if any are known."""
+    if default is None or not default.search:
+        return []
+    return [f"worth searching: {_as_settings(default.search)}"]
+
+
+def _as_settings(values: Mapping[str, Any]) -> str:
     return " ".join(f"{name}={value}" for name, value in values.items())

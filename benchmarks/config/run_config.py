@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from benchmarks.config.method_defaults import adaptive_lr, encoders_by_kind, method_defaults, recipe
 from datasets.registry import DATASETS
 from models.registry import ENCODERS, FAMILIES, FUSIONS
 from ogm.registry import STRATEGIES, nearest
 
+RECORDED = "recorded"  # validation context: a run of the past, whose names need not be known here any more
 FILES: dict[str, str] = {}  # what has come from files outside the project (see plugins.py): name -> digest
 
 
@@ -68,13 +69,15 @@ class RunConfig(BaseModel):
 
     @field_validator("dataset", "method", "fusion")
     @classmethod
-    def _known(cls, name: str, info: Any) -> str:
-        return known(name, {"dataset": DATASETS, "method": STRATEGIES, "fusion": FUSIONS}[info.field_name])
+    def _known(cls, name: str, info: ValidationInfo) -> str:
+        if info.context == RECORDED:
+            return name
+        return known(name, {"dataset": DATASETS, "method": STRATEGIES, "fusion": FUSIONS}[str(info.field_name)])
 
     @field_validator("encoders")
     @classmethod
-    def _known_encoders(cls, encoders: dict[str, str]) -> dict[str, str]:
-        for name in encoders.values():
+    def _known_encoders(cls, encoders: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        for name in encoders.values() if info.context != RECORDED else ():
             family, colon, _ = name.partition(":")
             known(family, FAMILIES) if colon else known(name, [*ENCODERS, *(f"{family}:NAME" for family in FAMILIES)])
         return encoders
@@ -127,16 +130,36 @@ def configure(given: Mapping[str, Any]) -> RunConfig:
     if given.get("optimizer") in ("adam", "adamw") and dataset in DATASETS:
         chosen["lr"] = adaptive_lr(dataset)
     if "files" in given:
-        raise ConfigError(["files: there is no such setting; use --method-file, --fusion-file, --encoder-file"])
+        raise ConfigError(
+            ["files: there is no such setting; use --method-file, --fusion-file, --encoder-file, --dataset-file"]
+        )
     try:
         return with_files(RunConfig(**merge(chosen, given)))
     except ValidationError as error:
         raise ConfigError([explain(e, RunConfig.model_fields) for e in error.errors()]) from None
 
 
+def recorded(settings: Mapping[str, Any]) -> RunConfig:
+    """The configuration of a run that has been made, from its settings as a file holds them.
+
+    Nothing is filled in from today's recipes and defaults, and methods, fusions, encoders and datasets may have names
+    that are not known here (any more, or without the user's own files).
+
+    Args:
+        settings: Every field of the configuration, as plain JSON.
+
+    Returns:
+        The configuration, with the key that it had when it was made.
+
+    Raises:
+        ValidationError: The settings are not those of a run.
+    """
+    return RunConfig.model_validate(dict(settings), context=RECORDED)
+
+
 def with_files(config: RunConfig) -> RunConfig:
     """The configuration with the digests of those parts, weights too, that come from files outside the project."""
-    used = [config.method, config.fusion, *config.encoders.values()]
+    used = [config.dataset, config.method, config.fusion, *config.encoders.values()]
     weights = {str(options["weights"]) for options in config.encoder_args.values() if "weights" in options}
     files = {name: FILES[name] for name in used if name in FILES}
     files |= {w: hashlib.sha256(Path(w).read_bytes()).hexdigest()[:16] for w in weights if Path(w).is_file()}

@@ -1,10 +1,10 @@
-"""A suite: the tables somebody wants, and the runs they need. Read from suites/*.yaml."""
+"""A suite: tables, and the runs they need. Read from suites/*.yaml, or from a file of the user's own."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,8 +24,11 @@ FORMS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a table: the same settings over all seeds. ``configs[i]`` and those of the row it is compared with
-    (``against``, a label in the same table) share their seeds, so that differences are paired."""
+    """One line of a table: the same settings over several seeds.
+
+    ``configs[i]`` and those of the row it is compared with (``against``, a label in the same table) share their seeds,
+    so that differences are paired. A row whose settings a search still has to find has no runs yet.
+    """
 
     label: str
     configs: tuple[RunConfig, ...]
@@ -60,7 +63,34 @@ class Suite:
         return list({c.key: c for table in self.tables for row in table.rows for c in row.configs}.values())
 
     def data(self) -> dict[str, list[dict[str, Any]]]:
+        """Dataset -> the different ``dataset_args`` that the runs ask for."""
         return data_of(self.configs())
+
+    def with_runs(self, slug: str, label: str, configs: Sequence[RunConfig]) -> Suite:
+        """The same suite with other runs in one row, such as those that a search has found.
+
+        Args:
+            slug: The table's ``slug``.
+            label: The row's label.
+            configs: The row's runs; with ``against``, over the same seeds as those of the row it is compared with.
+
+        Raises:
+            ConfigError: There is no such table, or no such row in it.
+        """
+        found = {(table.slug, row.label) for table in self.tables for row in table.rows}
+        if (slug, label) not in found:
+            raise ConfigError([f"suite {self.name} has no row {label!r} in a table {slug!r}"])
+        tables = [
+            replace(
+                table,
+                rows=tuple(
+                    replace(row, configs=tuple(configs)) if (table.slug, row.label) == (slug, label) else row
+                    for row in table.rows
+                ),
+            )
+            for table in self.tables
+        ]
+        return replace(self, tables=tuple(tables))
 
 
 def data_of(configs: Sequence[RunConfig]) -> dict[str, list[dict[str, Any]]]:
@@ -144,45 +174,80 @@ class SuiteSpec(Strict):
         return self
 
 
-def load(name: str, *, datasets: Sequence[str] = (), seeds: int | None = None, quick: bool = False) -> Suite:
-    """The suite in ``suites/<name>.yaml``, on those of its data whose dataset is in ``datasets`` (none named: all).
+def path_of(name: str) -> Path:
+    """The file of a suite.
 
-    ``seeds`` training seeds instead of the file's. A row's own settings win over the file's ``quick`` ones, those over
-    the data's, those over the table's. Raises ConfigError.
+    Args:
+        name: A name from ``names()``, or the path of a file of the user's own, which ends in .yaml.
+
+    Raises:
+        ConfigError: There is no such suite or file.
     """
+    if Path(name).suffix in (".yaml", ".yml"):
+        if not Path(name).is_file():
+            raise ConfigError([f"suite: there is no file {name}"])
+        return Path(name)
     try:
         known(name, names())
     except ValueError as error:
-        raise ConfigError([f"suite: {error}"]) from None
-    spec = read(FOLDER / f"{name}.yaml")
+        raise ConfigError([f"suite: {error}; a file of your own ends in .yaml"]) from None
+    return FOLDER / f"{name}.yaml"
+
+
+def load(name: str, *, datasets: Sequence[str] = (), seeds: int | None = None, quick: bool = False) -> Suite:
+    """A suite with its tables and runs, as today's recipes and defaults have them.
+
+    A row's own settings win over the file's ``quick`` ones, those over the data's, those over the table's.
+
+    Args:
+        name: A name from ``names()``, or the path of a YAML file.
+        datasets: Which of its datasets; none named means all.
+        seeds: Training seeds per row, instead of the file's.
+        quick: Use the file's shortened runs.
+
+    Raises:
+        ConfigError: One line per mistake.
+    """
+    path = path_of(name)
+    spec = read(path)
     there = {data.dataset for data in spec.data}
     if strange := [dataset for dataset in datasets if dataset not in there]:
         raise ConfigError([f"suite {name} has nothing on {', '.join(strange)}; it has {', '.join(sorted(there))}"])
     shortened = nest(spec.quick.model_extra or {}) if quick else {}
     few = spec.quick.seeds if quick else None
-    tables, mistakes = [], []
+    tables: list[Table] = []
+    mistakes: list[str] = []
     for data in spec.data:
-        if datasets and data.dataset not in datasets:
-            continue
-        count = seeds or few or data.seeds or spec.seeds
-        places = [merge(nest(place), {"seed": s}) for place in grid(data.places) for s in range(count)]
-        for table in data.tables:
-            about = spec.tables[table]
-            common = merge(merge(nest(about.settings), nest(data.settings)), shortened)
-            common = merge(common, {"dataset": data.dataset})
-            rows = []
-            for entry in about.rows:
-                try:
-                    rows.append(_row(entry, common, places, about.against))
-                except ConfigError as error:
-                    where = f"{FOLDER / name}.yaml, {table} on {data.name}, row {entry.label}"
-                    mistakes += [f"{where}: {mistake}" for mistake in error.mistakes]
-            tables.append(Table(table, about.title, data.dataset, data.name, tuple(rows)))
+        if not datasets or data.dataset in datasets:
+            count = seeds or few or data.seeds or spec.seeds
+            places = [merge(nest(place), {"seed": s}) for place in grid(data.places) for s in range(count)]
+            found, wrong = _tables(spec, data, places, shortened)
+            tables += found
+            mistakes += [f"{path}, {mistake}" for mistake in wrong]
     slugs = [table.slug for table in tables]
-    mistakes += [f"{FOLDER / name}.yaml: two tables are called {slug}" for slug in slugs if slugs.count(slug) > 1]
+    mistakes += [f"{path}: two tables are called {slug}" for slug in slugs if slugs.count(slug) > 1]
     if mistakes:
         raise ConfigError(list(dict.fromkeys(mistakes)))
-    return Suite(name, spec.title, tuple(tables), quick)
+    return Suite(path.stem, spec.title, tuple(tables), quick)
+
+
+def _tables(
+    spec: SuiteSpec, data: DataSpec, places: Sequence[Mapping[str, Any]], shortened: Mapping[str, Any]
+) -> tuple[list[Table], list[str]]:
+    """The tables on one of a suite's data, and what is wrong with their rows."""
+    tables, mistakes = [], []
+    for name in data.tables:
+        table = spec.tables[name]
+        common = merge(merge(nest(table.settings), nest(data.settings)), shortened)
+        common = merge(common, {"dataset": data.dataset})
+        rows = []
+        for entry in table.rows:
+            try:
+                rows.append(_row(entry, common, places, table.against))
+            except ConfigError as error:
+                mistakes += [f"{name} on {data.name}, row {entry.label}: {mistake}" for mistake in error.mistakes]
+        tables.append(Table(name, table.title, data.dataset, data.name, tuple(rows)))
+    return tables, mistakes
 
 
 def read(path: Path) -> SuiteSpec:
@@ -246,6 +311,7 @@ def _forms(method: str, given: Mapping[str, Any]) -> list[tuple[str, dict[str, A
 
 
 def names() -> list[str]:
+    """The suites that come with the project."""
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 

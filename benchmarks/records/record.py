@@ -98,36 +98,56 @@ class RunRecord:
     def path(self, folder: Path) -> Path:
         return record_path(folder, self.config, self.key)
 
+    def text(self, *, indent: int | None = 1) -> str:
+        """The record as a file has it, with its digest; without ``indent`` in one line."""
+        content = dataclasses.asdict(self)
+        content["digest"] = _sha256(canonical(content))
+        separators = None if indent else (",", ":")
+        return json.dumps(content, indent=indent, separators=separators, sort_keys=True, allow_nan=False) + "\n"
+
     def save(self, folder: Path) -> Path:
         """Write it whole or not at all, with its digest, below ``folder``/records."""
         path = self.path(folder)
-        content = dataclasses.asdict(self)
-        content["digest"] = _sha256(canonical(content))
-        write_whole(path, json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n")
+        write_whole(path, self.text())
         return path
 
     @classmethod
     def load(cls, path: Path) -> RunRecord:
-        """Raises Truncated for a file that ends too soon, ValueError for any other that is not as ``save`` wrote it, or
-        says what cannot be; in one line that names the file."""
+        """A record from its own file.
+
+        Raises:
+            Truncated: The file ends too soon.
+            ValueError: It is not as ``save`` wrote it in any other way, or says what cannot be.
+        """
         try:
             content = json.loads(path.read_text())
         except (ValueError, RecursionError) as error:  # no JSON, or no text
             why = " ".join(str(error).split())
             raise Truncated(f"{path} is not a whole record ({why}): delete it to make this run again") from None
         try:
-            if not isinstance(content, dict) or "digest" not in content:
-                raise ValueError("it has no digest, so it cannot be checked")
-            said, text = content.pop("digest"), canonical(content)
-            if said != _sha256(text):
-                raise ValueError("its digest does not match its content: it was changed after it was written")
-            RECORD.validate_json(text)
-            record = cls(**content)
-            _check(record, path)
-        except ValidationError as error:
-            raise _refused(path, explain(error.errors()[0], cls.__dataclass_fields__)) from None
+            record = cls.from_content(content)
+            _check_place(record, path)
         except ValueError as error:
-            raise _refused(path, str(error)) from None
+            raise ValueError(
+                f"{path} cannot be used: {error}; restore it, or delete it to make this run again"
+            ) from None
+        return record
+
+    @classmethod
+    def from_content(cls, content: Any) -> RunRecord:
+        """A record from the JSON of its file. Raises ValueError, in one line, for what ``text`` cannot have written."""
+        if not isinstance(content, dict) or "digest" not in content:
+            raise ValueError("it has no digest, so it cannot be checked")
+        fields = {name: value for name, value in content.items() if name != "digest"}
+        text = canonical(fields)
+        if content["digest"] != _sha256(text):
+            raise ValueError("its digest does not match its content: it was changed after it was written")
+        try:
+            RECORD.validate_json(text)
+        except ValidationError as error:
+            raise ValueError(explain(error.errors()[0], cls.__dataclass_fields__)) from None
+        record = cls(**fields)
+        _check(record)
         return record
 
 
@@ -144,21 +164,16 @@ def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _refused(path: Path, why: str) -> ValueError:
-    return ValueError(f"{path} cannot be used: {why}; restore it, or delete it to make this run again")
-
-
-def _brief(error: BaseException) -> str:
-    return " ".join(str(error).split())
-
-
-def _check(record: RunRecord, path: Path) -> None:
-    """Raises ValueError where parts of a record contradict each other, or its place."""
-    if record.key != key_of(record.config):
-        raise ValueError(f"its key, {record.key}, is not that of its configuration, {key_of(record.config)}")
+def _check_place(record: RunRecord, path: Path) -> None:
     place = record_path(Path(), record.config, record.key)
     if path.absolute().parts[-len(place.parts) :] != place.parts:
         raise ValueError(f"it is a copy: its own place is {place}")
+
+
+def _check(record: RunRecord) -> None:
+    """Raises ValueError where parts of a record contradict each other."""
+    if record.key != key_of(record.config):
+        raise ValueError(f"its key, {record.key}, is not that of its configuration, {key_of(record.config)}")
     longest = max(record.config["epochs"], 1)
     if long := [name for name, curve in record.curves.items() if len(curve) > longest]:
         raise ValueError(f"curves.{long[0]} is longer than its {longest} epochs")
@@ -259,9 +274,3 @@ def _part_of(path: Path) -> tuple[Path, BinaryIO]:
         if fresh.exists():  # else it was taken for one that was left, before it was locked
             return fresh, file
         file.close()
-
-
-def read_records(folder: Path) -> Iterator[RunRecord]:
-    """Every record below ``folder``, in order of their paths."""
-    for path in sorted((folder / "records").rglob("*.json")):
-        yield RunRecord.load(path)

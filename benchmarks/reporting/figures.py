@@ -123,7 +123,7 @@ def curves(sheet: Sheet, records: Mapping[str, RunRecord]) -> Figure:
 
 def followed(table: Table) -> list[Row]:
     """At most four rows, in the table's order: the methods whose course is the point; of many fusions, one."""
-    trained = [row for row in table.rows if row.configs[0].epochs > 1]
+    trained = [row for row in table.rows if row.configs and row.configs[0].epochs > 1]
     rows = [row for row in trained if row.configs[0].method in FOLLOWED] or trained[:4]
     if len(rows) > 4:
         fusions = [row.configs[0].fusion for row in rows]

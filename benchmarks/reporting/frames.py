@@ -115,6 +115,8 @@ def table_frame(
 
 def state(row: Row, records: Mapping[str, RunRecord]) -> str:
     """What keeps a row from having a mean, in a few words; empty when all its runs are done."""
+    if not row.configs:
+        return "its settings are not found yet"
     found = [records.get(c.key) for c in row.configs]
     count, n = Counter("missing" if r is None else r.status for r in found), len(found)
     words = [f"{what} {count[what]}/{n}" for what in ("diverged", "failed", "missing") if count[what]]
@@ -184,6 +186,8 @@ def _difference(row: Row, rows: Mapping[str, Row], records: Mapping[str, RunReco
     if row.against not in rows:
         raise ValueError(f"row {row.label!r} is compared with {row.against!r}, which is not in its table")
     other = rows[row.against]
+    if not row.configs or not other.configs:
+        return nothing
     if [_place(c) for c in row.configs] != [_place(c) for c in other.configs]:
         raise ValueError(f"rows {row.label!r} and {other.label!r} are compared but do not share their seeds")
     ours, theirs = exact(row, records, "last"), exact(other, records, "last")

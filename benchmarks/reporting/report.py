@@ -14,7 +14,8 @@ from rich.table import Table as Grid
 
 from benchmarks.config.run_config import RunConfig
 from benchmarks.config.suite import Suite
-from benchmarks.records.record import RunRecord, read_records, write_whole
+from benchmarks.records.record import RunRecord, write_whole
+from benchmarks.records.store import read_records
 from benchmarks.reporting import figures, tables
 from benchmarks.reporting.frames import PUBLISHED, runs_frame
 from benchmarks.reporting.page import page
@@ -73,7 +74,7 @@ def readme(suite: Suite, made: Sequence[Sheet], records: Mapping[str, RunRecord]
     parts = [f"# {escape_markdown(suite.title)}"]
     if suite.quick:
         parts.append(f"**{tables.QUICK}.**")
-    parts.append(f"{progress(suite, records)} Made from `records/`: what is written here by hand is lost next time.")
+    parts.append(f"{progress(suite, records)} Made from the records: what is written here by hand is lost next time.")
     for variant, group in itertools.groupby(made, key=lambda sheet: sheet.table.variant):
         parts.append(f"## {escape_markdown(variant)}")
         for sheet in group:

@@ -21,7 +21,8 @@ from threadpoolctl import threadpool_limits
 from torch import nn
 
 from benchmarks.config.run_config import ConfigError, RunConfig
-from benchmarks.records.record import RunRecord, read_whole, record_path, write_whole, writing
+from benchmarks.records.record import RunRecord, record_path, write_whole, writing
+from benchmarks.records.store import find_record
 from benchmarks.runner.distributed import by_first_rank, is_first_rank
 from benchmarks.runner.experiment import build, check, first_final_epoch, needed, notes, refuse_too_short, wanted
 from benchmarks.runner.metrics import evaluate, probe
@@ -88,7 +89,7 @@ class Place:
         Raises OtherData for one that was made with other data, unless it may be overwritten.
         """
         path = self.record(config)
-        record = read_whole(path)
+        record = find_record(self.results, path)
         if record is None or record.status != "done":
             return None
         if min(record.selected.values(), default=-1) < first_final_epoch(config):

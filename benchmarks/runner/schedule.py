@@ -16,7 +16,8 @@ from typing import Any
 from benchmarks.callbacks.progress import Board, Mirror
 from benchmarks.config.run_config import ConfigError, RunConfig
 from benchmarks.config.user_files import register
-from benchmarks.records.record import RunRecord, Unwritable, read_whole, write_whole
+from benchmarks.records.record import RunRecord, Unwritable, write_whole
+from benchmarks.records.store import find_record
 from benchmarks.runner.distributed import is_first_rank
 from benchmarks.runner.experiment import Refused, is_too_short, needed
 from benchmarks.runner.run import Damaged, Listener, Place, run
@@ -224,7 +225,7 @@ def make(config: RunConfig, place: Place, *, export: bool = False, listen: Liste
 
 def _put(record: RunRecord, config: RunConfig, place: Place) -> RunRecord:
     """Write down why a run was not made; the record of the same run that was made earlier stays where it is."""
-    earlier = read_whole(place.record(config)) if is_first_rank() else None
+    earlier = find_record(place.results, place.record(config)) if is_first_rank() else None
     if is_first_rank() and (earlier is None or earlier.status != "done"):
         try:
             record.save(place.results)

@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from benchmarks.cli.listing import CLASSES, SHAPES
 from benchmarks.config.run_config import RunConfig, configure
 from benchmarks.runner.experiment import build_optimizer
+from benchmarks.speed.example_input import CLASSES, SHAPES
 from models.encoders.resnet import ResNet18
 from models.fusions.concat import Concat
 from models.model import MultimodalModel

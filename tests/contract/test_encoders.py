@@ -83,6 +83,6 @@ def test_every_encoder_has_a_row() -> None:
 
 
 def test_the_list_says_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
-    listing.encoders()
+    listing.print_encoders()
     out = capsys.readouterr().out
     assert all(f" {name} " in out for name in ENCODERS) and "timm:NAME" in out and "11,170,240" in out

@@ -173,7 +173,7 @@ def test_gates_and_softmaxes_stay_in_float32_under_autocast(name: str, monkeypat
 
 
 def test_the_list_says_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
-    listing.fusions()
+    listing.print_fusions()
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line.strip()}
     for name in FUSIONS:
         assert name in lines

@@ -1,0 +1,46 @@
+"""The command ``compare``: methods in one ranked table."""
+
+from __future__ import annotations
+
+import argparse
+
+from benchmarks.cli.options import add_execution, add_files, add_jobs, add_results, add_settings
+from benchmarks.cli.shared import make_tables, prepare_data
+
+BRIEF = "methods in one ranked table"
+DESCRIPTION = """\
+Methods with the same data, model and recipe, over seeds, in one table sorted by
+validation-selected accuracy."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's settings and flags."""
+    add_settings(parser, "methods=all or methods=[ogm, ogm_ge], seeds=3, and as for run")
+    add_results(parser, "results/compare/DATASET-FUSION-WORD", filled_in=True)
+    add_execution(parser)
+    add_files(parser)
+    add_jobs(parser)
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Make the comparison. Returns the exit code."""
+    from pydantic import ValidationError
+
+    from benchmarks.config.run_config import ConfigError, explain, parse
+    from benchmarks.config.suite import competing
+    from benchmarks.records.suite_file import Comparison
+
+    given = parse(args.settings)
+    methods, seeds = given.pop("methods", "all"), given.pop("seeds", 3)
+    methods = [methods] if isinstance(methods, str) else methods
+    if not isinstance(methods, list):
+        raise ConfigError([f"methods={methods!r}: names of methods, such as methods=[ogm, ogm_ge], or all"])
+    methods = competing([name for part in methods for name in str(part).split(",")])
+    try:
+        asked = Comparison(given=given, methods=methods, seeds=seeds)
+    except ValidationError as error:
+        raise ConfigError([explain(e, Comparison.model_fields) for e in error.errors()]) from None
+    suite = asked.suite()
+    args.results = args.results or asked.folder()
+    prepare_data(suite.configs())
+    return make_tables(suite, asked, args)

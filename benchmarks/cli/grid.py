@@ -1,0 +1,39 @@
+"""The command ``grid``: every combination of what is given as lists."""
+
+from __future__ import annotations
+
+import argparse
+
+from benchmarks.cli.options import add_execution, add_files, add_jobs, add_results, add_settings, environment_of
+from benchmarks.cli.shared import check_all, prepare_data, print_ending, print_reused
+
+BRIEF = "every combination of lists"
+DESCRIPTION = """\
+Every combination of what is given as a list; otherwise as `run`.
+Runs that are done are skipped; runs that fail are listed at the end (exit code 1)."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's settings and flags."""
+    add_settings(
+        parser, "as for run; a list, such as 'seed=[0, 1]', is an axis; what is a list itself is written [[8, 8]]"
+    )
+    add_results(parser, "results/grid")
+    add_execution(parser)
+    add_files(parser)
+    add_jobs(parser)
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Make the runs. Returns the exit code."""
+    from benchmarks.config.run_config import parse
+    from benchmarks.config.suite import expand
+
+    configs = expand(parse(args.settings))
+    from benchmarks.runner.schedule import launch
+
+    check_all(configs)
+    prepare_data(configs)
+    environment = environment_of(args, args.results.name)
+    print_reused(configs, environment)
+    return print_ending(launch(configs, environment, jobs=args.jobs))

@@ -1,0 +1,63 @@
+"""The command ``run``: one run."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from benchmarks.cli.options import add_execution, add_files, add_results, add_settings, environment_of
+from benchmarks.cli.shared import print_reused
+
+BRIEF = "one run"
+DESCRIPTION = """\
+One run: train, evaluate, write one record. A run that is already recorded is read, not made again; one that was killed
+goes on from its last epoch and ends with the same bits.
+
+settings (name=value; dots go deeper; values are YAML):
+  dataset=synthav  method=ogm_ge  fusion=film  seed=1      see: python -m benchmarks list methods|fusions|datasets
+  method_args.alpha=0.8  dataset_args.preset=textbook      options of the method, the data, the fusion (fusion_args.)
+  encoders.audio=cnn  encoder_args.audio.widths=[16,32]    per modality
+  epochs= batch_size= optimizer=sgd|adam|adamw lr= momentum= weight_decay= schedule=constant|step|cosine
+  lr_steps=[70] lr_factor=0.1 max_norm= micro_batch= precision=fp32|fp64|bf16
+What is not given comes from the dataset's recipe and the method's defaults (benchmarks/config/method_defaults.py).
+
+several processes on one run:
+  python -m torch.distributed.run --nproc-per-node 2 -m benchmarks run dataset=synthav method=ogm_ge
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's settings and flags."""
+    add_settings(parser, "what the run is")
+    add_results(parser, "results/runs")
+    add_execution(parser)
+    add_files(parser)
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Make the run. Returns the exit code."""
+    from benchmarks.config.run_config import configure, parse
+
+    config = configure(parse(args.settings))
+    from benchmarks.callbacks.progress import Board, Mirror, summary, warn
+    from benchmarks.runner.distributed import ranks
+    from benchmarks.runner.schedule import make
+
+    with ranks(args.device) as rank:
+        environment = environment_of(args)
+        if rank == 0:
+            print_reused([config], environment)
+        mirror = Mirror(environment.work / "wandb", "", warn)
+        with Board(1, 0) as board:
+
+            def listen(event: str, about: Any) -> None:
+                if rank == 0:
+                    of = about.get("config", config)
+                    mirror.hear(of, event, about)
+                    board.hear(of, event, about)
+
+            record = make(config, environment, listen=listen)
+        if rank == 0:
+            print(f"{config.title}: {summary(record)}")
+            print(record.path(environment.results))
+    return 0 if record.status == "done" else 1

@@ -1,0 +1,95 @@
+"""What several commands do alike before and after their runs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from benchmarks.cli.options import environment_of
+
+if TYPE_CHECKING:
+    from benchmarks.config.run_config import RunConfig
+    from benchmarks.config.suite import Suite
+    from benchmarks.records.record import RunRecord
+    from benchmarks.records.suite_file import Comparison, Recipe
+    from benchmarks.runner.run import Place
+
+
+def prepare_data(configs: Sequence[RunConfig]) -> None:
+    """Make the data of these runs ready from the files that are there. Raises DataError, which says how to get them."""
+    from benchmarks.config.suite import data_of
+    from datasets.registry import prepare
+
+    for name, variants in data_of(configs).items():
+        for variant in variants:
+            prepare(name, variant)
+
+
+def check_all(configs: Sequence[RunConfig]) -> None:
+    """Raises ConfigError for a run with options that its method, fusion or encoders do not have."""
+    from benchmarks.runner.experiment import check
+
+    for config in configs:
+        check(config)
+
+
+def print_reused(configs: Sequence[RunConfig], environment: Place) -> None:
+    """Say how many of these runs are recorded already, and where those records come from."""
+    records = [record for config in configs if (record := environment.finished(config)) is not None]
+    if records:
+        origins = {(r.provenance.get("device", "unknown"), r.provenance.get("commit", "unknown")[:12]) for r in records}
+        origin = "; ".join(f"{device}, commit {commit}" for device, commit in sorted(origins))
+        print(f"{len(records)} of {len(configs)} runs are already recorded ({origin}): reused")
+
+
+def print_ending(records: Sequence[RunRecord]) -> int:
+    """Say how many runs were made, and which were not, and why.
+
+    Returns:
+        The exit code: 1 if a run failed or diverged.
+    """
+    bad = [r for r in records if r.status in ("failed", "diverged")]
+    skipped = [r for r in records if r.status == "skipped"]
+    done = sum(r.status == "done" for r in records)
+    print(f"{len(records)} runs: {done} done, {len(skipped)} refused, {len(bad)} not made")
+    from benchmarks.config.run_config import recorded
+
+    for record in [*skipped, *bad]:
+        print(f"  {record.status}: {recorded(record.config).title}: {record.reason}", file=sys.stderr)
+    return 1 if bad else 0
+
+
+def make_tables(suite: Suite, asked: Recipe | Comparison, args: argparse.Namespace) -> int:
+    """Make the runs of a suite, then the tables, figures and pages of its folder, with what the folder has already.
+
+    Args:
+        suite: The tables that are asked for.
+        asked: What the command was asked for.
+        args: The command line.
+
+    Returns:
+        The exit code.
+    """
+    from benchmarks.callbacks.progress import mirror_report, warn
+    from benchmarks.records.suite_file import Comparison, claim
+    from benchmarks.runner.schedule import launch
+
+    configs = suite.configs()
+    check_all(configs)
+    environment = environment_of(args, suite.name)
+    whole = claim(args.results, asked, suite, overwrite=args.overwrite)
+    print_reused(configs, environment)
+    records = launch(configs, environment, jobs=args.jobs)
+
+    from benchmarks.reporting.report import show, write
+
+    paths = write(whole, args.results)
+    if isinstance(asked, Comparison):
+        show(whole, args.results)
+    mirror_report(whole.name, whole.title, paths, environment.work / "wandb", warn)
+    for path in paths:
+        if path.suffix == ".md":
+            print(path)
+    return print_ending(records)

@@ -1,0 +1,33 @@
+"""The command ``tables``: tables, figures and pages of a results folder again, from its records."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from benchmarks.cli.options import add_files
+
+BRIEF = "tables and figures again, from records alone"
+DESCRIPTION = """\
+Makes runs.csv, tables, figures and the report of a results folder again, from its suite.json and its records.
+Nothing is trained."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    add_files(parser, hidden=True)
+    parser.add_argument("folder", type=Path, help="a folder that reproduce or compare made, such as results/paper")
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Write the files. Returns the exit code."""
+    from benchmarks.config.run_config import ConfigError
+    from benchmarks.records.suite_file import read
+    from benchmarks.reporting.report import write
+
+    made = read(args.folder)
+    if made is None:
+        raise ConfigError([f"{args.folder}: no suite.json, so this is no folder that reproduce or compare made"])
+    for path in write(made.suite, args.folder):
+        print(path)
+    return 0

@@ -1,0 +1,191 @@
+"""The records of a results folder: single files while runs are made, one packed file to keep, share and commit.
+
+The working form is one file per run below ``records/``. The packed form is ``records.jsonl.gz``, one record per line of
+JSON, sorted by the paths that the single files have, with the index ``records.csv``. A folder may have both.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+import gzip
+import io
+import json
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.records.record import RunRecord, read_whole, write_whole
+
+PACK, INDEX = "records.jsonl.gz", "records.csv"
+COLUMNS = ("key", "dataset", "fusion", "method", "seed", "status", "line")
+LONGEST, MOST = 2**26, 2**31  # bytes of one record, and of all in a file: more is no records file
+
+
+@dataclass(frozen=True)
+class _Pack:
+    """The content of a packed file: one record per line, and the line of each key (from 0)."""
+
+    path: Path
+    lines: Sequence[str]
+    rows: Sequence[dict[str, str]] | None  # the index, if there is one
+    line_of: dict[str, int]
+
+    def record(self, line: int) -> RunRecord:
+        """Raises ValueError, in one line, for what is no record, or not the one that the index has there."""
+        try:
+            made = RunRecord.from_content(json.loads(self.lines[line]))
+            if self.rows is not None and _row(made, line) != self.rows[line]:
+                raise ValueError(f"{INDEX} has something else there; python -m benchmarks pack writes it anew")
+        except (ValueError, RecursionError) as error:
+            why = " ".join(str(error).split())
+            raise ValueError(f"{self.path}, line {line + 1}, cannot be used: {why}; restore the file") from None
+        return made
+
+
+def _row(record: RunRecord, line: int) -> dict[str, str]:
+    config = record.config
+    values = (record.key, config["dataset"], config["fusion"], config["method"], config["seed"], record.status)
+    return dict(zip(COLUMNS, map(str, (*values, line + 1)), strict=True))
+
+
+def _packed(folder: Path, *, indexed: bool = True) -> _Pack | None:
+    """The packed file of a folder; without ``indexed`` whatever its index says."""
+    path, index = folder / PACK, folder / INDEX
+    if not path.exists():
+        return None
+    return _open(path, _stamp(path), _stamp(index) if indexed and index.exists() else None)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    return path.stat().st_mtime_ns, path.stat().st_size
+
+
+@functools.lru_cache(maxsize=8)
+def _open(path: Path, written: tuple[int, int], indexed: tuple[int, int] | None) -> _Pack:
+    """``written`` and ``indexed`` say when the two files were: changed ones are read again."""
+    lines = _lines(path)
+    if indexed is None:
+        records = [_Pack(path, lines, None, {}).record(i) for i in range(len(lines))]
+        return _Pack(path, lines, None, {record.key: i for i, record in enumerate(records)})
+    index = path.with_name(INDEX)
+    try:
+        rows = list(csv.DictReader(io.StringIO(index.read_text(), newline=""), strict=True))
+    except (ValueError, csv.Error) as error:
+        raise ValueError(f"{index} is not readable: {' '.join(str(error).split())}; restore it") from None
+    numbers = [row.get("line") for row in rows]
+    line_of = {str(row.get("key")): i for i, row in enumerate(rows)}
+    if numbers != [str(i + 1) for i in range(len(lines))] or len(line_of) != len(rows):
+        raise ValueError(
+            f"{index} is not the index of {path.name}: python -m benchmarks pack {path.parent} writes it anew"
+        )
+    return _Pack(path, lines, rows, line_of)
+
+
+def _lines(path: Path) -> list[str]:
+    lines, total = [], 0
+    try:
+        with gzip.open(path, "rb") as file:
+            while line := file.readline(LONGEST):
+                total += len(line)
+                if not line.endswith(b"\n") or total > MOST:
+                    raise ValueError("a line is cut off, or there is more than any records need")
+                lines.append(line.decode())
+    except (EOFError, gzip.BadGzipFile, zlib.error, ValueError) as error:
+        raise ValueError(f"{path} is damaged ({' '.join(str(error).split())}): restore it") from None
+    return lines
+
+
+def find_record(folder: Path, path: Path) -> RunRecord | None:
+    """The record of one run, in either form.
+
+    Args:
+        folder: The results folder.
+        path: Where the run's record is in the working form (``record_path``).
+
+    Returns:
+        None where there is no record, or only a piece of one (see ``read_whole``).
+
+    Raises:
+        ValueError: The record cannot be used, or its two forms differ.
+    """
+    single, pack = read_whole(path), _packed(folder)
+    line = None if pack is None else pack.line_of.get(path.stem.rpartition("-")[2])
+    packed = None if pack is None or line is None else pack.record(line)
+    return single if packed is None else packed if single is None else _same(folder, single, packed)
+
+
+def _same(folder: Path, single: RunRecord, packed: RunRecord) -> RunRecord:
+    """The single file's record, which replaces a packed one that was not done. Raises ValueError where they differ."""
+    if packed.status != "done" or packed.result_digest == single.result_digest:
+        return single
+    raise ValueError(
+        f"{single.path(folder)} has another result than the same run in {PACK}: delete the file, or put it in the "
+        f"other's place: python -m benchmarks pack {folder} --overwrite"
+    )
+
+
+def read_records(folder: Path, *, overwrite: bool = False, indexed: bool = True) -> Iterator[RunRecord]:
+    """Every record of a results folder, in both forms, in the order of their paths.
+
+    Args:
+        folder: The results folder.
+        overwrite: Whether a single file's record replaces a packed one with another result.
+        indexed: Whether the packed file's index must fit it.
+
+    Raises:
+        ValueError: A record cannot be used, or its two forms differ.
+    """
+    singles = {path.relative_to(folder): path for path in (folder / "records").rglob("*.json")}
+    pack = _packed(folder, indexed=indexed)
+    found = [] if pack is None else [pack.record(line) for line in range(len(pack.lines))]
+    packed = {record.path(Path()): record for record in found}
+    for place in sorted({*singles, *packed}, key=lambda place: place.parts):
+        single = RunRecord.load(singles[place]) if place in singles else packed[place]
+        yield _same(folder, single, packed[place]) if place in packed and not overwrite else single
+
+
+def pack(folder: Path, *, overwrite: bool = False) -> Path:
+    """Put all records of a results folder into one file, with an index, and delete the single files.
+
+    Args:
+        folder: The results folder.
+        overwrite: Whether a single file's record replaces a packed one with another result.
+
+    Returns:
+        The packed file. The same records give the same bytes.
+
+    Raises:
+        ValueError: There is no record, one cannot be used, or its two forms differ.
+        Unwritable: A file cannot be written.
+    """
+    records = list(read_records(folder, overwrite=overwrite, indexed=False))
+    if not records:
+        raise ValueError(f"{folder}: there is no record to pack")
+    text = "".join(record.text(indent=None) for record in records)
+    content = io.BytesIO()
+    with gzip.GzipFile(filename="", mode="wb", compresslevel=9, fileobj=content, mtime=0) as file:
+        file.write(text.encode())
+    table = io.StringIO()
+    writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(_row(record, i) for i, record in enumerate(records))
+    (folder / INDEX).unlink(missing_ok=True)  # a kill before the new one is there leaves a file that can be read
+    write_whole(folder / PACK, content.getvalue())
+    write_whole(folder / INDEX, table.getvalue())
+    for record in records:
+        record.path(folder).unlink(missing_ok=True)
+    for place in sorted((folder / "records").rglob("*"), reverse=True):
+        with suppress(OSError):  # something else is in it
+            place.rmdir()
+    with suppress(OSError):
+        (folder / "records").rmdir()
+    return folder / PACK
+
+
+def results_folders(root: Path) -> list[Path]:
+    """The results folders at and below a folder, in order of their paths."""
+    found = {path.parent for name in (PACK, "records") for path in root.rglob(name)}
+    return sorted(found, key=lambda folder: folder.parts)

@@ -1,0 +1,124 @@
+"""suite.json: tables follow from it and the records alone; mistakes in it are lines."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.__main__ import main
+from benchmarks.config import method_defaults, run_config, suite
+from benchmarks.config.run_config import ConfigError, configure
+from benchmarks.config.suite import Suite
+from benchmarks.records import suite_file
+from benchmarks.records.suite_file import Recorded
+from benchmarks.reporting.report import files
+from benchmarks.reporting.tables import sheet
+from tests.records import filled, record, small
+from tests.suites import one_line_each
+
+REFERENCE = Path(__file__).resolve().parents[3] / "results" / "reference"
+
+
+@pytest.mark.parametrize("name", ["avmnist", "compare-synthav"])
+def test_tables_do_not_follow_todays_defaults(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Recipes and methods' defaults are changed, and a suite's file is gone: the committed tables stay as they are."""
+    monkeypatch.setattr(run_config, "recipe", lambda dataset: {"epochs": 7})
+    monkeypatch.setattr(method_defaults, "METHODS", {})
+    monkeypatch.setattr(suite, "FOLDER", tmp_path)
+    monkeypatch.delitem(run_config.STRATEGIES, "ogm_ge")
+    folder = REFERENCE / name
+    assert configure({"dataset": "synthav"}).epochs == 7
+    for kept in ("suite.json", "records.jsonl.gz", "records.csv"):
+        shutil.copy(folder / kept, tmp_path)
+    assert main(["tables", str(tmp_path)]) == 0
+    for path in [folder / "runs.csv", folder / "README.md", *sorted((folder / "tables").iterdir())]:
+        assert (tmp_path / path.relative_to(folder)).read_bytes() == path.read_bytes(), path.name
+
+
+def test_what_is_saved_is_read(tmp_path: Path) -> None:
+    made = Recorded({"suite": {"name": "small", "quick": False}}, small())
+    suite_file.save(tmp_path, made)
+    assert suite_file.read(tmp_path) == made
+
+
+def test_a_row_may_get_its_runs_later(tmp_path: Path) -> None:
+    whole = small(["vanilla", "tuned"])
+    (table,) = whole.tables
+    late = whole.with_runs(table.slug, "tuned", [])
+    suite_file.save(tmp_path, Recorded({"suite": {"name": "small", "quick": False}}, late))
+    read = suite_file.read(tmp_path)
+    assert read is not None and read.suite == late
+    records = filled(whole, [[0.7, 0.71, 0.72], [0.8, 0.81, 0.82]])
+    numbers = sheet(read.suite.tables[0], records).numbers.set_index("row")
+    assert numbers.loc["tuned", "state"] == "its settings are not found yet"
+    assert dict(files(read.suite, records))["README.md"]
+    found = [configure({"method": "ogm_ge", "method_args.alpha": 0.3, "seed": s, "epochs": 4}) for s in range(3)]
+    now = suite_file.add_runs(tmp_path, table.slug, "tuned", found)
+    records |= {c.key: record(c, 0.9) for c in found}
+    numbers = sheet(now.tables[0], records).numbers.set_index("row")
+    assert numbers.loc["tuned", "state"] == "" and numbers.loc["tuned", "last_mean"] == pytest.approx(90)
+    with pytest.raises(ConfigError, match="no row 'tuend'"):
+        suite_file.add_runs(tmp_path, table.slug, "tuend", found)
+
+
+def test_fewer_seeds_lose_nothing_and_more_go_on() -> None:
+    few, many = small(seeds=2), small(seeds=3)
+    assert suite_file.joined(few, many).tables == suite_file.joined(many, few).tables == many.tables
+
+
+def broken(change: dict[str, Any]) -> dict[str, Any]:
+    """What suite.json holds, with some of it replaced, by dotted names."""
+    content: dict[str, Any] = {
+        "made_from": {"suite": {"name": "small", "quick": False}},
+        "name": "small",
+        "title": "A small suite",
+        "quick": False,
+        "tables": [table("table2", [row("vanilla")])],
+        "runs": {ONE.key: ONE.model_dump(mode="json")},
+    }
+    return {**content, **change}
+
+
+ONE = configure({"seed": 0})
+
+
+def row(label: str, **more: Any) -> dict[str, Any]:
+    return {"label": label, "against": None, "runs": [ONE.key], **more}
+
+
+def table(name: str, rows: list[Any], **more: Any) -> dict[str, Any]:
+    return {
+        "name": name, "title": "T", "dataset": "synthav", "variant": "SynthAV", "ranked": False, "rows": rows, **more
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"nmae": "small"}, "nmae: there is no such setting; did you mean 'name'?"),
+        ({"quick": 3}, "quick=3"),
+        ({"tables": [table("t", [])]}, "tables.0.rows"),
+        ({"tables": [table("t", [row("vanilla"), row("vanilla")])]}, "two rows are called 'vanilla'"),
+        ({"tables": [table("t", [row("vanilla"), row("ogm", against="vanila")])]}, "did you mean 'vanilla'?"),
+        ({"tables": [table("t", [row("vanilla")]), table("t", [row("x")])]}, "two tables are called t-synthav"),
+        ({"tables": [table("t", [row("vanilla", runs=["0" * 12])])]}, f"table t: there is no run {'0' * 12}"),
+        ({"runs": {"0" * 12: ONE.model_dump(mode="json")}}, f"its configuration has the key {ONE.key}"),
+        ({"runs": {ONE.key: {**ONE.model_dump(mode="json"), "lr": "fast"}}}, f"runs.{ONE.key}.lr='fast'"),
+        ({"runs": {ONE.key: {**ONE.model_dump(mode="json"), "sed": 0}}}, "sed: there is no such setting; did you mean"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    change: dict[str, Any], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "suite.json").write_text(json.dumps(broken({})))
+    good = suite_file.read(tmp_path)
+    assert good is not None and isinstance(good.suite, Suite)
+    (tmp_path / "suite.json").write_text(json.dumps(broken(change)))
+    lines = one_line_each(["tables", str(tmp_path)], capsys)
+    assert all(str(tmp_path / "suite.json") in line for line in lines) and message in lines[0]
