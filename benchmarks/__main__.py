@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.cli.execution import add_executor_flag, add_export_flag, add_log_flag
+
 DESCRIPTION = """\
 OGM-Bench: how to train several modalities together without one of them taking over.
 
@@ -76,9 +78,10 @@ def parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPar
             sub.add_argument("--debug", action="store_true", help="stop at the first number that is not finite")
             _overwrite(sub)
             _files(sub)
+            add_log_flag(sub)
         return sub
 
-    command("run", "one run", RUN, settings="what the run is", results="results/runs")
+    add_export_flag(command("run", "one run", RUN, settings="what the run is", results="results/runs"))
     jobs = {"type": positive, "default": max(os.cpu_count() or 1, 1), "help": "runs at a time (default: one per core)"}
     grid = command(
         "grid",
@@ -89,6 +92,7 @@ def parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPar
         results="results/grid",
     )
     grid.add_argument("--jobs", **jobs)
+    add_executor_flag(grid)
     compare = command(
         "compare",
         "methods in one ranked table",
@@ -98,6 +102,7 @@ def parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPar
         results=COMPARED,
     )
     compare.add_argument("--jobs", **jobs)
+    add_executor_flag(compare)
     reproduce = command(
         "reproduce",
         "a suite of tables, figures and records",
@@ -120,6 +125,8 @@ def parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPar
     reproduce.add_argument("--debug", action="store_true", help="stop at the first number that is not finite")
     _overwrite(reproduce)
     reproduce.add_argument("--jobs", **jobs)
+    add_executor_flag(reproduce)
+    add_log_flag(reproduce)
     tables = command(
         "tables",
         "tables and figures again, from records alone",
@@ -234,7 +241,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         mistakes = error.mistakes
     except OSError as error:
         mistakes = [f"{error.filename or args.command}: {error.strerror or error}"]
-    except (ValueError, FloatingPointError) as error:  # DataError, Damaged, a broken record: one line each
+    except (ValueError, FloatingPointError) as error:  # DataError, CorruptFileError, a broken record: one line each
         mistakes = [" ".join(str(error).split())]
     except KeyboardInterrupt as stop:
         say("\nstopped; the same command goes on where this one was")
@@ -264,51 +271,51 @@ def _device(name: str) -> str:
     return device
 
 
-def _place(args: argparse.Namespace, group: str = "") -> Any:
-    from benchmarks.runner.run import Place
-    from benchmarks.runner.schedule import writable
+def _environment(args: argparse.Namespace, group: str = "") -> Any:
+    from benchmarks.runner.environment import RunEnvironment
+    from benchmarks.runner.failures import require_writable
 
-    writable(args.results)
-    writable(args.work)
-    files = getattr(args, "files", ())
-    return Place(
+    printing = _printing(args)
+    if not printing:
+        require_writable(args.results)
+        require_writable(args.work)
+    return RunEnvironment(
         args.results,
         args.work,
-        _device(args.device),
+        args.device if printing else _device(args.device),
         args.threads,
         args.workers,
         group,
         args.debug,
-        files,
+        getattr(args, "files", ()),
         args.overwrite,
     )
+
+
+def _printing(args: argparse.Namespace) -> bool:
+    """Are command lines asked for instead of runs?"""
+    return bool(getattr(args, "executor", "local") == "print")
 
 
 def _run(args: argparse.Namespace) -> int:
     from benchmarks.config.run_config import configure, parse
 
     config = configure(parse(args.settings))
-    from benchmarks.callbacks.progress import Board, Mirror, summary, warn
+    from benchmarks.callbacks.base import Callbacks
+    from benchmarks.callbacks.progress import summary
+    from benchmarks.cli.execution import callbacks_of
     from benchmarks.runner.distributed import ranks
-    from benchmarks.runner.schedule import make
+    from benchmarks.runner.failures import run_or_record_fault
 
     with ranks(args.device) as rank:
-        place = _place(args)
+        environment = _environment(args)
         if rank == 0:
-            _say_reused([config], place)
-        mirror = Mirror(place.work / "wandb", "", warn)
-        with Board(1, 0) as board:
-
-            def listen(event: str, about: Any) -> None:
-                if rank == 0:
-                    of = about.get("config", config)
-                    mirror.hear(of, event, about)
-                    board.hear(of, event, about)
-
-            record = make(config, place, listen=listen)
+            _say_reused([config], environment)
+        with callbacks_of(args, environment) if rank == 0 else Callbacks([]) as callbacks:
+            record = run_or_record_fault(config, environment, export=args.export_weights, on_event=callbacks.on)
         if rank == 0:
             print(f"{config.title}: {summary(record)}")
-            print(record.path(place.results))
+            print(record.path(environment.results))
     return 0 if record.status == "done" else 1
 
 
@@ -317,20 +324,23 @@ def _grid(args: argparse.Namespace) -> int:
     from benchmarks.config.suite import expand
 
     configs = expand(parse(args.settings))
+    from benchmarks.cli.execution import carry_out, print_commands
     from benchmarks.runner.experiment import check
-    from benchmarks.runner.schedule import launch
 
     for config in configs:
         check(config)
+    if _printing(args):
+        print_commands(configs, _environment(args))
+        return 0
     _prepare(configs)
-    place = _place(args, args.results.name)
-    _say_reused(configs, place)
-    return _ending(launch(configs, place, jobs=args.jobs))
+    environment = _environment(args, args.results.name)
+    _say_reused(configs, environment)
+    return _ending(carry_out(configs, environment, args))
 
 
-def _say_reused(configs: Sequence[Any], place: Any) -> None:
+def _say_reused(configs: Sequence[Any], environment: Any) -> None:
     """Which of these runs will not be made, being recorded already, and where those records come from."""
-    found = [record for config in configs if (record := place.finished(config)) is not None]
+    found = [record for config in configs if (record := environment.finished(config)) is not None]
     if found:
         places = {(r.provenance.get("device", "unknown"), r.provenance.get("commit", "unknown")[:12]) for r in found}
         origin = "; ".join(f"{device}, commit {commit}" for device, commit in sorted(places))
@@ -356,7 +366,8 @@ def _compare(args: argparse.Namespace) -> int:
         raise ConfigError([explain(e, Comparison.model_fields) for e in error.errors()]) from None
     suite = asked.suite()
     args.results = args.results or asked.folder()
-    _prepare(suite.configs())
+    if not _printing(args):
+        _prepare(suite.configs())
     return _carry_out(suite, asked, args)
 
 
@@ -369,7 +380,7 @@ def _reproduce(args: argparse.Namespace) -> int:
     suite = load(args.suite, datasets=named, seeds=args.seeds, quick=args.quick)
     here = []
     for name, variants in suite.data().items():
-        if name in named:
+        if name in named and not _printing(args):
             for variant in variants:
                 prepare(name, variant)
         if all(ready(name, variant) for variant in variants):
@@ -383,25 +394,28 @@ def _reproduce(args: argparse.Namespace) -> int:
 
 def _carry_out(suite: Any, asked: Any, args: argparse.Namespace) -> int:
     """Make the runs that are asked for, then everything people read, with what the folder has already."""
-    from benchmarks.callbacks.progress import mirror_report, warn
+    from benchmarks.callbacks.wandb import log_report
+    from benchmarks.cli.execution import carry_out, print_commands
     from benchmarks.records.suite_file import Comparison, claim
     from benchmarks.runner.experiment import check
-    from benchmarks.runner.schedule import launch
 
     configs = suite.configs()
     for config in configs:
         check(config)
-    place = _place(args, suite.name)
+    environment = _environment(args, suite.name)
+    if _printing(args):
+        print_commands(configs, environment)
+        return 0
     whole = claim(args.results, asked, overwrite=args.overwrite).suite()
-    _say_reused(configs, place)
-    records = launch(configs, place, jobs=args.jobs)
+    _say_reused(configs, environment)
+    records = carry_out(configs, environment, args)
 
     from benchmarks.reporting.report import show, write
 
     paths = write(whole, args.results)
     if isinstance(asked, Comparison):
         show(whole, args.results)
-    mirror_report(whole.name, whole.title, paths, place.work / "wandb", warn)
+    log_report(whole.name, whole.title, paths, environment.work / "wandb")
     for path in paths:
         if path.suffix == ".md":
             print(path)

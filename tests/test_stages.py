@@ -15,9 +15,10 @@ import torch
 
 from benchmarks.config.run_config import RunConfig, configure, parse
 from benchmarks.config.suite import compare, competing
+from benchmarks.runner.checkpoint import load_checked
+from benchmarks.runner.environment import RunEnvironment
 from benchmarks.runner.experiment import build, needed, wanted
 from benchmarks.runner.metrics import evaluate
-from benchmarks.runner.run import Place, load_whole
 from tests.runs import ROOT, SMALL, command, done, records
 
 ENV = {**os.environ, "WANDB_MODE": "disabled"}
@@ -95,10 +96,10 @@ def test_curves_have_an_entry_for_every_epoch(staged: Path) -> None:
 def test_the_exported_weights_are_those_of_their_epoch(staged: Path) -> None:
     for record in all_records(staged)["unimodal"]:
         config = RunConfig(**record["config"])
-        place = Place(staged / "results", staged / "work")
+        place = RunEnvironment(staged / "results", staged / "work")
         made = place.finished(config, export=True)
         assert made is not None
-        left = load_whole(place.export(config, made), torch.device("cpu"))
+        left = load_checked(place.export_path(config, made), torch.device("cpu"))
         for at in ("last", "val_best"):
             engine = build(config)
             engine.strategy.export(engine.model).load_state_dict(left[at])
@@ -171,7 +172,7 @@ def test_two_processes_build_on_the_same_teachers(tmp_path: Path) -> None:
 def epoch(checkpoint: Path) -> int:
     """How far a run has got; 0 where it has not begun, or is over."""
     try:
-        return int(load_whole(checkpoint, torch.device("cpu"))["engine"]["epoch"])
+        return int(load_checked(checkpoint, torch.device("cpu"))["engine"]["epoch"])
     except FileNotFoundError:
         return 0
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Collection, Mapping
+import warnings
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import torch
 from pydantic import ConfigDict, ValidationError, create_model
 from torch import nn
 
-from benchmarks.callbacks.progress import warn
 from benchmarks.config.method_defaults import method_defaults
 from benchmarks.config.run_config import ConfigError, RunConfig, explain, with_files
 from datasets.core.base import DataModule
@@ -27,7 +27,7 @@ from ogm.strategy import Strategy
 from ogm.types import Need
 
 
-class Refused(ConfigError):
+class IncompatibleError(ConfigError):
     """A combination that cannot run, and why: an answer, not a crash."""
 
 
@@ -38,11 +38,13 @@ def build(
     workers: int = 0,
     trained: Mapping[str, nn.Module] | None = None,
     debug: bool = False,
+    warn: Callable[[str], object] = warnings.warn,
 ) -> Engine:
     """Everything a run needs, initialised from the configuration's seed alone.
 
     Each part is initialised after a seed of its own, so that adding one leaves the others' draws alone. Raises
-    ConfigError for options that do not fit, Refused for parts that do not fit together, DataError for the data.
+    ConfigError for options that do not fit, IncompatibleError for parts that do not fit together, DataError for the
+    data. ``warn`` is told in one line what is left out.
     """
     check(config)
     refuse_too_short(config)
@@ -76,9 +78,11 @@ def build(
             for name, split in data.splits().items()
         }
     except ValueError as error:
-        raise Refused([f"{config.method} with {config.fusion} on {config.dataset}: {error}"]) from None
+        raise IncompatibleError([f"{config.method} with {config.fusion} on {config.dataset}: {error}"]) from None
     if config.batch_size < world_size():
-        raise Refused([f"batch_size={config.batch_size} is less than one sample for each of {world_size()} processes"])
+        raise IncompatibleError(
+            [f"batch_size={config.batch_size} is less than one sample for each of {world_size()} processes"]
+        )
     model.to(device, dtype)
     strategy.to(device, dtype)
     if device.startswith("cuda"):
@@ -204,9 +208,9 @@ def is_too_short(config: RunConfig) -> bool:
 
 
 def refuse_too_short(config: RunConfig) -> None:
-    """Raises Refused where the predictor that the method is for would never exist."""
+    """Raises IncompatibleError where the predictor that the method is for would never exist."""
     if is_too_short(config):
-        raise Refused(
+        raise IncompatibleError(
             [
                 f"{config.method} trains its final predictor after the first {first_final_epoch(config)} epochs, and "
                 f"this run has {config.epochs}: give it more epochs"
