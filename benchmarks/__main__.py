@@ -305,14 +305,15 @@ def _run(args: argparse.Namespace) -> int:
     from benchmarks.callbacks.progress import summary
     from benchmarks.cli.execution import callbacks_of
     from benchmarks.runner.distributed import ranks
+    from benchmarks.runner.experiment import resolve
     from benchmarks.runner.failures import run_or_record_fault
 
     with ranks(args.device) as rank:
-        environment = _environment(args)
+        environment, experiment = _environment(args), resolve(config)
         if rank == 0:
-            _say_reused([config], environment)
+            _say_reused([experiment], environment)
         with callbacks_of(args, environment) if rank == 0 else Callbacks([]) as callbacks:
-            record = run_or_record_fault(config, environment, export=args.export_weights, on_event=callbacks.on)
+            record = run_or_record_fault(experiment, environment, export=args.export_weights, on_event=callbacks.on)
         if rank == 0:
             print(f"{config.title}: {summary(record)}")
             print(record.path(environment.results))
@@ -325,26 +326,25 @@ def _grid(args: argparse.Namespace) -> int:
 
     configs = expand(parse(args.settings))
     from benchmarks.cli.execution import carry_out, print_commands
-    from benchmarks.runner.experiment import check
+    from benchmarks.runner.experiment import resolve_all
 
-    for config in configs:
-        check(config)
+    experiments = resolve_all(configs)
     if _printing(args):
-        print_commands(configs, _environment(args))
+        print_commands(experiments, _environment(args))
         return 0
     _prepare(configs)
     environment = _environment(args, args.results.name)
-    _say_reused(configs, environment)
-    return _ending(carry_out(configs, environment, args))
+    _say_reused(experiments, environment)
+    return _ending(carry_out(experiments, environment, args))
 
 
-def _say_reused(configs: Sequence[Any], environment: Any) -> None:
+def _say_reused(experiments: Sequence[Any], environment: Any) -> None:
     """Which of these runs will not be made, being recorded already, and where those records come from."""
-    found = [record for config in configs if (record := environment.finished(config)) is not None]
+    found = [record for experiment in experiments if (record := environment.finished(experiment)) is not None]
     if found:
         places = {(r.provenance.get("device", "unknown"), r.provenance.get("commit", "unknown")[:12]) for r in found}
         origin = "; ".join(f"{device}, commit {commit}" for device, commit in sorted(places))
-        print(f"{len(found)} of {len(configs)} runs are already recorded ({origin}): reused")
+        print(f"{len(found)} of {len(experiments)} runs are already recorded ({origin}): reused")
 
 
 def _compare(args: argparse.Namespace) -> int:
@@ -397,18 +397,16 @@ def _carry_out(suite: Any, asked: Any, args: argparse.Namespace) -> int:
     from benchmarks.callbacks.wandb import log_report
     from benchmarks.cli.execution import carry_out, print_commands
     from benchmarks.records.suite_file import Comparison, claim
-    from benchmarks.runner.experiment import check
+    from benchmarks.runner.experiment import resolve_all
 
-    configs = suite.configs()
-    for config in configs:
-        check(config)
+    experiments = resolve_all(suite.configs())
     environment = _environment(args, suite.name)
     if _printing(args):
-        print_commands(configs, environment)
+        print_commands(experiments, environment)
         return 0
     whole = claim(args.results, asked, overwrite=args.overwrite).suite()
-    _say_reused(configs, environment)
-    records = carry_out(configs, environment, args)
+    _say_reused(experiments, environment)
+    records = carry_out(experiments, environment, args)
 
     from benchmarks.reporting.report import show, write
 

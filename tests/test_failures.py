@@ -13,9 +13,10 @@ import pytest
 
 from benchmarks.__main__ import main, read
 from benchmarks.config.run_config import configure, parse
+from benchmarks.runner.build import require_learnable
 from benchmarks.runner.environment import RunEnvironment
 from benchmarks.runner.events import Event, RunStarted, ignore_event
-from benchmarks.runner.experiment import refuse_too_little
+from benchmarks.runner.experiment import resolve
 from benchmarks.runner.failures import run_or_record_failure
 from datasets.core.errors import DataError
 from datasets.registry import load
@@ -116,7 +117,7 @@ def test_a_failure_does_not_replace_a_finished_record(tmp_path: Path) -> None:
         config, place, export=True, on_event=fails
     )  # its weights are asked for, and it fails on the way
     assert again.status == "failed" and "no space for weights" in again.reason
-    kept = place.finished(config)
+    kept = place.finished(resolve(config))
     assert kept is not None and kept.result_digest == made.result_digest
 
 
@@ -141,16 +142,16 @@ def test_one_sample_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 def test_splits_without_samples_or_classes_to_tell_apart_are_refused() -> None:
     data = load("synthav", {"num_train": 16, "num_val": 8, "num_test": 8})
-    refuse_too_little("synthav", data)
+    require_learnable("synthav", data)
     for split in ("train", "val", "test"):
         part = data.splits()[split]
         kept, part.ids = part.ids, []
         with pytest.raises(DataError, match=f"no sample in {split}"):
-            refuse_too_little("synthav", data)
+            require_learnable("synthav", data)
         part.ids = kept
     labels, data.train.labels = data.train.labels, [3] * 16
     with pytest.raises(DataError, match="all 16 training samples are of the class"):
-        refuse_too_little("synthav", data)
+        require_learnable("synthav", data)
     data.train.labels = labels
 
 

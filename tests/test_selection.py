@@ -14,6 +14,7 @@ from benchmarks.config.run_config import RunConfig, configure, parse
 from benchmarks.records.record import RunRecord
 from benchmarks.runner.checkpoint import load_checked
 from benchmarks.runner.environment import RunEnvironment
+from benchmarks.runner.experiment import resolve
 from benchmarks.runner.run import run
 from ogm.engine import Engine
 from tests.runs import SMALL
@@ -91,7 +92,7 @@ def test_selected_epochs_and_weights(method: str, first: int, tmp_path: Path) ->
     for split in ("val", "test"):
         accuracies = record.curves[f"{split}/accuracy"][first:]
         assert record.selected[f"{split}_best"] == first + accuracies.index(max(accuracies))
-    left = load_checked(place.export_path(config, record), torch.device("cpu"))
+    left = load_checked(place.export_path(resolve(config), record), torch.device("cpu"))
     same = [torch.equal(left["last"][name], x) for name, x in left["val_best"].items()]
     assert all(same) == (record.selected["val_best"] == 9)  # the only final epoch of di_mml
     curves = {**record.curves, "val/accuracy": [*record.curves["val/accuracy"]]}
@@ -99,7 +100,7 @@ def test_selected_epochs_and_weights(method: str, first: int, tmp_path: Path) ->
     at = {n.removeprefix("test/"): curve[first - 1] for n, curve in curves.items() if n.startswith("test/")}
     early = {"selected": {**record.selected, "val_best": first - 1}, "test": {**record.test, "val_best": at}}
     path = replace(record, curves=curves, **early).save(place.results)
-    assert place.finished(config) is None  # a record of the time when any epoch could be selected
+    assert place.finished(resolve(config)) is None  # a record of the time when any epoch could be selected
     assert run(config, place).result_digest == record.result_digest == RunRecord.load(path).result_digest
 
 

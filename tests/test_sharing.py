@@ -18,6 +18,7 @@ from benchmarks.records.record import RunRecord, write_whole
 from benchmarks.runner.checkpoint import CorruptFileError, load_checked, save_checked
 from benchmarks.runner.environment import OtherDataError, RunEnvironment
 from benchmarks.runner.events import EpochEnded, Event
+from benchmarks.runner.experiment import resolve
 from benchmarks.runner.run import run
 from tests.runs import SMALL, command, records
 
@@ -79,7 +80,7 @@ def test_processes_that_share_folders_make_each_run_once(
 # ---- exports
 def test_an_ordinary_run_leaves_what_others_build_on(tmp_path: Path) -> None:
     made = run(audio(), place(tmp_path), export=True)
-    path = place(tmp_path).export_path(audio(), made)
+    path = place(tmp_path).export_path(resolve(audio()), made)
     before = path.stat().st_mtime_ns
     made.path(tmp_path / "results").unlink()
     again = run(audio(), place(tmp_path))
@@ -92,7 +93,7 @@ def test_weights_asked_for_later_leave_the_record_as_it_is(tmp_path: Path) -> No
     before = path.read_bytes()
     assert not list(tmp_path.rglob("*.pt"))
     assert run(audio(), place(tmp_path), export=True).result_digest == first.result_digest
-    assert path.read_bytes() == before and place(tmp_path).export_path(audio(), first).exists()
+    assert path.read_bytes() == before and place(tmp_path).export_path(resolve(audio()), first).exists()
 
 
 def test_weights_of_another_result_are_not_used(tmp_path: Path) -> None:
@@ -102,18 +103,18 @@ def test_weights_of_another_result_are_not_used(tmp_path: Path) -> None:
     probe = {"audio": (made.probe["audio"] + 0.5) % 1}
     other = replace(made, probe=probe, provenance={**made.provenance, "device": "another machine"})
     path = other.save(foreign.results)
-    assert foreign.finished(audio()) and not foreign.finished(audio(), export=True)
+    assert foreign.finished(resolve(audio())) and not foreign.finished(resolve(audio()), export=True)
     before = path.read_bytes()
     with pytest.raises(CorruptFileError, match=r"came out differently .*another machine.*--overwrite"):
         run(config("method=umt"), foreign)
     assert path.read_bytes() == before
     save_checked(
-        load_checked(place(tmp_path).export_path(audio(), made), torch.device("cpu")),
-        foreign.export_path(audio(), other),
+        load_checked(place(tmp_path).export_path(resolve(audio()), made), torch.device("cpu")),
+        foreign.export_path(resolve(audio()), other),
     )
     with pytest.raises(CorruptFileError, match="was not made by the run"):
         run(config("method=umt"), foreign)
-    foreign.export_path(audio(), other).unlink()
+    foreign.export_path(resolve(audio()), other).unlink()
     student = run(config("method=umt"), RunEnvironment(tmp_path / "foreign", tmp_path / "work", overwrite=True))
     assert student.status == "done" and RunRecord.load(path).result_digest == made.result_digest
     assert student.result_digest == run(config("method=umt"), place(tmp_path)).result_digest

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from benchmarks.callbacks.base import Callbacks
-    from benchmarks.config.run_config import RunConfig
     from benchmarks.executors.base import Executor
     from benchmarks.records.record import RunRecord
     from benchmarks.runner.environment import RunEnvironment
+    from benchmarks.runner.experiment import Experiment
 
 
 def add_log_flag(parser: argparse.ArgumentParser) -> None:
@@ -72,7 +72,9 @@ def callbacks_of(
     return Callbacks([ProgressDisplay(planned, done), wandb, *logs])
 
 
-def carry_out(configs: Sequence[RunConfig], environment: RunEnvironment, args: argparse.Namespace) -> list[RunRecord]:
+def carry_out(
+    experiments: Sequence[Experiment], environment: RunEnvironment, args: argparse.Namespace
+) -> list[RunRecord]:
     """Make these runs, and those that they build on, as the flags say.
 
     Returns:
@@ -81,17 +83,17 @@ def carry_out(configs: Sequence[RunConfig], environment: RunEnvironment, args: a
     from benchmarks.executors.local import LocalExecutor
     from benchmarks.runner import schedule
 
-    grid = schedule.plan_grid(configs, environment)
+    grid = schedule.plan_grid(experiments, environment)
     executor: Executor = LocalExecutor(environment, args.jobs)
     with callbacks_of(args, environment, grid.configs.keys(), len(grid.records)) as callbacks:
         return schedule.carry_out(grid, environment, executor, callbacks.on)
 
 
-def print_commands(configs: Sequence[RunConfig], environment: RunEnvironment) -> None:
+def print_commands(experiments: Sequence[Experiment], environment: RunEnvironment) -> None:
     """Print the command line of each run that is not done, and of those that they build on, and make nothing."""
     from benchmarks.executors.print_commands import PrintCommands
     from benchmarks.runner import schedule
     from benchmarks.runner.events import ignore_event
 
-    grid = schedule.plan_grid(configs, environment)
+    grid = schedule.plan_grid(experiments, environment)
     schedule.carry_out(grid, environment, PrintCommands(environment), ignore_event)

@@ -89,10 +89,10 @@ class LocalExecutor:
             return RunFinished(config.key, config, record)
         if isinstance(message, Exception):
             raise message
-        assert isinstance(message, Event)
-        if isinstance(message, RunFinished) and message.key == config.key:
+        event: Event = message
+        if isinstance(event, RunFinished) and event.key == config.key:
             worker.config = None
-        return message
+        return event
 
     def _remove(self, worker: _Worker) -> None:
         self._workers.remove(worker)

@@ -9,7 +9,7 @@ import io
 import math
 import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +109,10 @@ class RunState:
 
     def all_curves(self) -> dict[str, list[float | None]]:
         """Training and evaluation curves, one entry per epoch; None for what is not finite."""
-        named = {**{f"train/{n}": x for n, x in self.engine.curves.items()}, **self.curves}
+        named: dict[str, Sequence[float | None]] = {
+            **{f"train/{n}": x for n, x in self.engine.curves.items()},
+            **self.curves,
+        }
         return {n: [v if v is not None and math.isfinite(v) else None for v in x] for n, x in named.items()}
 
     def cost(self) -> dict[str, float]:

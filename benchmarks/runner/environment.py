@@ -11,9 +11,8 @@ from typing import Any
 
 from benchmarks.config.run_config import ConfigError, RunConfig
 from benchmarks.records.record import RunRecord, read_whole, record_path
-from benchmarks.runner.experiment import first_final_epoch
+from benchmarks.runner.experiment import Experiment
 from datasets.core.errors import DataError
-from datasets.registry import fingerprints
 
 
 class OtherDataError(ConfigError):
@@ -48,41 +47,42 @@ class RunEnvironment:
     overwrite: bool = False
     _fingerprints: dict[str, dict[str, str]] = field(default_factory=dict, compare=False, repr=False)
 
-    def fingerprint(self, config: RunConfig) -> Mapping[str, str]:
-        """One word for each split of the data that a configuration means. Looked up once, however many runs share it.
+    def fingerprint(self, experiment: Experiment) -> Mapping[str, str]:
+        """One word for each split of the data that an experiment means. Looked up once, however many runs share it.
 
         Raises:
             DataError: The data cannot be had.
             ConfigError: The dataset does not take these options.
         """
-        arguments = config.model_dump_json(include={"dataset", "dataset_args"})
+        arguments = experiment.config.model_dump_json(include={"dataset", "dataset_args"})
         if arguments not in self._fingerprints:
             try:
-                self._fingerprints[arguments] = fingerprints(config.dataset, config.dataset_args)
+                splits = experiment.load_data().splits()
             except DataError:
                 raise
             except ValueError as error:
                 raise ConfigError([str(error)]) from None
+            self._fingerprints[arguments] = {split: data.fingerprint for split, data in splits.items()}
         return self._fingerprints[arguments]
 
-    def run_folder(self, config: RunConfig) -> Path:
+    def run_folder(self, experiment: Experiment) -> Path:
         """Where a run keeps what it needs to go on: nothing of it is used with other data."""
-        data = hashlib.sha256(json.dumps(self.fingerprint(config), sort_keys=True).encode())
-        return self.work / config.key / data.hexdigest()[:12]
+        data = hashlib.sha256(json.dumps(self.fingerprint(experiment), sort_keys=True).encode())
+        return self.work / experiment.key / data.hexdigest()[:12]
 
     def record_path(self, config: RunConfig) -> Path:
         """Where a run's record is, or will be."""
         return record_path(self.results, config.model_dump(), config.key)
 
-    def export_path(self, config: RunConfig, record: RunRecord) -> Path:
+    def export_path(self, experiment: Experiment, record: RunRecord) -> Path:
         """The weights that the run of this record leaves for others. Written once: other weights, another name."""
-        return self.run_folder(config) / f"export-{record.result_digest[:16]}.pt"
+        return self.run_folder(experiment) / f"export-{record.result_digest[:16]}.pt"
 
-    def finished(self, config: RunConfig, *, export: bool = False) -> RunRecord | None:
+    def finished(self, experiment: Experiment, *, export: bool = False) -> RunRecord | None:
         """The record of a run that is done.
 
         Args:
-            config: The run.
+            experiment: The run.
             export: It must have left its weights behind, too.
 
         Returns:
@@ -91,13 +91,13 @@ class RunEnvironment:
         Raises:
             OtherDataError: It was made with other data, and may not be overwritten.
         """
-        path = self.record_path(config)
+        path = self.record_path(experiment.config)
         record = read_whole(path)
         if record is None or record.status != "done":
             return None
-        if min(record.selected.values(), default=-1) < first_final_epoch(config):
+        if min(record.selected.values(), default=-1) < experiment.first_final_epoch:
             return None
-        before, now = record.data.get("fingerprint", {}), self.fingerprint(config)
+        before, now = record.data.get("fingerprint", {}), self.fingerprint(experiment)
         if before != now:
             if self.overwrite:
                 return None
@@ -108,4 +108,4 @@ class RunEnvironment:
                     "or --overwrite to make such runs again"
                 ]
             )
-        return record if not export or self.export_path(config, record).exists() else None
+        return record if not export or self.export_path(experiment, record).exists() else None

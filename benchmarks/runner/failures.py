@@ -13,20 +13,20 @@ from benchmarks.runner.checkpoint import CorruptFileError
 from benchmarks.runner.distributed import is_first_rank
 from benchmarks.runner.environment import RunEnvironment
 from benchmarks.runner.events import Event, EventHandler, RunFinished
-from benchmarks.runner.experiment import IncompatibleError
-from benchmarks.runner.run import run
+from benchmarks.runner.experiment import Experiment, IncompatibleError, resolve
+from benchmarks.runner.run import run_experiment
 from datasets.core.errors import DataError
 
 
 def run_or_record_fault(
-    config: RunConfig, environment: RunEnvironment, *, export: bool = False, on_event: EventHandler
+    experiment: Experiment, environment: RunEnvironment, *, export: bool = False, on_event: EventHandler
 ) -> RunRecord:
-    """``run``, but a fault of ours or of a method's becomes a failed record, and a file with the traceback.
+    """``run_experiment``, but a fault of ours or of a method's becomes a failed record, and a file with the traceback.
 
     What the user can mend remains an error.
 
     Args:
-        config: What is run.
+        experiment: What is run.
         environment: Where and how.
         export: Leave the trained weights behind.
         on_event: Receives the events; of this run exactly one ``RunFinished``, if nothing is raised.
@@ -35,15 +35,17 @@ def run_or_record_fault(
         The record of what came of it.
 
     Raises:
-        ConfigError: As ``run`` does; likewise DataError, CorruptFileError, FloatingPointError and OSError.
+        ConfigError: As ``run_experiment`` does; likewise DataError, CorruptFileError, FloatingPointError and OSError.
     """
+
+    config = experiment.config
 
     def without_end(event: Event) -> None:
         if not (isinstance(event, RunFinished) and event.key == config.key):
             on_event(event)
 
     try:
-        record = run(config, environment, export=export, on_event=without_end)
+        record = run_experiment(experiment, environment, export=export, on_event=without_end)
     except (ConfigError, DataError, CorruptFileError, FloatingPointError, Unwritable):
         raise
     except Exception as error:
@@ -77,7 +79,7 @@ def run_or_record_failure(
         OSError: The record cannot be written.
     """
     try:
-        return run_or_record_fault(config, environment, export=export, on_event=on_event)
+        return run_or_record_fault(resolve(config), environment, export=export, on_event=on_event)
     except IncompatibleError as error:
         record = failed_record(config, "skipped", str(error))
     except Unwritable as error:
@@ -104,7 +106,7 @@ def failed_record(config: RunConfig, status: Literal["failed", "skipped"], reaso
 def blocked_record(config: RunConfig, prerequisite: RunRecord) -> RunRecord:
     """The record of a run that builds on one that was not done; that one is not tried again for each of them."""
     status: Literal["failed", "skipped"] = "skipped" if prerequisite.status == "skipped" else "failed"
-    title = RunConfig(**prerequisite.config).title
+    title = RunConfig.model_validate(prerequisite.config).title
     return failed_record(config, status, f"builds on {title}, which {prerequisite.status}: {prerequisite.reason}")
 
 

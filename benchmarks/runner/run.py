@@ -12,11 +12,12 @@ from torch import nn
 
 from benchmarks.config.run_config import RunConfig
 from benchmarks.records.record import RunRecord
+from benchmarks.runner.build import build
 from benchmarks.runner.checkpoint import CorruptFileError, RunState, load_checked, locked
 from benchmarks.runner.distributed import by_first_rank
 from benchmarks.runner.environment import RunEnvironment
 from benchmarks.runner.events import EpochEnded, EventHandler, RunFinished, RunStarted, StepDone, Warned, ignore_event
-from benchmarks.runner.experiment import build, check, first_final_epoch, needed, notes, refuse_too_short, wanted
+from benchmarks.runner.experiment import Experiment, PrerequisiteRun, notes, resolve
 from benchmarks.runner.metrics import probe
 from benchmarks.runner.provenance import provenance
 from datasets.core.base import MultimodalDataset
@@ -46,49 +47,57 @@ def run(
         DataError: The data cannot be had.
         CorruptFileError: A file of this program's own has been changed.
     """
-    record = by_first_rank(lambda: environment.finished(config, export=export))
+    return run_experiment(resolve(config), environment, export=export, on_event=on_event)
+
+
+def run_experiment(
+    experiment: Experiment, environment: RunEnvironment, *, export: bool = False, on_event: EventHandler = ignore_event
+) -> RunRecord:
+    """``run`` for a configuration that is resolved already."""
+    record = by_first_rank(lambda: environment.finished(experiment, export=export))
     if record is not None:
         return record
-    check(config)
-    refuse_too_short(config)  # before those that it builds on are made
+    experiment.require_runnable()  # before those that it builds on are made
     torch.set_num_threads(environment.threads)
     threadpool_limits(environment.threads)  # the probe's linear algebra has threads of its own
     torch.use_deterministic_algorithms(True)
-    trained = _trained_modules(config, environment, on_event)
-    with locked(environment.run_folder(config)):
-        record = by_first_rank(lambda: environment.finished(config, export=export))  # by another process, meanwhile
+    trained = _trained_modules(experiment, environment, on_event)
+    with locked(environment.run_folder(experiment)):
+        # by another process, meanwhile
+        record = by_first_rank(lambda: environment.finished(experiment, export=export))
         if record is None:
-            record = _make(config, environment, trained, export, on_event)
-            on_event(RunFinished(config.key, config, record))
+            record = _make(experiment, environment, trained, export, on_event)
+            on_event(RunFinished(experiment.key, experiment.config, record))
     return record
 
 
 def _make(
-    config: RunConfig,
+    experiment: Experiment,
     environment: RunEnvironment,
     trained: Mapping[str, nn.Module],
     export: bool,
     on_event: EventHandler,
 ) -> RunRecord:
     """Train, evaluate and record one run, whose folder is locked."""
+    config = experiment.config
     engine = build(
-        config,
+        experiment,
         device=environment.device,
         workers=environment.workers,
         trained=trained,
         debug=environment.debug,
         warn=lambda text: on_event(Warned(config.key, text)),
     )
-    epochs = config.epochs if engine.strategy.trains else 0
-    state = RunState(environment.run_folder(config), engine, first_final_epoch(config))
+    epochs = experiment.epochs
+    state = RunState(environment.run_folder(experiment), engine, experiment.first_final_epoch)
     state.load()
     origin: dict[str, Any] = {
         "key": config.key,
         "config": config.model_dump(mode="json"),
-        "data": _describe_data(config, engine),
+        "data": _describe_data(experiment, engine),
         "provenance": provenance(environment.device, environment.threads),
     }
-    if origin["data"]["fingerprint"] != environment.fingerprint(config):
+    if origin["data"]["fingerprint"] != environment.fingerprint(experiment):
         raise DataError(f"{config.dataset}: the data changed while they were being read: start the same command again")
     on_event(RunStarted(config.key, config, epochs, engine.epoch))
     try:
@@ -106,9 +115,9 @@ def _make(
         }
     except Diverged as error:
         outcome = {"status": "diverged", "reason": str(error)}
-    cost = {**state.cost(), "seconds_before": _seconds_before(config, environment)}
+    cost = {**state.cost(), "seconds_before": _seconds_before(experiment, environment)}
     record = RunRecord(**origin, **outcome, curves=state.all_curves(), cost=cost)
-    return by_first_rank(lambda: _save(record, state, config, environment, export))
+    return by_first_rank(lambda: _save(record, state, experiment, environment, export))
 
 
 def _train_epoch(key: str, state: RunState, batch_size: int, on_event: EventHandler) -> None:
@@ -124,22 +133,22 @@ def _train_epoch(key: str, state: RunState, batch_size: int, on_event: EventHand
 
 
 def _save(
-    record: RunRecord, state: RunState, config: RunConfig, environment: RunEnvironment, export: bool
+    record: RunRecord, state: RunState, experiment: Experiment, environment: RunEnvironment, export: bool
 ) -> RunRecord:
     """Save the record and, if asked for, the weights; the record that stands. What was needed to go on is removed.
 
     A finished record that is there already, made before anybody asked for its weights, stays as it is; where this run
     came out differently (another machine, other versions), neither is passed off as the other.
     """
-    before = environment.finished(config)
+    before = environment.finished(experiment)
     if before is not None and before.result_digest != record.result_digest and not environment.overwrite:
         raise CorruptFileError(
-            f"{environment.record_path(config)}: made once more, for runs that build on it, {config.title} came out "
-            f"differently (recorded: {_origin(before)}; now: {_origin(record)}): give another --results folder, or "
-            "--overwrite to replace the record"
+            f"{environment.record_path(experiment.config)}: made once more, for runs that build on it, "
+            f"{experiment.config.title} came out differently (recorded: {_origin(before)}; now: {_origin(record)}): "
+            "give another --results folder, or --overwrite to replace the record"
         )
     if export and record.status == "done":
-        state.export(environment.export_path(config, record), record.result_digest)
+        state.export(environment.export_path(experiment, record), record.result_digest)
     if before is None or before.result_digest != record.result_digest:
         record.save(environment.results)
         before = record
@@ -153,42 +162,44 @@ def _origin(record: RunRecord) -> str:
     return f"commit {str(source.get('commit'))[:12]}, torch {source.get('torch')}, {source.get('device')}"
 
 
-def _trained_modules(config: RunConfig, environment: RunEnvironment, on_event: EventHandler) -> dict[str, nn.Module]:
+def _trained_modules(
+    experiment: Experiment, environment: RunEnvironment, on_event: EventHandler
+) -> dict[str, nn.Module]:
     """What the runs that this one builds on exported, by the names that its strategy gave them."""
-    at = {name: need.at for name, need in wanted(config).items()}
-    return {name: _trained_module(c, at[name], environment, on_event) for name, c in needed(config).items()}
+    prerequisites = experiment.prerequisites.items()
+    return {name: _trained_module(prerequisite, environment, on_event) for name, prerequisite in prerequisites}
 
 
-def _trained_module(config: RunConfig, at: str, environment: RunEnvironment, on_event: EventHandler) -> nn.Module:
+def _trained_module(prerequisite: PrerequisiteRun, environment: RunEnvironment, on_event: EventHandler) -> nn.Module:
     """What an earlier run exported, frozen and in evaluation mode."""
-    record = run(config, environment, export=True, on_event=on_event)
+    experiment = prerequisite.experiment
+    record = run_experiment(experiment, environment, export=True, on_event=on_event)
     if record.status != "done":
-        raise CorruptFileError(f"builds on {config.title}, which {record.status}: {record.reason}")
-    trained = _trained_modules(config, environment, on_event)
-    engine = build(config, device=environment.device, trained=trained)
+        raise CorruptFileError(f"builds on {experiment.config.title}, which {record.status}: {record.reason}")
+    trained = _trained_modules(experiment, environment, on_event)
+    engine = build(experiment, device=environment.device, trained=trained)
     module = engine.strategy.export(engine.model)
-    path = environment.export_path(config, record)
-    with locked(environment.run_folder(config), shared=True):
+    path = environment.export_path(experiment, record)
+    with locked(environment.run_folder(experiment), shared=True):
         exported = load_checked(path, engine.device)
     if exported["result"] != record.result_digest:
-        raise CorruptFileError(
-            f"{path} was not made by the run that {environment.record_path(config)} is the record of: delete it"
-        )
-    module.load_state_dict(exported[at])
+        record_path = environment.record_path(experiment.config)
+        raise CorruptFileError(f"{path} was not made by the run that {record_path} is the record of: delete it")
+    module.load_state_dict(exported[prerequisite.at])
     return module.requires_grad_(False).eval()
 
 
-def _seconds_before(config: RunConfig, environment: RunEnvironment) -> float:
+def _seconds_before(experiment: Experiment, environment: RunEnvironment) -> float:
     """What the runs it builds on have cost, and those that they build on; shared ones count in full for each."""
-    records = [environment.finished(c) for c in needed(config).values()]
+    records = [environment.finished(prerequisite.experiment) for prerequisite in experiment.prerequisites.values()]
     return sum(r.cost["seconds"] + r.cost.get("seconds_before", 0.0) for r in records if r is not None)
 
 
-def _describe_data(config: RunConfig, engine: Engine) -> dict[str, Any]:
+def _describe_data(experiment: Experiment, engine: Engine) -> dict[str, Any]:
     splits: dict[str, MultimodalDataset] = {s: loader.dataset for s, loader in engine.loaders.items()}  # type: ignore[attr-defined]
     return {
         "fingerprint": {split: data.fingerprint for split, data in splits.items()},
         "report": {split: data.report.as_dict() for split, data in splits.items()},
         "recipe": dict(splits["train"].recipe),
-        "notes": notes(config),
+        "notes": notes(experiment),
     }

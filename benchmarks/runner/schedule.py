@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.config.run_config import RunConfig
@@ -10,7 +10,7 @@ from benchmarks.executors.base import Executor
 from benchmarks.records.record import RunRecord
 from benchmarks.runner.environment import RunEnvironment
 from benchmarks.runner.events import EventHandler, RunDeferred, RunFinished
-from benchmarks.runner.experiment import is_too_short, needed
+from benchmarks.runner.experiment import Experiment
 from benchmarks.runner.failures import blocked_record, save_failure
 from benchmarks.runner.plan import Job, Plan
 
@@ -25,47 +25,37 @@ class Grid:
         plan: What of the rest waits for what.
     """
 
-    configs: dict[str, RunConfig]
-    records: dict[str, RunRecord]
+    configs: Mapping[str, RunConfig]
+    records: Mapping[str, RunRecord]
     plan: Plan
 
 
-def plan_grid(configs: Sequence[RunConfig], environment: RunEnvironment) -> Grid:
+def plan_grid(experiments: Sequence[Experiment], environment: RunEnvironment) -> Grid:
     """Look up what is done, and what the rest builds on.
 
     Raises:
         OtherDataError: A record was made with other data.
-        ValueError: Runs build on each other in a circle.
     """
-    unfinished = [c for c in configs if environment.finished(c) is None]  # only these need what they build on
-    waits_for: dict[str, tuple[str, ...]] = {}
-    prerequisites: dict[str, RunConfig] = {}
+    prerequisites: dict[str, Experiment] = {}
+    unfinished = [e for e in experiments if environment.finished(e) is None]  # only these need what they build on
     while unfinished:
-        config = unfinished.pop()
-        found = _prerequisite_configs(config)
-        waits_for[config.key] = tuple(c.key for c in found)
-        new = {c.key: c for c in found if c.key not in prerequisites}
+        needed = [prerequisite.experiment for prerequisite in unfinished.pop().prerequisites.values()]
+        new = {e.key: e for e in needed if e.key not in prerequisites}
         prerequisites |= new
-        unfinished += [c for c in new.values() if environment.finished(c, export=True) is None]
-    all_configs = {**prerequisites, **{c.key: c for c in configs}}
+        unfinished += [e for e in new.values() if environment.finished(e, export=True) is None]
+    runs = {**prerequisites, **{e.key: e for e in experiments}}
     records = {}
-    for key, config in all_configs.items():
-        record = environment.finished(config, export=key in prerequisites)
+    for key, experiment in runs.items():
+        record = environment.finished(experiment, export=key in prerequisites)
         if record is not None:
             records[key] = record
-    jobs = [
-        Job(key, config.model_dump(mode="json"), key in prerequisites, waits_for.get(key, ()))
-        for key, config in all_configs.items()
-    ]
-    return Grid(all_configs, records, Plan(jobs, records.keys()))
+    jobs = [_job(e, export=key in prerequisites) for key, e in runs.items() if key not in records]
+    return Grid({key: e.config for key, e in runs.items()}, records, Plan(jobs, records.keys()))
 
 
-def _prerequisite_configs(config: RunConfig) -> list[RunConfig]:
-    """What a run builds on: nothing, where it is too short or its method cannot say. Its worker will record why."""
-    try:
-        return [] if is_too_short(config) else list(needed(config).values())
-    except Exception:
-        return []
+def _job(experiment: Experiment, *, export: bool) -> Job:
+    waits_for = tuple(prerequisite.experiment.key for prerequisite in experiment.prerequisites.values())
+    return Job(experiment.key, experiment.config.model_dump(mode="json"), export, waits_for)
 
 
 def carry_out(grid: Grid, environment: RunEnvironment, executor: Executor, on_event: EventHandler) -> list[RunRecord]:

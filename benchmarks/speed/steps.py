@@ -16,7 +16,7 @@ from rich.table import Table
 
 from benchmarks.cli.listing import CLASSES, SHAPES
 from benchmarks.config.run_config import RunConfig, configure
-from benchmarks.runner.experiment import build_optimizer
+from benchmarks.runner.build import build_optimizer
 from models.encoders.resnet import ResNet18
 from models.fusions.concat import Concat
 from models.model import MultimodalModel

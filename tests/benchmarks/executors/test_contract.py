@@ -18,6 +18,7 @@ from benchmarks.executors.print_commands import PrintCommands
 from benchmarks.records.record import Unwritable
 from benchmarks.runner.environment import RunEnvironment
 from benchmarks.runner.events import EpochEnded, Event, RunDeferred, RunFinished, RunStarted
+from benchmarks.runner.experiment import resolve
 from benchmarks.runner.plan import Job
 from benchmarks.runner.run import run
 from tests.runs import SMALL, records
@@ -80,7 +81,7 @@ def test_records_are_those_of_a_run_made_here_and_on_disk_when_the_job_ends(make
     for event in executor.events():
         seen.append(event)
         if isinstance(event, RunFinished):
-            on_disk = here.finished(config(), export=True)
+            on_disk = here.finished(resolve(config()), export=True)
             assert on_disk is not None and on_disk.result_digest == event.record.result_digest
     executor.close()
     assert [type(event) for event in seen if event.key == job().key and type(event) in (RunStarted, EpochEnded)] == [
