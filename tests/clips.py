@@ -19,7 +19,8 @@ import pytest
 import torch
 
 from benchmarks.config.run_config import RunConfig, configure
-from benchmarks.runner.experiment import build
+from benchmarks.runner.build import build
+from benchmarks.runner.experiment import resolve
 from datasets.__main__ import main
 from datasets.core.errors import CacheError
 from datasets.registry import DATASETS
@@ -93,7 +94,7 @@ def downloads(
 
 def trains(name: str, args: Mapping[str, Any], classes: int) -> None:
     """One epoch with OGM-GE; logits come for every class, and the loss is a number."""
-    engine = build(one_epoch(name, args))
+    engine = build(resolve(one_epoch(name, args)))
     engine.train_epoch()
     assert engine.curves and all(math.isfinite(x) for values in engine.curves.values() for x in values)
     engine.model.eval()

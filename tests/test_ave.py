@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from benchmarks.callbacks.progress import summary
-from benchmarks.runner.run import Place, run
+from benchmarks.runner.environment import RunEnvironment
+from benchmarks.runner.run import run
 from datasets.ave import AVE, CLASSES, parse
 from datasets.core.errors import LabelError, ManifestError, MissingMediaError, NoAudioTrackError, PinMismatchError
 from datasets.decode import audio, image_files, image_transforms
@@ -175,7 +176,7 @@ def test_every_number_says_that_it_is_incomplete(raw, tmp_path, monkeypatch):
     next((raw / "AVE").glob("_te-0000000.*")).unlink()
     args = {**OWN, "max_missing": 1}
     AVE.prepare(progress=False, **args)
-    record = run(clips.one_epoch("ave", args), Place(tmp_path / "results", tmp_path / "work"))
+    record = run(clips.one_epoch("ave", args), RunEnvironment(tmp_path / "results", tmp_path / "work"))
     assert record.data["report"]["test"]["notes"]["missing"] == 1
     assert record.data["recipe"]["missing"] == 0  # of train
     assert "; INCOMPLETE: test 1 of 2" in summary(record)

@@ -289,10 +289,10 @@ def half_a_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> tuple[list[str], Path]:
     """A run stopped after its second epoch, and its checkpoint."""
-    import benchmarks.runner.run as module
+    import benchmarks.runner.checkpoint as module
 
     argv = ["run", *SMALL, "epochs=4", "--results", str(tmp_path / "r"), "--work", str(tmp_path / "w")]
-    judge, count = module._State.save, []
+    judge, count = module.RunState.save, []
 
     def stop(self: object) -> None:
         judge(self)  # type: ignore[arg-type]
@@ -301,7 +301,7 @@ def half_a_run(
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(module._State, "save", stop)
+        patched.setattr(module.RunState, "save", stop)
         assert main(argv) == 130
     assert "goes on where this one was" in capsys.readouterr().err
     (checkpoint,) = tmp_path.rglob("checkpoint.pt")

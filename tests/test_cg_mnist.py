@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from benchmarks.config.run_config import configure
-from benchmarks.runner.experiment import build
+from benchmarks.runner.build import build
+from benchmarks.runner.experiment import resolve
 from datasets.cg_mnist import CGMNIST, COLORS, tints
 from datasets.core.errors import DataError
 from tests import clips
@@ -80,7 +81,7 @@ def test_draws_are_a_function_of_the_seed(small):
 
 def test_it_trains_and_damage_is_named(small):
     config = configure({"dataset": "cg_mnist", "method": "ogm", "dataset_args.allow_unpinned": True, "batch_size": 32})
-    engine = build(config, device="cpu")
+    engine = build(resolve(config), device="cpu")
     engine.train_epoch()
     assert all(p.isfinite().all() for p in engine.parameters)
     with pytest.raises(DataError, match=r"(?s)not the published file|missing"):

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from benchmarks.config.run_config import configure
-from benchmarks.runner.experiment import build
+from benchmarks.runner.build import build
+from benchmarks.runner.experiment import resolve
 from datasets.cmu_mosei import CMUMOSEI
 from datasets.cmu_mosi import CMUMOSI, classify, scaling, sums
 from datasets.core.errors import CacheError, DataError, ManifestError, MissingMediaError, UnsafePickleError
@@ -278,7 +279,7 @@ def test_three_modalities_train_from_the_device_with_the_recipe(raw):
     CMUMOSI.prepare(progress=False)
     config = configure({"dataset": "cmu_mosi", "method": "ogm_ge", "batch_size": 6})
     assert set(config.encoders) == {"text", "audio", "visual"}
-    engine = build(config, device="cpu")
+    engine = build(resolve(config), device="cpu")
     engine.train_epoch()
     assert all(p.isfinite().all() for p in engine.parameters)
     data = CMUMOSI.module().train

@@ -7,17 +7,17 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from benchmarks.__main__ import main, read
 from benchmarks.config.run_config import configure, parse
-from benchmarks.runner.experiment import refuse_too_little
-from benchmarks.runner.run import Place
-from benchmarks.runner.schedule import attempt
+from benchmarks.runner.build import require_learnable
+from benchmarks.runner.environment import RunEnvironment
+from benchmarks.runner.events import Event, RunStarted, ignore_event
+from benchmarks.runner.experiment import resolve
+from benchmarks.runner.failures import run_or_record_failure
 from datasets.core.errors import DataError
 from datasets.registry import load
 from tests.runs import ROOT, SMALL, command, done, records
@@ -95,26 +95,29 @@ def test_records_that_cannot_be_written_end_everything_in_a_line_that_names_the_
 
 def test_a_work_folder_that_cannot_be_written_fails_its_run(tmp_path: Path) -> None:
     config = configure(parse([*SMALL, "epochs=1"]))
-    place = Place(tmp_path / "results", tmp_path / "work")
+    place = RunEnvironment(tmp_path / "results", tmp_path / "work")
     (tmp_path / "work").mkdir()
     (tmp_path / "work" / config.key).write_text("a file where a folder is needed")
-    record = attempt(config, place, False, lambda event, about: None)
+    record = run_or_record_failure(config, place, on_event=ignore_event)
     assert record.status == "failed" and "Not a directory" in record.reason and str(place.work) in record.reason
     assert [r["status"] for r in records(tmp_path)] == ["failed"]
 
 
 def test_a_failure_does_not_replace_a_finished_record(tmp_path: Path) -> None:
     config = configure(parse([*SMALL, "method=unimodal", "method_args.modality=audio", "epochs=1"]))
-    place = Place(tmp_path / "results", tmp_path / "work")
-    made = attempt(config, place, False, lambda event, about: None)
+    place = RunEnvironment(tmp_path / "results", tmp_path / "work")
+    made = run_or_record_failure(config, place, on_event=ignore_event)
     assert made.status == "done"
 
-    def fails(event: str, about: Mapping[str, Any]) -> None:
-        raise RuntimeError("no space for weights")
+    def fails(event: Event) -> None:
+        if isinstance(event, RunStarted):
+            raise RuntimeError("no space for weights")
 
-    again = attempt(config, place, True, fails)  # its weights are asked for, and it fails on the way
+    again = run_or_record_failure(
+        config, place, export=True, on_event=fails
+    )  # its weights are asked for, and it fails on the way
     assert again.status == "failed" and "no space for weights" in again.reason
-    kept = place.finished(config)
+    kept = place.finished(resolve(config))
     assert kept is not None and kept.result_digest == made.result_digest
 
 
@@ -139,16 +142,16 @@ def test_one_sample_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 def test_splits_without_samples_or_classes_to_tell_apart_are_refused() -> None:
     data = load("synthav", {"num_train": 16, "num_val": 8, "num_test": 8})
-    refuse_too_little("synthav", data)
+    require_learnable("synthav", data)
     for split in ("train", "val", "test"):
         part = data.splits()[split]
         kept, part.ids = part.ids, []
         with pytest.raises(DataError, match=f"no sample in {split}"):
-            refuse_too_little("synthav", data)
+            require_learnable("synthav", data)
         part.ids = kept
     labels, data.train.labels = data.train.labels, [3] * 16
     with pytest.raises(DataError, match="all 16 training samples are of the class"):
-        refuse_too_little("synthav", data)
+        require_learnable("synthav", data)
     data.train.labels = labels
 
 

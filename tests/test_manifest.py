@@ -6,7 +6,8 @@ import torch
 from PIL import Image
 
 from benchmarks.config.run_config import configure
-from benchmarks.runner.experiment import build
+from benchmarks.runner.build import build
+from benchmarks.runner.experiment import resolve
 from datasets.core.errors import (
     AudioDecodeError,
     DataError,
@@ -116,7 +117,7 @@ def test_it_trains_with_encoders_chosen_by_kind(written):
     Manifest.prepare(progress=False, **args)
     config = configure({"dataset": "manifest", "method": "ogm_ge", "dataset_args": args, "batch_size": 3})
     assert config.encoders == {"audio": "cnn", "visual": "cnn"}
-    engine = build(config, device="cpu")
+    engine = build(resolve(config), device="cpu")
     engine.train_epoch()
     assert all(p.isfinite().all() for p in engine.parameters)
     given = configure({"dataset": "manifest", "dataset_args": args, "encoders.visual": "resnet18"})

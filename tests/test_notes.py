@@ -8,11 +8,11 @@ import pytest
 
 from benchmarks.config.run_config import configure
 from benchmarks.config.suite import compare, competing
-from benchmarks.runner.experiment import notes
+from benchmarks.runner.experiment import notes, resolve
 
 
 def said(**given: Any) -> list[str]:
-    return notes(configure({"dataset": "synthav", **given}))
+    return notes(resolve(configure({"dataset": "synthav", **given})))
 
 
 @pytest.mark.parametrize(("method", "last"), [

@@ -12,7 +12,9 @@ from benchmarks.__main__ import main
 from benchmarks.config.run_config import RunConfig, configure
 from benchmarks.records.record import RunRecord
 from benchmarks.records.store import read_records
-from benchmarks.runner.run import Place, run
+from benchmarks.runner.environment import RunEnvironment
+from benchmarks.runner.experiment import resolve
+from benchmarks.runner.run import run
 
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = ROOT / "results" / "reference"
@@ -41,10 +43,10 @@ def test_records_come_from_one_commit_and_say_so(folder: Path) -> None:
 def test_a_run_of_the_reference_can_be_made_again(tmp_path: Path) -> None:
     """The whole run, 20 epochs. Another processor rounds differently, so it is compared as accuracies are read."""
     config = configure({"dataset": "synthav", "method": "unimodal", "method_args.modality": "audio", "seed": 0})
-    place = Place(REFERENCE / "synthav", tmp_path)
-    committed = place.finished(config)
+    place = RunEnvironment(REFERENCE / "synthav", tmp_path)
+    committed = place.finished(resolve(config))
     assert committed is not None, "the reference has no audio-only run"
-    again = run(config, Place(tmp_path / "results", tmp_path))
+    again = run(config, RunEnvironment(tmp_path / "results", tmp_path))
     assert json.loads(json.dumps(again.data)) == committed.data
     for name in ("accuracy", "macro_f1"):
         assert again.test["last"][name] == pytest.approx(committed.test["last"][name], abs=0.02)

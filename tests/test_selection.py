@@ -12,7 +12,10 @@ import torch
 from benchmarks.__main__ import main
 from benchmarks.config.run_config import RunConfig, configure, parse
 from benchmarks.records.record import RunRecord
-from benchmarks.runner.run import Place, load_whole, run
+from benchmarks.runner.checkpoint import load_checked
+from benchmarks.runner.environment import RunEnvironment
+from benchmarks.runner.experiment import resolve
+from benchmarks.runner.run import run
 from ogm.engine import Engine
 from tests.runs import SMALL
 from tests.small import TRAINED, build, strategy
@@ -84,12 +87,12 @@ def settings(*more: str) -> RunConfig:
 def test_selected_epochs_and_weights(method: str, first: int, tmp_path: Path) -> None:
     """Heads of encoders trained apart do better here than a fusion that has hardly been trained."""
     config = settings(f"method={method}", "epochs=10")
-    place = Place(tmp_path / "results", tmp_path / "work")
+    place = RunEnvironment(tmp_path / "results", tmp_path / "work")
     record = run(config, place, export=True)
     for split in ("val", "test"):
         accuracies = record.curves[f"{split}/accuracy"][first:]
         assert record.selected[f"{split}_best"] == first + accuracies.index(max(accuracies))
-    left = load_whole(place.export(config, record), torch.device("cpu"))
+    left = load_checked(place.export_path(resolve(config), record), torch.device("cpu"))
     same = [torch.equal(left["last"][name], x) for name, x in left["val_best"].items()]
     assert all(same) == (record.selected["val_best"] == 9)  # the only final epoch of di_mml
     curves = {**record.curves, "val/accuracy": [*record.curves["val/accuracy"]]}
@@ -97,7 +100,7 @@ def test_selected_epochs_and_weights(method: str, first: int, tmp_path: Path) ->
     at = {n.removeprefix("test/"): curve[first - 1] for n, curve in curves.items() if n.startswith("test/")}
     early = {"selected": {**record.selected, "val_best": first - 1}, "test": {**record.test, "val_best": at}}
     path = replace(record, curves=curves, **early).save(place.results)
-    assert place.finished(config) is None  # a record of the time when any epoch could be selected
+    assert place.finished(resolve(config)) is None  # a record of the time when any epoch could be selected
     assert run(config, place).result_digest == record.result_digest == RunRecord.load(path).result_digest
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import multiprocessing
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,11 @@ import torch
 from benchmarks.__main__ import main
 from benchmarks.config.run_config import RunConfig, configure, parse
 from benchmarks.records.record import RunRecord, write_whole
-from benchmarks.runner.run import Damaged, OtherData, Place, load_whole, run, save_whole
+from benchmarks.runner.checkpoint import CorruptFileError, load_checked, save_checked
+from benchmarks.runner.environment import OtherDataError, RunEnvironment
+from benchmarks.runner.events import EpochEnded, Event
+from benchmarks.runner.experiment import resolve
+from benchmarks.runner.run import run
 from tests.runs import SMALL, command, records
 
 ON_TEACHERS = ("umt", "ume", "g2d", "kd_strong_to_weak")
@@ -31,24 +34,20 @@ def audio() -> RunConfig:
     return config("method=unimodal", "method_args.modality=audio")
 
 
-def place(folder: Path, **more: Any) -> Place:
-    return Place(folder / "results", folder / "work", **more)
+def place(folder: Path, **more: Any) -> RunEnvironment:
+    return RunEnvironment(folder / "results", folder / "work", **more)
 
 
 def make_all(folder: Path, trained: Any = None) -> None:
     """Every method with teachers, in one process; ``trained`` gets the key and the number of each epoch trained."""
     torch.set_num_threads(1)
 
-    def listen(event: str, about: Mapping[str, Any]) -> None:
-        nonlocal key
-        if event == "start":
-            key = about["config"].key
-        if event == "epoch" and trained is not None:
-            trained.put((key, about["epoch"]))
+    def note_epoch(event: Event) -> None:
+        if isinstance(event, EpochEnded) and trained is not None:
+            trained.put((event.key, event.epoch))
 
-    key = ""
     for method in ON_TEACHERS:
-        run(config(f"method={method}"), place(folder), listen=listen)
+        run(config(f"method={method}"), place(folder), on_event=note_epoch)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +80,7 @@ def test_processes_that_share_folders_make_each_run_once(
 # ---- exports
 def test_an_ordinary_run_leaves_what_others_build_on(tmp_path: Path) -> None:
     made = run(audio(), place(tmp_path), export=True)
-    path = place(tmp_path).export(audio(), made)
+    path = place(tmp_path).export_path(resolve(audio()), made)
     before = path.stat().st_mtime_ns
     made.path(tmp_path / "results").unlink()
     again = run(audio(), place(tmp_path))
@@ -94,26 +93,29 @@ def test_weights_asked_for_later_leave_the_record_as_it_is(tmp_path: Path) -> No
     before = path.read_bytes()
     assert not list(tmp_path.rglob("*.pt"))
     assert run(audio(), place(tmp_path), export=True).result_digest == first.result_digest
-    assert path.read_bytes() == before and place(tmp_path).export(audio(), first).exists()
+    assert path.read_bytes() == before and place(tmp_path).export_path(resolve(audio()), first).exists()
 
 
 def test_weights_of_another_result_are_not_used(tmp_path: Path) -> None:
     """A second results folder whose record says another result, as one from another machine would."""
     made = run(audio(), place(tmp_path), export=True)
-    foreign = Place(tmp_path / "foreign", tmp_path / "work")
+    foreign = RunEnvironment(tmp_path / "foreign", tmp_path / "work")
     probe = {"audio": (made.probe["audio"] + 0.5) % 1}
     other = replace(made, probe=probe, provenance={**made.provenance, "device": "another machine"})
     path = other.save(foreign.results)
-    assert foreign.finished(audio()) and not foreign.finished(audio(), export=True)
+    assert foreign.finished(resolve(audio())) and not foreign.finished(resolve(audio()), export=True)
     before = path.read_bytes()
-    with pytest.raises(Damaged, match=r"came out differently .*another machine.*--overwrite"):
+    with pytest.raises(CorruptFileError, match=r"came out differently .*another machine.*--overwrite"):
         run(config("method=umt"), foreign)
     assert path.read_bytes() == before
-    save_whole(load_whole(place(tmp_path).export(audio(), made), torch.device("cpu")), foreign.export(audio(), other))
-    with pytest.raises(Damaged, match="was not made by the run"):
+    save_checked(
+        load_checked(place(tmp_path).export_path(resolve(audio()), made), torch.device("cpu")),
+        foreign.export_path(resolve(audio()), other),
+    )
+    with pytest.raises(CorruptFileError, match="was not made by the run"):
         run(config("method=umt"), foreign)
-    foreign.export(audio(), other).unlink()
-    student = run(config("method=umt"), Place(tmp_path / "foreign", tmp_path / "work", overwrite=True))
+    foreign.export_path(resolve(audio()), other).unlink()
+    student = run(config("method=umt"), RunEnvironment(tmp_path / "foreign", tmp_path / "work", overwrite=True))
     assert student.status == "done" and RunRecord.load(path).result_digest == made.result_digest
     assert student.result_digest == run(config("method=umt"), place(tmp_path)).result_digest
 
@@ -178,20 +180,20 @@ def test_other_labels_are_other_data(tmp_path: Path, monkeypatch: pytest.MonkeyP
         runs[name] = run(one, place(tmp_path / name))
     assert runs["before"].result_digest != runs["after"].result_digest
 
-    def stop(event: str, about: Mapping[str, Any]) -> None:
-        if event == "epoch" and about["epoch"] == 2:
+    def stop(event: Event) -> None:
+        if isinstance(event, EpochEnded) and event.epoch == 2:
             raise KeyboardInterrupt
 
     for labels in ("aabbb", "abbab"):
         one = manifest(tmp_path, labels)
         prepare(one.dataset, one.dataset_args)
         with pytest.raises(KeyboardInterrupt):
-            run(one, place(tmp_path), listen=stop)
+            run(one, place(tmp_path), on_event=stop)
     assert len(list((tmp_path / "work").rglob("checkpoint.pt"))) == 2
     assert run(one, place(tmp_path)).result_digest == runs["after"].result_digest
     one = manifest(tmp_path, "aabbb")
     prepare(one.dataset, one.dataset_args)
-    with pytest.raises(OtherData, match="was made with other data"):
+    with pytest.raises(OtherDataError, match="was made with other data"):
         run(one, place(tmp_path))
     again = run(one, place(tmp_path, overwrite=True))
     assert again.result_digest == runs["before"].result_digest

@@ -15,9 +15,11 @@ import torch
 
 from benchmarks.config.run_config import RunConfig, configure, parse
 from benchmarks.config.suite import compare, competing
-from benchmarks.runner.experiment import build, needed, wanted
+from benchmarks.runner.build import build
+from benchmarks.runner.checkpoint import load_checked
+from benchmarks.runner.environment import RunEnvironment
+from benchmarks.runner.experiment import resolve
 from benchmarks.runner.metrics import evaluate
-from benchmarks.runner.run import Place, load_whole
 from tests.runs import ROOT, SMALL, command, done, records
 
 ENV = {**os.environ, "WANDB_MODE": "disabled"}
@@ -95,12 +97,12 @@ def test_curves_have_an_entry_for_every_epoch(staged: Path) -> None:
 def test_the_exported_weights_are_those_of_their_epoch(staged: Path) -> None:
     for record in all_records(staged)["unimodal"]:
         config = RunConfig(**record["config"])
-        place = Place(staged / "results", staged / "work")
-        made = place.finished(config, export=True)
+        place = RunEnvironment(staged / "results", staged / "work")
+        made = place.finished(resolve(config), export=True)
         assert made is not None
-        left = load_whole(place.export(config, made), torch.device("cpu"))
+        left = load_checked(place.export_path(resolve(config), made), torch.device("cpu"))
         for at in ("last", "val_best"):
-            engine = build(config)
+            engine = build(resolve(config))
             engine.strategy.export(engine.model).load_state_dict(left[at])
             assert evaluate(engine, "test")["accuracy"] == record["test"][at]["accuracy"]
 
@@ -171,7 +173,7 @@ def test_two_processes_build_on_the_same_teachers(tmp_path: Path) -> None:
 def epoch(checkpoint: Path) -> int:
     """How far a run has got; 0 where it has not begun, or is over."""
     try:
-        return int(load_whole(checkpoint, torch.device("cpu"))["engine"]["epoch"])
+        return int(load_checked(checkpoint, torch.device("cpu"))["engine"]["epoch"])
     except FileNotFoundError:
         return 0
 
@@ -184,14 +186,15 @@ def test_pre_training_is_no_competitor() -> None:
 
 def test_needs_follow_from_the_configuration_alone() -> None:
     config = configure({"dataset": "avmnist", "method": "ssl_pretrain", "fusion": "film", "optimizer": "adamw"})
-    runs = needed(config)
-    assert set(runs) == {"audio", "visual"} == set(wanted(config))
-    for m, run in runs.items():
+    prerequisites = resolve(config).prerequisites
+    assert set(prerequisites) == {"audio", "visual"}
+    for m, prerequisite in prerequisites.items():
+        run = prerequisite.experiment.config
         assert run.method == "ssl_unimodal" and run.optimizer == "adamw" and run.epochs == config.epochs
         assert run.method_args == {"modality": m, "objective": "simclr", "kinds": {"visual": "image"}}
-    assert {n.at for n in wanted(config).values()} == {"last"}
-    teachers = wanted(configure({"dataset": "avmnist", "method": "umt"}))
+    assert {p.at for p in prerequisites.values()} == {"last"}
+    teachers = resolve(configure({"dataset": "avmnist", "method": "umt"})).prerequisites
     assert {n.at for n in teachers.values()} == {"val_best"}
-    one = needed(configure({"dataset": "avmnist", "method": "ume"}))
-    other = needed(configure({"dataset": "avmnist", "method": "kd_strong_to_weak", "fusion": "gated"}))
-    assert {m: c.key for m, c in one.items()} == {m: c.key for m, c in other.items()}
+    one = resolve(configure({"dataset": "avmnist", "method": "ume"})).prerequisites
+    other = resolve(configure({"dataset": "avmnist", "method": "kd_strong_to_weak", "fusion": "gated"})).prerequisites
+    assert {m: p.experiment.key for m, p in one.items()} == {m: p.experiment.key for m, p in other.items()}

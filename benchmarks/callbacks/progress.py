@@ -1,81 +1,86 @@
-"""What people watch while runs go on: progress on the terminal, and a mirror in wandb. Mirrors, never the truth."""
+"""Progress on the terminal: a bar for all runs and one for each that is being made."""
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Collection
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from benchmarks.config.run_config import RunConfig
 from benchmarks.records.record import RunRecord
+from benchmarks.runner.events import EpochEnded, Event, RunFinished, RunStarted, StepDone, Warned
 
-PROJECT = "ogm-bench"
 
+class ProgressDisplay:
+    """Shows the runs of a grid on standard error: bars on a terminal, elsewhere (a log file, CI) a line per run.
 
-class Board:
-    """One display for a whole grid: a bar for all runs, and one for each that is being made.
-
-    Without a terminal (a log file, CI): a line per finished run.
+    Args:
+        planned: The keys of the grid's runs. Runs that are made on the way, such as those that one of the grid builds
+            on, get a bar, too, but are not counted.
+        done: How many of them are done already.
     """
 
-    def __init__(self, total: int, done: int) -> None:
-        self.console = Console(stderr=True)
-        self.live = self.console.is_terminal
-        self.progress = Progress(
+    name = "progress display"
+
+    def __init__(self, planned: Collection[str] = (), done: int = 0) -> None:
+        self._console = Console(stderr=True)
+        self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("{task.fields[note]}"),
-            console=self.console,
+            console=self._console,
             transient=True,
         )
-        self.total, self.done = total, done
-        self.all = self.progress.add_task("runs", total=total, completed=done, note="")
-        self.bars: dict[str, TaskID] = {}
+        self._planned, self._done = frozenset(planned), done
+        self._all_runs: TaskID | None = None
+        if self._planned:
+            self._all_runs = self._progress.add_task("runs", total=len(self._planned), completed=done, note="")
+        self._bars: dict[str, TaskID] = {}
+        if self._console.is_terminal:
+            self._progress.start()
 
-    def __enter__(self) -> Board:
-        if self.live:
-            self.progress.start()
-        return self
+    def on(self, event: Event) -> None:
+        """Show an event."""
+        if isinstance(event, RunStarted):
+            self._start(event)
+        elif isinstance(event, StepDone) and event.key in self._bars:
+            self._progress.update(self._bars[event.key], note=f"epoch {event.fraction:4.0%}")
+        elif isinstance(event, EpochEnded) and event.key in self._bars:
+            accuracy = event.metrics["val/accuracy"] or 0.0
+            self._progress.update(self._bars[event.key], completed=event.epoch, note=f"val {accuracy:.1%}")
+        elif isinstance(event, Warned):
+            self._print(f"warning: {event.text}")
+        elif isinstance(event, RunFinished):
+            self._finish(event)
 
-    def __exit__(self, *error: object) -> None:
-        self.progress.stop()
+    def close(self) -> None:
+        """Remove the bars."""
+        self._progress.stop()
 
-    def say(self, text: str) -> None:
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+    def _start(self, event: RunStarted) -> None:
+        if event.key not in self._bars:
+            total = max(event.epochs, 1)
+            self._bars[event.key] = self._progress.add_task(event.config.title, total=total, note="")
+        self._progress.update(self._bars[event.key], completed=event.resumed_at)
 
-    def hear(self, config: RunConfig, event: str, about: Mapping[str, Any]) -> None:
-        """An event of a run (see ``run.run``)."""
-        if event == "start":
-            task = self.bars.get(config.key)
-            if task is None:
-                task = self.bars[config.key] = self.progress.add_task(
-                    config.title, total=max(about["epochs"], 1), note=""
-                )
-            self.progress.update(task, completed=about["epoch"])
-        elif event == "step" and config.key in self.bars:
-            self.progress.update(self.bars[config.key], note=f"epoch {about['fraction']:4.0%}")
-        elif event == "epoch" and config.key in self.bars:
-            note = f"val {about['curves']['val/accuracy']:.1%}"
-            self.progress.update(self.bars[config.key], completed=about["epoch"], note=note)
+    def _finish(self, event: RunFinished) -> None:
+        if event.key in self._bars:
+            self._progress.remove_task(self._bars.pop(event.key))
+        if self._all_runs is None or event.key not in self._planned:
+            return
+        self._done += 1
+        self._progress.update(self._all_runs, completed=self._done)
+        if event.record.status != "done" or not self._console.is_terminal:
+            self._print(f"[{self._done}/{len(self._planned)}] {event.config.title}: {summary(event.record)}")
 
-    def finish(self, config: RunConfig, record: RunRecord) -> None:
-        if config.key in self.bars:
-            self.progress.remove_task(self.bars.pop(config.key))
-        self.done += 1
-        self.progress.update(self.all, completed=self.done)
-        if record.status != "done" or not self.live:
-            self.say(f"[{self.done}/{self.total}] {config.title}: {summary(record)}")
+    def _print(self, text: str) -> None:
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def summary(record: RunRecord) -> str:
-    """A record in a few words."""
+    """A record in a few words: its test accuracy, or why there is none."""
     if record.status != "done":
         return f"{record.status} ({record.reason})"
     test = record.test["last"]
@@ -87,100 +92,3 @@ def summary(record: RunRecord) -> str:
         f"test {test['accuracy']:.1%} (by validation {record.test['val_best']['accuracy']:.1%}); {own}; "
         f"{record.cost['seconds']:.0f} s{incomplete}"
     )
-
-
-class Mirror:
-    """Copies a run to wandb: offline unless the user says otherwise (WANDB_MODE=online, with a key).
-
-    Our own records are the truth. Whatever goes wrong on wandb's side, a full disk, no key, no network, is said once
-    and changes nothing else.
-    """
-
-    def __init__(self, folder: Path, group: str, warn: Callable[[str], None]) -> None:
-        self.folder, self.group, self.warn = folder, group, warn
-        self.mode = os.environ.get("WANDB_MODE", "offline")
-        self.run: Any = None
-
-    def hear(self, config: RunConfig, event: str, about: Mapping[str, Any]) -> None:
-        """An event of a run (see ``run.run``)."""
-        if event == "start":
-            self.start(
-                config.title, {"id": config.key, "config": config.model_dump(mode="json"), "tags": [config.method]}
-            )
-        elif event == "epoch":
-            self.tell(lambda run: run.log({"epoch": about["epoch"], **about["curves"]}, step=about["epoch"]))
-        elif event == "done":
-            record: RunRecord = about["record"]
-            flat = {f"{selection}/{name}": v for selection, test in record.test.items() for name, v in test.items()}
-            flat |= {f"probe/{m}": v for m, v in record.probe.items()}
-            self.tell(lambda run: run.summary.update({"status": record.status, "reason": record.reason, **flat}))
-            self.finish()
-
-    def start(self, name: str, about: Mapping[str, Any]) -> None:
-        if self.mode == "disabled":
-            return
-        try:
-            import wandb
-
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self.run = wandb.init(
-                project=PROJECT,
-                group=self.group or None,
-                name=name,
-                mode=self.mode,
-                dir=str(self.folder),  # type: ignore[arg-type]
-                settings=wandb.Settings(silent=True, console="off", init_timeout=20),
-                resume="allow" if self.mode == "online" else None,
-                **about,
-            )
-        except Exception as error:  # a mirror must not stop a run, whatever wandb raises
-            self._lost(error)
-
-    def tell(self, what: Callable[[Any], object]) -> None:
-        if self.run is not None:
-            try:
-                what(self.run)
-            except Exception as error:  # as above
-                self._lost(error)
-
-    def finish(self) -> None:
-        run = self.run
-        self.tell(lambda run: run.finish())
-        self.run = None
-        if run is None:
-            return
-        # wandb says nothing when its disk is full; only its own log does.
-        internal = Path(run.settings.log_internal)
-        if internal.exists() and "no space left" in internal.read_text(errors="replace").lower():
-            self._lost(OSError("no space left on wandb's disk: its copy of this run has gaps"))
-
-    def _lost(self, error: Exception) -> None:
-        self.run, self.mode = None, "disabled"
-        text = " ".join(str(error).split())[:300]
-        self.warn(
-            f"wandb: {type(error).__name__}: {text}. Going on without it; our own records are complete. "
-            "(WANDB_MODE=disabled turns it off)"
-        )
-
-
-def warn(text: str) -> None:
-    print(f"warning: {text}", file=sys.stderr, flush=True)
-
-
-def mirror_report(name: str, title: str, paths: Sequence[Path], folder: Path, warn: Callable[[str], None]) -> None:
-    """The finished tables and figures of a suite, as one wandb run in its group."""
-    mirror = Mirror(folder, name, warn)
-    mirror.start(f"{name}: tables and figures", {"notes": title})
-
-    def send(run: Any) -> None:
-        import pandas
-        import wandb
-
-        for path in paths:
-            if path.suffix == ".csv":
-                run.log({f"tables/{path.stem}": wandb.Table(dataframe=pandas.read_csv(path).astype(str))})
-            elif path.suffix == ".svg":
-                run.log({f"figures/{path.stem}": wandb.Html(path.read_text(), inject=False)})
-
-    mirror.tell(send)
-    mirror.finish()

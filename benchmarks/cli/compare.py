@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks.cli.options import add_execution, add_files, add_jobs, add_results, add_settings
+from benchmarks.cli.execution import add_executor_flag, add_log_flag
+from benchmarks.cli.options import add_execution, add_files, add_jobs, add_results, add_settings, is_printing
 from benchmarks.cli.shared import make_tables, prepare_data
 
 BRIEF = "methods in one ranked table"
@@ -20,6 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_execution(parser)
     add_files(parser)
     add_jobs(parser)
+    add_executor_flag(parser)
+    add_log_flag(parser)
 
 
 def execute(args: argparse.Namespace) -> int:
@@ -42,5 +45,6 @@ def execute(args: argparse.Namespace) -> int:
         raise ConfigError([explain(e, Comparison.model_fields) for e in error.errors()]) from None
     suite = asked.suite()
     args.results = args.results or asked.folder()
-    prepare_data(suite.configs())
+    if not is_printing(args):
+        prepare_data(suite.configs())
     return make_tables(suite, asked, args)

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks.cli.options import add_execution, add_files, add_jobs, add_results, add_settings, environment_of
-from benchmarks.cli.shared import check_all, prepare_data, print_ending, print_reused
+from benchmarks.cli.execution import add_executor_flag, add_log_flag, carry_out, print_commands
+from benchmarks.cli.options import (
+    add_execution,
+    add_files,
+    add_jobs,
+    add_results,
+    add_settings,
+    environment_of,
+    is_printing,
+)
+from benchmarks.cli.shared import prepare_data, print_ending, print_reused
 
 BRIEF = "every combination of lists"
 DESCRIPTION = """\
@@ -22,6 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_execution(parser)
     add_files(parser)
     add_jobs(parser)
+    add_executor_flag(parser)
+    add_log_flag(parser)
 
 
 def execute(args: argparse.Namespace) -> int:
@@ -30,10 +41,13 @@ def execute(args: argparse.Namespace) -> int:
     from benchmarks.config.suite import expand
 
     configs = expand(parse(args.settings))
-    from benchmarks.runner.schedule import launch
+    from benchmarks.runner.experiment import resolve_all
 
-    check_all(configs)
+    experiments = resolve_all(configs)
+    if is_printing(args):
+        print_commands(experiments, environment_of(args))
+        return 0
     prepare_data(configs)
     environment = environment_of(args, args.results.name)
-    print_reused(configs, environment)
-    return print_ending(launch(configs, environment, jobs=args.jobs))
+    print_reused(experiments, environment)
+    return print_ending(carry_out(experiments, environment, args))

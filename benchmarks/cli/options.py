@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from benchmarks.runner.run import Place
+    from benchmarks.runner.environment import RunEnvironment
 
 MOST = 256  # threads or processes that one run may be given: more are a typing error, and some systems crash
 FILE_KINDS = ("method", "fusion", "encoder", "dataset")
@@ -132,7 +132,12 @@ def device_of(name: str) -> str:
     return device
 
 
-def environment_of(args: argparse.Namespace, group: str = "") -> Place:
+def is_printing(args: argparse.Namespace) -> bool:
+    """Whether a command prints the command lines of its runs instead of making them."""
+    return bool(getattr(args, "executor", "local") == "print")
+
+
+def environment_of(args: argparse.Namespace, group: str = "") -> RunEnvironment:
     """Where and how the runs of a command are made.
 
     Args:
@@ -143,15 +148,18 @@ def environment_of(args: argparse.Namespace, group: str = "") -> Place:
         OSError: A folder cannot be written to.
         ConfigError: The device cannot be used.
     """
-    from benchmarks.runner.run import Place
-    from benchmarks.runner.schedule import writable
+    from benchmarks.runner.environment import RunEnvironment
+    from benchmarks.runner.failures import require_writable
 
-    writable(args.results)
-    writable(args.work)
-    return Place(
+    device = args.device
+    if not is_printing(args):
+        require_writable(args.results)
+        require_writable(args.work)
+        device = device_of(args.device)
+    return RunEnvironment(
         args.results,
         args.work,
-        device_of(args.device),
+        device,
         args.threads,
         args.workers,
         group,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from benchmarks.cli.options import add_execution, add_files, add_jobs, add_results, positive
+from benchmarks.cli.execution import add_executor_flag, add_log_flag
+from benchmarks.cli.options import add_execution, add_files, add_jobs, add_results, is_printing, positive
 from benchmarks.cli.shared import make_tables
 
 BRIEF = "a suite of tables, figures and records"
@@ -27,6 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_execution(parser)
     add_files(parser)
     add_jobs(parser)
+    add_executor_flag(parser)
+    add_log_flag(parser)
 
 
 def execute(args: argparse.Namespace) -> int:
@@ -39,7 +42,7 @@ def execute(args: argparse.Namespace) -> int:
     suite = load(args.suite, datasets=named, seeds=args.seeds, quick=args.quick)
     usable = []
     for name, variants in suite.data().items():
-        if name in named:
+        if name in named and not is_printing(args):
             for variant in variants:
                 prepare(name, variant)
         if all(ready(name, variant) for variant in variants):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
+from benchmarks.cli.execution import add_export_flag, add_log_flag, callbacks_of
 from benchmarks.cli.options import add_execution, add_files, add_results, add_settings, environment_of
 from benchmarks.cli.shared import print_reused
 
@@ -32,6 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_results(parser, "results/runs")
     add_execution(parser)
     add_files(parser)
+    add_log_flag(parser)
+    add_export_flag(parser)
 
 
 def execute(args: argparse.Namespace) -> int:
@@ -39,24 +41,19 @@ def execute(args: argparse.Namespace) -> int:
     from benchmarks.config.run_config import configure, parse
 
     config = configure(parse(args.settings))
-    from benchmarks.callbacks.progress import Board, Mirror, summary, warn
+    from benchmarks.callbacks.base import Callbacks
+    from benchmarks.callbacks.progress import summary
     from benchmarks.runner.distributed import ranks
-    from benchmarks.runner.schedule import make
+    from benchmarks.runner.experiment import resolve
+    from benchmarks.runner.failures import run_or_record_fault
 
+    experiment = resolve(config)
     with ranks(args.device) as rank:
         environment = environment_of(args)
         if rank == 0:
-            print_reused([config], environment)
-        mirror = Mirror(environment.work / "wandb", "", warn)
-        with Board(1, 0) as board:
-
-            def listen(event: str, about: Any) -> None:
-                if rank == 0:
-                    of = about.get("config", config)
-                    mirror.hear(of, event, about)
-                    board.hear(of, event, about)
-
-            record = make(config, environment, listen=listen)
+            print_reused([experiment], environment)
+        with callbacks_of(args, environment) if rank == 0 else Callbacks([]) as callbacks:
+            record = run_or_record_fault(experiment, environment, export=args.export_weights, on_event=callbacks.on)
         if rank == 0:
             print(f"{config.title}: {summary(record)}")
             print(record.path(environment.results))

@@ -7,14 +7,16 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from benchmarks.cli.options import environment_of
+from benchmarks.cli.execution import carry_out, print_commands
+from benchmarks.cli.options import environment_of, is_printing
 
 if TYPE_CHECKING:
     from benchmarks.config.run_config import RunConfig
     from benchmarks.config.suite import Suite
     from benchmarks.records.record import RunRecord
     from benchmarks.records.suite_file import Comparison, Recipe
-    from benchmarks.runner.run import Place
+    from benchmarks.runner.environment import RunEnvironment
+    from benchmarks.runner.experiment import Experiment
 
 
 def prepare_data(configs: Sequence[RunConfig]) -> None:
@@ -27,21 +29,13 @@ def prepare_data(configs: Sequence[RunConfig]) -> None:
             prepare(name, variant)
 
 
-def check_all(configs: Sequence[RunConfig]) -> None:
-    """Raises ConfigError for a run with options that its method, fusion or encoders do not have."""
-    from benchmarks.runner.experiment import check
-
-    for config in configs:
-        check(config)
-
-
-def print_reused(configs: Sequence[RunConfig], environment: Place) -> None:
+def print_reused(experiments: Sequence[Experiment], environment: RunEnvironment) -> None:
     """Say how many of these runs are recorded already, and where those records come from."""
-    records = [record for config in configs if (record := environment.finished(config)) is not None]
+    records = [record for run in experiments if (record := environment.finished(run)) is not None]
     if records:
         origins = {(r.provenance.get("device", "unknown"), r.provenance.get("commit", "unknown")[:12]) for r in records}
         origin = "; ".join(f"{device}, commit {commit}" for device, commit in sorted(origins))
-        print(f"{len(records)} of {len(configs)} runs are already recorded ({origin}): reused")
+        print(f"{len(records)} of {len(experiments)} runs are already recorded ({origin}): reused")
 
 
 def print_ending(records: Sequence[RunRecord]) -> int:
@@ -72,23 +66,25 @@ def make_tables(suite: Suite, asked: Recipe | Comparison, args: argparse.Namespa
     Returns:
         The exit code.
     """
-    from benchmarks.callbacks.progress import mirror_report, warn
+    from benchmarks.callbacks.wandb import log_report
     from benchmarks.records.suite_file import Comparison, claim
-    from benchmarks.runner.schedule import launch
+    from benchmarks.runner.experiment import resolve_all
 
-    configs = suite.configs()
-    check_all(configs)
+    experiments = resolve_all(suite.configs())
     environment = environment_of(args, suite.name)
+    if is_printing(args):
+        print_commands(experiments, environment)
+        return 0
     whole = claim(args.results, asked, suite, overwrite=args.overwrite)
-    print_reused(configs, environment)
-    records = launch(configs, environment, jobs=args.jobs)
+    print_reused(experiments, environment)
+    records = carry_out(experiments, environment, args)
 
     from benchmarks.reporting.report import show, write
 
     paths = write(whole, args.results)
     if isinstance(asked, Comparison):
         show(whole, args.results)
-    mirror_report(whole.name, whole.title, paths, environment.work / "wandb", warn)
+    log_report(whole.name, whole.title, paths, environment.work / "wandb")
     for path in paths:
         if path.suffix == ".md":
             print(path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,6 +85,24 @@ class RunFinished(Event):
 
     config: RunConfig
     record: RunRecord
+
+
+@dataclass(frozen=True)
+class RunDeferred(Event):
+    """A run was written down for somebody else to carry out; what builds on it may follow.
+
+    Args:
+        config: The run's configuration.
+    """
+
+    config: RunConfig
+
+
+EventHandler = Callable[[Event], None]
+
+
+def ignore_event(event: Event) -> None:
+    """The handler of those who do not listen."""
 
 
 def as_json(event: Event) -> dict[str, Any]:

@@ -1,235 +1,252 @@
-"""From a configuration to an engine: the one place where names become objects."""
+"""A configuration, resolved: every name is a class, every option is checked, before any data are touched."""
 
 from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
-import torch
 from pydantic import ConfigDict, ValidationError, create_model
-from torch import nn
 
-from benchmarks.callbacks.progress import warn
 from benchmarks.config.method_defaults import method_defaults
 from benchmarks.config.run_config import ConfigError, RunConfig, explain, with_files
 from datasets.core.base import DataModule
-from datasets.core.errors import DataError
-from datasets.core.loader import Loader
-from datasets.registry import load
-from models.model import MultimodalModel, channels_last, compile_encoders
-from models.registry import FUSIONS, encoder_args_from_name, encoder_path
-from ogm.context import fold_in, world_size
-from ogm.engine import Engine
+from datasets.registry import DATASETS
+from models.fusion import Fusion
+from models.registry import FUSIONS, encoder_path
 from ogm.registry import STRATEGIES, find
 from ogm.strategy import Strategy
 from ogm.types import Prerequisite
 
 
-class Refused(ConfigError):
+class IncompatibleError(ConfigError):
     """A combination that cannot run, and why: an answer, not a crash."""
 
 
-def build(
-    config: RunConfig,
-    *,
-    device: str = "cpu",
-    workers: int = 0,
-    trained: Mapping[str, nn.Module] | None = None,
-    debug: bool = False,
-) -> Engine:
-    """Everything a run needs, initialised from the configuration's seed alone.
+@dataclass(frozen=True, eq=False)
+class PrerequisiteRun:
+    """A run that must be done first.
 
-    Each part is initialised after a seed of its own, so that adding one leaves the others' draws alone. Raises
-    ConfigError for options that do not fit, Refused for parts that do not fit together, DataError for the data.
+    Args:
+        experiment: The run.
+        at: Which of its weights are wanted: those of its ``last`` epoch, or of its best by validation (``val_best``).
     """
-    check(config)
-    refuse_too_short(config)
-    data = load(config.dataset, config.dataset_args)
-    refuse_too_little(config.dataset, data)
-    dtype = torch.float64 if config.precision == "fp64" else torch.float32
-    try:
-        model = build_model(config, data)
-        strategy = find(config.method, STRATEGIES, "strategy")(**config.method_args)
-        torch.manual_seed(fold_in(config.seed, "strategy"))
-        strategy.attach(
-            model.encoders,
-            dims=model.fusion.dims,
-            num_classes=len(data.train.classes),
-            num_samples=len(data.train),
-            fusion=model.fusion,
-            trained=trained,
-        )
-        if strategy.needs_whole_batch and config.micro_batch is not None:
-            raise ValueError("it decides from the whole batch before it differentiates: leave micro_batch out")
-        loaders = {
-            name: Loader(
-                split,
-                batch_size=config.batch_size,
-                seed=config.seed,
-                workers=workers,
-                device=device,
-                dtype=dtype,
-                drop_last=name == "train",
-            )
-            for name, split in data.splits().items()
-        }
-    except ValueError as error:
-        raise Refused([f"{config.method} with {config.fusion} on {config.dataset}: {error}"]) from None
-    if config.batch_size < world_size():
-        raise Refused([f"batch_size={config.batch_size} is less than one sample for each of {world_size()} processes"])
-    model.to(device, dtype)
-    strategy.to(device, dtype)
-    if device.startswith("cuda"):
-        channels_last(model)
-    if config.compile:
-        some = data.train.batch(range(min(config.batch_size, len(data.train))))
-        why = compile_encoders(model, some.to(torch.device(device), dtype))
-        if why is not None:
-            warn(f"compile=true is left out: {why}")
-    if torch.distributed.is_initialized() and device.startswith("cuda"):
-        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-    optimizer = build_optimizer(config, model, strategy)
-    return Engine(
-        model,
-        strategy,
-        optimizer,
-        loaders=loaders,
-        epochs=config.epochs,
-        seed=config.seed,
-        debug=debug,
-        scheduler=build_scheduler(config, optimizer),
-        precision=config.precision,
-        micro_batch=config.micro_batch,
-        max_norm=config.max_norm,
-    )
+
+    experiment: Experiment
+    at: str
 
 
-def refuse_too_little(name: str, data: DataModule) -> None:
-    """Raises DataError where there is nothing to tell apart in training, or nothing to evaluate."""
-    empty = [split for split, samples in data.splits().items() if not len(samples)]
-    if empty:
-        raise DataError(f"{name}: there is no sample in {' and '.join(empty)}; each of train, val and test needs some")
-    labels = set(map(int, data.train.labels))
-    if len(labels) < 2:
-        raise DataError(
-            f"{name}: all {len(data.train)} training samples are of the class {data.train.classes[labels.pop()]!r}; "
-            "there must be two classes to tell apart"
-        )
+@dataclass(frozen=True, eq=False)
+class Experiment:
+    """A configuration with everything that its names stand for. Made by ``resolve``.
 
-
-def build_model(config: RunConfig, data: DataModule) -> MultimodalModel:
-    modalities = data.train.modalities
-    if set(config.encoders) != set(modalities):
-        raise ValueError(
-            f"encoders are given for {', '.join(config.encoders) or 'nothing'}; it has {', '.join(modalities)}"
-        )
-    sample = data.train.batch([0]).inputs
-    encoders = {}
-    for m in modalities:
-        torch.manual_seed(fold_in(config.seed, "encoder", m))
-        options = config.encoder_args.get(m, {})
-        name = config.encoders[m]
-        encoders[m] = encoder_class(name)(tuple(sample[m].shape[1:]), *encoder_args_from_name(name), **options)
-    torch.manual_seed(fold_in(config.seed, "fusion"))
-    dims = {m: encoder.dim for m, encoder in encoders.items()}
-    fusion = find(config.fusion, FUSIONS, "fusion")(dims, len(data.train.classes), **config.fusion_args)
-    return MultimodalModel(encoders, fusion)
-
-
-def encoder_class(name: str) -> type[Any]:
-    return find(name, {name: encoder_path(name)}, "encoder")
-
-
-def build_optimizer(config: RunConfig, model: MultimodalModel, strategy: Strategy) -> torch.optim.Optimizer:
-    spared = model.fusion.undecayed()
-    decayed = [p for p in model.parameters() if all(p is not q for q in spared)]
-    own = [{"params": spared, "weight_decay": 0.0}, *strategy.param_groups()]
-    groups = [{"params": decayed}, *(g for g in own if g["params"])]
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
-    adaptive = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
-    return adaptive(groups, lr=config.lr, weight_decay=config.weight_decay)
-
-
-def build_scheduler(config: RunConfig, optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler | None:
-    """Per epoch. ``cosine`` ends at 0 after the last epoch."""
-    if config.schedule == "step":
-        return torch.optim.lr_scheduler.MultiStepLR(optimizer, list(config.lr_steps), config.lr_factor)
-    if config.schedule == "cosine":
-        return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(config.epochs, 1))
-    return None
-
-
-def needed(config: RunConfig) -> dict[str, RunConfig]:
-    """Runs that must be made first: name under which the strategy asks for them -> their configuration.
-
-    They do not depend on the fusion, which they are therefore all given alike: one teacher serves all who need it. Only
-    where the fusion makes larger encoders of those it is given, the teachers' must be made so, too.
+    Args:
+        config: The configuration.
+        strategy: The method with its options. It is only asked questions; a run trains a ``new_strategy``.
+        encoders: The class of each modality's encoder.
+        fusion: The class of the fusion.
+        dataset: The class of the dataset.
+        first_final_epoch: The first epoch, from 0, whose predictor is the one that the method is for. Only from there
+            on are epochs selected. The number of epochs, or more, if the run is too short to have one.
+        prerequisites: The runs that it builds on, by the names under which the strategy receives what they trained.
+        error: Why it cannot run although each option is right; None if it can, as far as is known without data.
     """
-    kept = find(config.fusion, FUSIONS, "fusion").replaces_encoders
-    plain = {} if kept else {"fusion": RunConfig.model_fields["fusion"].default, "fusion_args": {}}
-    return {
-        name: with_files(
-            config.model_copy(
-                update={
-                    "method": need.method,
-                    "method_args": {**method_defaults(need.method, config.dataset), **need.options},
-                    **plain,
-                }
-            )
-        )
-        for name, need in wanted(config).items()
-    }
+
+    config: RunConfig
+    strategy: Strategy
+    encoders: Mapping[str, type[Any]]
+    fusion: type[Fusion]
+    dataset: Any
+    first_final_epoch: int = 0
+    prerequisites: Mapping[str, PrerequisiteRun] = field(default_factory=lambda: MappingProxyType({}))
+    error: Exception | None = None
+
+    @property
+    def key(self) -> str:
+        """The key of its configuration."""
+        return self.config.key
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs it trains; 0 for a method that only puts together what earlier runs have trained."""
+        return self.config.epochs if self.strategy.trains else 0
+
+    def new_strategy(self) -> Strategy:
+        """A strategy for one run, not attached yet."""
+        return type(self.strategy)(**self.config.method_args)
+
+    def load_data(self) -> DataModule:
+        """The three splits of its data.
+
+        Raises:
+            DataError: They cannot be had.
+            ValueError: The dataset does not take these options.
+        """
+        data: DataModule = self.dataset.module(**self.config.dataset_args)
+        return data
+
+    def require_runnable(self) -> None:
+        """Raise ``error``, if there is one."""
+        if self.error is not None:
+            raise self.error
 
 
-def wanted(config: RunConfig) -> dict[str, Prerequisite]:
-    """The same runs as the strategy asks for them."""
-    strategy: Strategy = find(config.method, STRATEGIES, "strategy")(**config.method_args)
-    return strategy.prerequisites(list(config.encoders))
+def resolve(config: RunConfig) -> Experiment:
+    """Look up every name of a configuration, and of the runs that it builds on, once, and check every option.
 
+    Args:
+        config: The configuration.
 
-def first_final_epoch(config: RunConfig) -> int:
-    """The first epoch (from 0) whose predictor is the one that the method is for: only from there on are any selected.
+    Returns:
+        The experiment. One whose parts do not fit together has its ``error``.
 
-    As many as the run has epochs, or more, if it is too short to have one.
+    Raises:
+        ConfigError: A method, fusion or encoder does not have an option, or does not take its value; all mistakes.
     """
-    strategy: Strategy = find(config.method, STRATEGIES, "strategy")(**config.method_args)
-    return strategy.first_final_epoch(config.epochs) if strategy.trains else 0
+    return _Resolver().resolve(config)
 
 
-def is_too_short(config: RunConfig) -> bool:
-    return first_final_epoch(config) >= max(config.epochs, 1)
+def resolve_all(configs: Sequence[RunConfig]) -> list[Experiment]:
+    """``resolve`` for several configurations, each name looked up once for all of them.
 
-
-def refuse_too_short(config: RunConfig) -> None:
-    """Raises Refused where the predictor that the method is for would never exist."""
-    if is_too_short(config):
-        raise Refused(
-            [
-                f"{config.method} trains its final predictor after the first {first_final_epoch(config)} epochs, and "
-                f"this run has {config.epochs}: give it more epochs"
-            ]
-        )
-
-
-def check(config: RunConfig) -> None:
-    """Raises ConfigError, all mistakes at once, for options that a method, fusion or encoder does not have."""
-    mistakes = options(find(config.method, STRATEGIES, "strategy"), config.method_args, "method_args")
-    mistakes += options(
-        find(config.fusion, FUSIONS, "fusion"), config.fusion_args, "fusion_args", {"dims", "num_classes"}
-    )
-    for m in config.encoder_args.keys() - config.encoders.keys():
-        mistakes.append(f"encoder_args.{m}: there is no encoder for {m}; there are {', '.join(config.encoders)}")
-    for m, name in config.encoders.items():
-        mistakes += options(encoder_class(name), config.encoder_args.get(m, {}), f"encoder_args.{m}", {"shape", "name"})
+    Raises:
+        ConfigError: All mistakes in all of them, each once.
+    """
+    resolver, experiments, mistakes = _Resolver(), [], []
+    for config in configs:
+        try:
+            experiments.append(resolver.resolve(config))
+        except ConfigError as error:
+            mistakes += error.mistakes
     if mistakes:
-        raise ConfigError(mistakes)
+        raise ConfigError(list(dict.fromkeys(mistakes)))
+    return experiments
 
 
-def options(cls: type[Any], given: Mapping[str, Any], where: str, positional: Collection[str] = ()) -> list[str]:
-    """What is wrong with the options given to a class, by the names and types its constructor declares."""
+class _Resolver:
+    """Resolves configurations that share classes and prerequisites."""
+
+    def __init__(self) -> None:
+        self._classes: dict[tuple[str, str], Any] = {}
+        self._experiments: dict[str, Experiment] = {}
+        self._in_progress: list[str] = []  # keys: a run, what it builds on, what that builds on, ...
+
+    def resolve(self, config: RunConfig) -> Experiment:
+        """See the function of this name."""
+        key = config.key
+        if key not in self._experiments:
+            self._in_progress.append(key)
+            try:
+                self._experiments[key] = self._resolve(config)
+            finally:
+                self._in_progress.pop()
+        return self._experiments[key]
+
+    def _class(self, kind: str, name: str, names: Mapping[str, str]) -> Any:
+        if (kind, name) not in self._classes:
+            self._classes[kind, name] = find(name, names, kind)
+        return self._classes[kind, name]
+
+    def _resolve(self, config: RunConfig) -> Experiment:
+        strategy_class = self._class("strategy", config.method, STRATEGIES)
+        fusion = self._class("fusion", config.fusion, FUSIONS)
+        encoders = {m: self._class("encoder", n, {n: encoder_path(n)}) for m, n in config.encoders.items()}
+        mistakes = option_mistakes(strategy_class, config.method_args, "method_args")
+        mistakes += option_mistakes(fusion, config.fusion_args, "fusion_args", {"dims", "num_classes"})
+        for m in config.encoder_args.keys() - encoders.keys():
+            mistakes.append(f"encoder_args.{m}: there is no encoder for {m}; there are {', '.join(encoders)}")
+        for m, encoder in encoders.items():
+            options = config.encoder_args.get(m, {})
+            mistakes += option_mistakes(encoder, options, f"encoder_args.{m}", {"shape", "name"})
+        if mistakes:
+            raise ConfigError(mistakes)
+        dataset = self._class("dataset", config.dataset, DATASETS)
+        strategy: Strategy = strategy_class(**config.method_args)
+        first, prerequisites, error = 0, {}, None
+        try:
+            first = strategy.first_final_epoch(config.epochs) if strategy.trains else 0
+            require_compatible(config, strategy, first)
+            prerequisites = self._prerequisites(config, strategy, fusion)
+        except Exception as reason:  # of a method of the user's own, too; it is the run that fails by it
+            error = reason
+        return Experiment(
+            config, strategy, MappingProxyType(encoders), fusion, dataset, first, MappingProxyType(prerequisites), error
+        )
+
+    def _prerequisites(self, config: RunConfig, strategy: Strategy, fusion: type[Fusion]) -> dict[str, PrerequisiteRun]:
+        prerequisites = {}
+        for name, prerequisite in strategy.prerequisites(list(config.encoders)).items():
+            earlier = prerequisite_config(config, prerequisite, same_fusion=fusion.replaces_encoders)
+            if earlier.key in self._in_progress:
+                raise IncompatibleError([f"{config.method} builds on a run that builds on it: {earlier.title}"])
+            prerequisites[name] = PrerequisiteRun(self.resolve(earlier), prerequisite.at)
+        return prerequisites
+
+
+def prerequisite_config(config: RunConfig, prerequisite: Prerequisite, *, same_fusion: bool) -> RunConfig:
+    """The configuration of a run that another builds on.
+
+    It does not depend on the other's fusion, so that one teacher serves all who need it. Only where that fusion makes
+    larger encoders of those it is given, the teacher's must be made so, too.
+
+    Args:
+        config: The run that builds on it.
+        prerequisite: What that run's strategy asks for.
+        same_fusion: It has the same fusion, instead of the default.
+
+    Returns:
+        The configuration: but for method and fusion that of the other run.
+    """
+    changes: dict[str, Any] = {
+        "method": prerequisite.method,
+        "method_args": {**method_defaults(prerequisite.method, config.dataset), **prerequisite.options},
+    }
+    if not same_fusion:
+        changes |= {"fusion": RunConfig.model_fields["fusion"].default, "fusion_args": {}}
+    return with_files(config.model_copy(update=changes))
+
+
+def require_compatible(config: RunConfig, strategy: Strategy, first_final_epoch: int) -> None:
+    """Check what can be known without data.
+
+    Args:
+        config: The configuration.
+        strategy: Its method.
+        first_final_epoch: See ``Experiment``.
+
+    Raises:
+        IncompatibleError: The method and the other settings do not fit together; all reasons.
+    """
+    reasons = []
+    if first_final_epoch >= max(config.epochs, 1):
+        reasons.append(
+            f"{config.method} trains its final predictor after the first {first_final_epoch} epochs, and this run has "
+            f"{config.epochs}: give it more epochs"
+        )
+    if strategy.needs_whole_batch and config.micro_batch is not None:
+        reasons.append(
+            f"{config.method} with {config.fusion} on {config.dataset}: it decides from the whole batch before it "
+            "differentiates: leave micro_batch out"
+        )
+    if reasons:
+        raise IncompatibleError(reasons)
+
+
+def option_mistakes(cls: type[Any], given: Mapping[str, Any], name: str, positional: Collection[str] = ()) -> list[str]:
+    """What is wrong with the options given to a class, by the names and types its constructor declares.
+
+    Args:
+        cls: The class.
+        given: Its options.
+        name: What the configuration calls them: ``method_args``, ...
+        positional: Parameters that are no options.
+
+    Returns:
+        One line for each mistake.
+    """
     hints = typing.get_type_hints(cls.__init__)
     fields: dict[str, Any] = {
         p.name: (hints.get(p.name, Any), ... if p.default is p.empty else p.default)
@@ -239,35 +256,43 @@ def options(cls: type[Any], given: Mapping[str, Any], where: str, positional: Co
     try:
         create_model(cls.__name__, __config__=ConfigDict(extra="forbid"), **fields)(**given)
     except ValidationError as error:
-        wrong: dict[Any, Any] = {}
+        by_option: dict[Any, Any] = {}
         for e in error.errors():  # a union complains once for each of its types: one line is enough
-            wrong[e["loc"][0]] = {**e, "loc": e["loc"][:1]} if e["loc"][0] in wrong else e
-        return [f"{where}.{explain(e, fields)}" for e in wrong.values()]
+            option = e["loc"][0]
+            by_option[option] = {**e, "loc": e["loc"][:1]} if option in by_option else e
+        return [f"{name}.{explain(e, fields)}" for e in by_option.values()]
     if positional:
         return []
     try:
         cls(**given)  # a strategy checks its values when it is made, before it meets a model
     except ValueError as error:
-        return [f"{where}: {error}"]
+        return [f"{name}: {error}"]
     except Exception as error:  # a fault in somebody's own file
-        return [f"{where}: {type(error).__name__}: {error}"]
+        return [f"{name}: {type(error).__name__}: {error}"]
     return []
 
 
-def notes(config: RunConfig) -> list[str]:
-    """What a reader of this run's numbers should know and cannot see from them."""
-    strategy = find(config.method, STRATEGIES, "strategy")(**config.method_args)
-    found = []
+def notes(experiment: Experiment) -> list[str]:
+    """What a reader of a run's numbers should know and cannot see from them.
+
+    Args:
+        experiment: The run.
+
+    Returns:
+        One sentence each; they are kept in the record.
+    """
+    config, strategy = experiment.config, experiment.strategy
+    sentences = []
     if getattr(strategy, "target", None) == "grad" and config.optimizer != "sgd":
-        found.append(
+        sentences.append(
             f"{config.method} scales gradients, and {config.optimizer} undoes a constant scale: only changes of the "
             "coefficient act (method_args.target=update scales the update instead)"
         )
     for option in ("end", "ogm_end"):
         last = getattr(strategy, option, None)
         if last is not None and last >= config.epochs - 1:
-            found.append(
+            sentences.append(
                 f"{config.method} acts until epoch {last}, counted from 0, which a run of {config.epochs} epochs does "
                 f"not exceed: it acts to the end (method_args.{option} sets another epoch)"
             )
-    return found
+    return sentences

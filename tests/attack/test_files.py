@@ -13,7 +13,7 @@ import torch
 
 from benchmarks.config.run_config import configure
 from benchmarks.records.record import RunRecord
-from benchmarks.runner.run import Damaged, load_whole, save_whole
+from benchmarks.runner.checkpoint import CorruptFileError, load_checked, save_checked
 from tests.records import record
 from tests.test_fuzz import SECONDS, damaged, put_through
 
@@ -38,15 +38,15 @@ def test_300_damaged_checkpoints(tmp_path: Path) -> None:
     """A checkpoint or an export is what was saved, or refused in a line before torch reads any of it."""
     path, cpu = tmp_path / "export.pt", torch.device("cpu")
     state = {"weight": torch.arange(300.0), "epoch": 3, "notes": ["a", 1.5]}
-    save_whole(state, path)
+    save_checked(state, path)
     good = path.read_bytes()
     for case in range(300):
         path.write_bytes(damaged(good, case, b"cos\nsystem\n(S'touch canary'\ntR."))
         began = time.monotonic()
         try:
-            found = load_whole(path, cpu)
+            found = load_checked(path, cpu)
             assert torch.equal(found.pop("weight"), state["weight"]) and found == {"epoch": 3, "notes": ["a", 1.5]}
-        except Damaged as error:
+        except CorruptFileError as error:
             assert "\n" not in str(error) and str(path) in str(error)
         assert time.monotonic() - began < SECONDS
 

@@ -135,7 +135,13 @@ def test_kills_change_no_number(settings: list[str], processes: int, kills: int,
     made = done(words(settings, undisturbed))
     assert made.returncode == 0, made.stderr
     SERVER.set_forkserver_preload(
-        ["benchmarks.__main__", "benchmarks.runner.schedule", "benchmarks.config.suite", "datasets.synthav"]
+        [
+            "benchmarks.__main__",
+            "benchmarks.runner.schedule",
+            "benchmarks.executors.local",
+            "benchmarks.config.suite",
+            "datasets.synthav",
+        ]
     )
     moments, total, folders = random.Random(processes), {"grids": 0, "workers": 0}, 0
     began = time.monotonic()

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.runner.experiment import encoder_class
 from models.model import MultimodalModel
-from models.registry import ENCODERS, FUSIONS, encoder_args_from_name
+from models.registry import ENCODERS, FUSIONS, encoder_args_from_name, encoder_path
 from ogm.context import fold_in
 from ogm.engine import Engine
 from ogm.registry import STRATEGIES, find
@@ -44,7 +43,9 @@ def one_step(encoders: dict[str, str], fusion: str, method: str) -> None:
     made, g = {}, torch.Generator().manual_seed(1)
     for m, name in encoders.items():
         torch.manual_seed(fold_in(0, m))
-        made[m] = encoder_class(name)(shape(name, m), *encoder_args_from_name(name), **TINY.get(name, {}))
+        made[m] = find(name, {name: encoder_path(name)}, "encoder")(
+            shape(name, m), *encoder_args_from_name(name), **TINY.get(name, {})
+        )
     kind = find(fusion, FUSIONS, "fusion")
     fused = kind({m: e.dim for m, e in made.items()}, CLASSES, **FUSION_OPTIONS.get(fusion, {}))
     model, plan = MultimodalModel(made, fused), strategy(method)

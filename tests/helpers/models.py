@@ -8,12 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.runner.experiment import encoder_class
 from models.encoder import Encoder
 from models.encoders.cnn import CNN
 from models.fusion import Fusion
 from models.model import MultimodalModel
-from models.registry import FUSIONS, encoder_args_from_name
+from models.registry import FUSIONS, encoder_args_from_name, encoder_path
 from ogm.registry import find
 from tests.small import FUSION_OPTIONS
 
@@ -48,7 +47,7 @@ def features(dims: Mapping[str, int], seed: int = 0) -> dict[str, Tensor]:
 
 def encoder(name: str, shape: tuple[int, ...], **options: Any) -> Encoder:
     torch.manual_seed(0)
-    made: Encoder = encoder_class(name)(shape, *encoder_args_from_name(name), **options)
+    made: Encoder = find(name, {name: encoder_path(name)}, "encoder")(shape, *encoder_args_from_name(name), **options)
     return made
 
 

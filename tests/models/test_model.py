@@ -10,7 +10,8 @@ import torch
 import torch._inductor.config
 
 from benchmarks.config.run_config import configure
-from benchmarks.runner.experiment import build_model
+from benchmarks.runner.build import build_model
+from benchmarks.runner.experiment import resolve
 from datasets.registry import load
 from models.encoders.cnn import CNN
 from models.encoders.mlp import MLP
@@ -29,7 +30,7 @@ def test_another_encoder_for_each_modality() -> None:
             "encoder_args.audio": {"width": 16, "layers": 2, "pool": "attention"},
         }
     )
-    model = build_model(config, load(config.dataset, config.dataset_args))
+    model = build_model(resolve(config), load(config.dataset, config.dataset_args))
     assert [type(e).__name__ for e in model.encoders.values()] == ["Conformer", "CNN"]
     assert [len(unit.gates) for unit in model.fusion.units] == [2, 2, 2]
 

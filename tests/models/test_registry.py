@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.config.run_config import ConfigError, configure
-from benchmarks.runner.experiment import check
+from benchmarks.runner.experiment import resolve
 from models.registry import ENCODERS, FAMILIES, FUSIONS, encoder_args_from_name, encoder_path
 from ogm.registry import find
 
@@ -31,4 +31,4 @@ def test_names_are_checked_before_anything_is_made() -> None:
         with pytest.raises(ConfigError, match=why):
             configure({"encoders.audio": given})
     with pytest.raises(ConfigError, match=r"encoder_args.audio.width"):
-        check(configure({"encoders.audio": "torchvision:resnet18", "encoder_args.audio.width": 3}))
+        resolve(configure({"encoders.audio": "torchvision:resnet18", "encoder_args.audio.width": 3}))

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.config.run_config import configure
-from benchmarks.runner.experiment import build as built_from
+from benchmarks.runner.build import build as built_from
+from benchmarks.runner.experiment import resolve
 from tests.helpers.models import SAMPLES, inputs, model
 from tests.small import build
 
@@ -48,7 +49,9 @@ def test_heads_of_a_central_network_learn_from_the_samples_that_have_their_modal
 
 def test_weight_decay_leaves_alphas_alone() -> None:
     engine = built_from(
-        configure({"dataset": "synthav", "fusion": "centralnet", "dataset_args.num_train": 64, "weight_decay": 0.5})
+        resolve(
+            configure({"dataset": "synthav", "fusion": "centralnet", "dataset_args.num_train": 64, "weight_decay": 0.5})
+        )
     )
     spared = {id(p) for group in engine.optimizer.param_groups if not group["weight_decay"] for p in group["params"]}
     alphas = [p for n, p in engine.model.named_parameters() if "alpha" in n]

@@ -1,0 +1,99 @@
+"""How commands carry out runs: their flags, and the executor and the callbacks that these name."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from benchmarks.callbacks.base import Callbacks
+    from benchmarks.executors.base import Executor
+    from benchmarks.records.record import RunRecord
+    from benchmarks.runner.environment import RunEnvironment
+    from benchmarks.runner.experiment import Experiment
+
+
+def add_log_flag(parser: argparse.ArgumentParser) -> None:
+    """Add ``--log-events``, for every command that makes runs."""
+    parser.add_argument(
+        "--log-events",
+        type=Path,
+        metavar="FILE",
+        help="append what happens in the runs to a file, one JSON object per line",
+    )
+
+
+def add_export_flag(parser: argparse.ArgumentParser) -> None:
+    """Add ``--export-weights``, for a single run."""
+    parser.add_argument(
+        "--export-weights",
+        action="store_true",
+        help="leave the trained weights below --work, for runs that build on this one",
+    )
+
+
+def add_executor_flag(parser: argparse.ArgumentParser) -> None:
+    """Add ``--executor``, for commands that make several runs."""
+    parser.add_argument(
+        "--executor",
+        choices=["local", "print"],
+        default="local",
+        help="local: make the runs on this machine; print: write a command line for each instead, those that others "
+        "build on first, and make nothing (default: %(default)s)",
+    )
+
+
+def callbacks_of(
+    args: argparse.Namespace, environment: RunEnvironment, planned: Collection[str] = (), done: int = 0
+) -> Callbacks:
+    """Those that the flags ask for.
+
+    Args:
+        args: What the command line says.
+        environment: Where the runs are made.
+        planned: The keys of all runs, where there are several to be counted.
+        done: How many of them are done already.
+
+    Returns:
+        A context that closes them at its end.
+
+    Raises:
+        OSError: A log cannot be opened.
+    """
+    from benchmarks.callbacks.base import Callback, Callbacks
+    from benchmarks.callbacks.json_lines import JsonLinesLog
+    from benchmarks.callbacks.progress import ProgressDisplay
+    from benchmarks.callbacks.wandb import WandbLogger
+
+    logs: list[Callback] = [] if args.log_events is None else [JsonLinesLog(args.log_events)]
+    wandb = WandbLogger(environment.work / "wandb", environment.group)
+    return Callbacks([ProgressDisplay(planned, done), wandb, *logs])
+
+
+def carry_out(
+    experiments: Sequence[Experiment], environment: RunEnvironment, args: argparse.Namespace
+) -> list[RunRecord]:
+    """Make these runs, and those that they build on, as the flags say.
+
+    Returns:
+        Their records.
+    """
+    from benchmarks.executors.local import LocalExecutor
+    from benchmarks.runner import schedule
+
+    grid = schedule.plan_grid(experiments, environment)
+    executor: Executor = LocalExecutor(environment, args.jobs)
+    with callbacks_of(args, environment, grid.configs.keys(), len(grid.records)) as callbacks:
+        return schedule.carry_out(grid, environment, executor, callbacks.on)
+
+
+def print_commands(experiments: Sequence[Experiment], environment: RunEnvironment) -> None:
+    """Print the command line of each run that is not done, and of those that they build on, and make nothing."""
+    from benchmarks.executors.print_commands import PrintCommands
+    from benchmarks.runner import schedule
+    from benchmarks.runner.events import ignore_event
+
+    grid = schedule.plan_grid(experiments, environment)
+    schedule.carry_out(grid, environment, PrintCommands(environment), ignore_event)

@@ -1,0 +1,167 @@
+"""Runs carried out by processes of this machine, each making one run after the other."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Iterator
+from multiprocessing.connection import Connection, wait
+
+from benchmarks.config.run_config import RunConfig
+from benchmarks.config.user_files import register
+from benchmarks.records.record import Unwritable
+from benchmarks.runner.environment import RunEnvironment
+from benchmarks.runner.events import Event, RunFinished
+from benchmarks.runner.failures import failed_record, run_or_record_failure, save_failure
+from benchmarks.runner.plan import Job
+
+_SPAWN = multiprocessing.get_context("spawn")  # fork and torch's threads do not go together
+_GONE = (EOFError, BrokenPipeError, ConnectionResetError)  # the process at the other end of a connection has ended
+
+
+class LocalExecutor:
+    """Carries out jobs in processes of this machine, which are started when there is something for them to do.
+
+    Args:
+        environment: Where and how runs are carried out.
+        slots: How many runs are made at a time.
+    """
+
+    def __init__(self, environment: RunEnvironment, slots: int) -> None:
+        self.slots = slots
+        self._environment = environment
+        self._queue: deque[Job] = deque()
+        self._workers: list[_Worker] = []
+
+    def submit(self, job: Job) -> None:
+        """Queue a job. It is started while ``events`` is read."""
+        self._queue.append(job)
+
+    def events(self) -> Iterator[Event]:
+        """The events of all submitted jobs, until every one of them has ended.
+
+        Raises:
+            OSError: A record cannot be written.
+        """
+        while True:
+            self._assign()
+            busy = {worker.connection: worker for worker in self._workers if worker.config is not None}
+            if not busy:
+                return
+            for connection in wait(list(busy)):
+                assert isinstance(connection, Connection)
+                yield self._receive(busy[connection])
+
+    def close(self) -> None:
+        """Kill the processes. Runs that were not finished have their checkpoints."""
+        for worker in self._workers:
+            worker.stop()
+        self._workers.clear()
+
+    def _assign(self) -> None:
+        """Give the queued jobs to idle processes, as far as there are slots."""
+        while self._queue:
+            worker = next((w for w in self._workers if w.config is None), None)
+            if worker is None:
+                if len(self._workers) >= self.slots:
+                    return
+                worker = _Worker(self._environment)
+                self._workers.append(worker)
+            if worker.start(self._queue[0]):
+                self._queue.popleft()
+            else:  # it was killed while it had nothing to do
+                self._remove(worker)
+
+    def _receive(self, worker: _Worker) -> Event:
+        """The next event from a process; if it has died, the end of its run."""
+        config = worker.config
+        assert config is not None
+        try:
+            message = worker.connection.recv()
+        except _GONE:
+            self._remove(worker)
+            reason = f"the process that made this run ended too early ({worker.cause_of_death()})"
+            record = failed_record(config, "failed", reason)
+            save_failure(record, config, self._environment)
+            return RunFinished(config.key, config, record)
+        if isinstance(message, Exception):
+            raise message
+        event: Event = message
+        if isinstance(event, RunFinished) and event.key == config.key:
+            worker.config = None
+        return event
+
+    def _remove(self, worker: _Worker) -> None:
+        self._workers.remove(worker)
+        worker.stop()
+
+
+class _Worker:
+    """A process that makes runs, seen from the process that started it.
+
+    ``config`` is the run that it is making, None while it has nothing to do.
+    """
+
+    def __init__(self, environment: RunEnvironment) -> None:
+        self.config: RunConfig | None = None
+        self.connection, theirs = _SPAWN.Pipe()
+        self.process = _SPAWN.Process(target=_work, args=(environment, theirs), daemon=True)
+        self.process.start()
+        theirs.close()
+
+    def start(self, job: Job) -> bool:
+        """Hand over a job; False if the process has died."""
+        try:
+            self.connection.send(job)
+        except _GONE:
+            return False
+        self.config = RunConfig(**job.config)
+        return True
+
+    def cause_of_death(self) -> str:
+        """How the process ended: 'exit code 3', 'killed by SIGKILL; out of memory?'."""
+        self.process.join()
+        code = self.process.exitcode or 0
+        if code >= 0:
+            return f"exit code {code}"
+        return f"killed by {signal.Signals(-code).name}" + ("; out of memory?" if code == -signal.SIGKILL else "")
+
+    def stop(self) -> None:
+        self.connection.close()
+        self.process.kill()  # it ignores the gentler signals; whatever it was writing is there whole, or not at all
+        self.process.join()
+
+
+def _work(environment: RunEnvironment, connection: Connection) -> None:
+    """The main function of a worker process: jobs in, events out. It ends when the other end of the connection does."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # they are for the one who started us
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    register(environment.files)
+
+    def send(message: Event | Exception) -> None:
+        try:
+            connection.send(message)
+        except _GONE:
+            os._exit(1)  # whoever started us is gone: the checkpoint is safe
+
+    while True:
+        try:
+            job: Job = connection.recv()
+        except _GONE:
+            return
+        try:
+            run_or_record_failure(RunConfig(**job.config), environment, export=job.export, on_event=send)
+        except Unwritable as error:
+            send(error)
+
+
+def _end_with_parent() -> None:
+    """Nobody is waiting for a worker whose parent was killed, not even while it waits for a lock itself."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)

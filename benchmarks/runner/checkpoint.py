@@ -1,0 +1,218 @@
+"""What a run keeps on disk so that it can go on after a kill, and what it leaves to runs that build on it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import io
+import math
+import resource
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from benchmarks.records.record import write_whole, writing
+from benchmarks.runner.distributed import is_first_rank
+from benchmarks.runner.metrics import evaluate
+from ogm.context import world_size
+from ogm.engine import Diverged, Engine
+
+
+class CorruptFileError(ValueError):
+    """A file this program wrote is no longer what it wrote."""
+
+
+class RunState:
+    """What a run has reached: the engine, the evaluations so far, the time they took, its best weights.
+
+    Epochs before ``first_final_epoch`` are evaluated, but not selected: the predictor that the method is for does not
+    exist yet.
+
+    Args:
+        folder: Where the run keeps its checkpoint.
+        engine: What is trained.
+        first_final_epoch: The first epoch, from 0, that may be selected.
+    """
+
+    def __init__(self, folder: Path, engine: Engine, first_final_epoch: int) -> None:
+        self.checkpoint, self.best_weights = folder / "checkpoint.pt", folder / "best.pt"
+        self.engine, self.first_final_epoch = engine, first_final_epoch
+        self.curves: dict[str, list[float]] = {}
+        self.seconds = self.training_seconds = 0.0
+        self.samples, self._clock = 0, time.perf_counter()
+
+    def count_training(self, seconds: float, samples: int) -> None:
+        """Add one epoch's training to the cost.
+
+        Args:
+            seconds: How long it took, evaluation not included.
+            samples: How many samples it showed.
+        """
+        self.training_seconds, self.samples = self.training_seconds + seconds, self.samples + samples
+
+    def evaluate(self) -> None:
+        """Append the validation and test scores of the current weights to the curves.
+
+        Raises:
+            Diverged: A score is not finite.
+        """
+        for split in ("val", "test"):
+            for name, value in evaluate(self.engine, split).items():
+                self.curves.setdefault(f"{split}/{name}", []).append(value)
+        not_finite = [name for name, curve in self.curves.items() if not math.isfinite(curve[-1])]
+        if not_finite:
+            epoch = max(self.engine.epoch - 1, 0)
+            raise Diverged(f"{', '.join(not_finite)} stopped being finite after epoch {epoch}")
+
+    def best_epoch(self, split: str) -> int:
+        """The selectable epoch with the highest accuracy on a split; the first, where several are equal."""
+        accuracies = self.curves[f"{split}/accuracy"][self.first_final_epoch :]
+        return self.first_final_epoch + accuracies.index(max(accuracies))
+
+    def exported_weights(self) -> dict[str, Any]:
+        """What the run would leave to others if it ended here."""
+        return self.engine.strategy.export(self.engine.model).state_dict()
+
+    def keep_best(self) -> None:
+        """Put the weights aside if validation has never been better. Before ``save``: a kill in between repeats it.
+
+        Whether a later run will ask for them is not known to a run that is gone on with, so each one does.
+        """
+        epoch = len(self.curves["val/accuracy"]) - 1
+        if is_first_rank() and epoch >= self.first_final_epoch and self.best_epoch("val") == epoch:
+            save_checked(self.exported_weights(), self.best_weights)
+
+    def export(self, path: Path, result_digest: str) -> None:
+        """Leave the last and the best weights for runs that build on this one.
+
+        Args:
+            path: The file; one that is there already is left alone.
+            result_digest: Of the run's record: who loads the weights checks that they belong to it.
+        """
+        if not path.exists():
+            best = load_checked(self.best_weights, self.engine.device)
+            save_checked({"result": result_digest, "last": self.exported_weights(), "val_best": best}, path)
+
+    def clear(self) -> None:
+        """Remove what was needed to go on: the run is over."""
+        self.checkpoint.unlink(missing_ok=True)
+        self.best_weights.unlink(missing_ok=True)
+
+    def test_scores(self, epoch: int) -> dict[str, float]:
+        """The test scores after an epoch, by their names in ``RunRecord.test``."""
+        return {n.removeprefix("test/"): x[epoch] for n, x in self.curves.items() if n.startswith("test/")}
+
+    def all_curves(self) -> dict[str, list[float | None]]:
+        """Training and evaluation curves, one entry per epoch; None for what is not finite."""
+        named: dict[str, Sequence[float | None]] = {
+            **{f"train/{n}": x for n, x in self.engine.curves.items()},
+            **self.curves,
+        }
+        return {n: [v if v is not None and math.isfinite(v) else None for v in x] for n, x in named.items()}
+
+    def cost(self) -> dict[str, float]:
+        """Seconds, bytes and throughput so far, over all processes that worked on this run one after the other."""
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        if self.engine.device.type == "cuda":
+            peak = torch.cuda.max_memory_allocated(self.engine.device)
+        return {
+            "seconds": self.seconds + time.perf_counter() - self._clock,
+            "training_seconds": self.training_seconds,
+            "peak_bytes": peak,
+            "samples_per_second": self.samples / self.training_seconds if self.training_seconds else 0.0,
+        }
+
+    def save(self) -> None:
+        """Write the checkpoint, of which ``load`` goes on."""
+        now = time.perf_counter()
+        self.seconds, self._clock = self.seconds + now - self._clock, now
+        if is_first_rank():
+            save_checked(
+                {
+                    "engine": self.engine.state_dict(),
+                    "curves": self.curves,
+                    "seconds": self.seconds,
+                    "training": self.training_seconds,
+                    "samples": self.samples,
+                },
+                self.checkpoint,
+            )
+
+    def load(self) -> None:
+        """Go on from the checkpoint, if there is one.
+
+        Raises:
+            CorruptFileError: The checkpoint is not what ``save`` wrote, or the best weights beside it are gone.
+        """
+        if world_size() > 1:
+            dist.barrier()
+        if not self.checkpoint.exists():
+            return
+        saved = load_checked(self.checkpoint, self.engine.device)
+        if saved["engine"]["epoch"] > self.first_final_epoch and not self.best_weights.exists():
+            raise CorruptFileError(
+                f"{self.best_weights} is gone: delete {self.checkpoint}, too, to start this run again"
+            )
+        self.engine.load_state_dict(saved["engine"])
+        self.curves, self.seconds = saved["curves"], saved["seconds"]
+        self.training_seconds, self.samples = saved["training"], saved["samples"]
+
+
+@contextlib.contextmanager
+def locked(folder: Path, *, shared: bool = False) -> Iterator[None]:
+    """Keep other processes from working on a run; whoever comes later waits.
+
+    With several ranks the first one holds the lock for all of them.
+
+    Args:
+        folder: The run's folder.
+        shared: Others may read its files meanwhile, too.
+    """
+    if not is_first_rank():
+        yield
+        return
+    path = folder / "lock"
+    with contextlib.ExitStack() as stack:
+        with writing(path):
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context(path.open("w"))
+            fcntl.flock(lock, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+        yield
+
+
+def save_checked(state: object, path: Path) -> None:
+    """Write state behind its sha256, to a temporary file that is renamed: a kill leaves the old file or the new one.
+
+    Args:
+        state: Tensors, numbers and text in dictionaries and lists.
+        path: The file.
+    """
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_whole(path, hashlib.sha256(buffer.getbuffer()).digest() + buffer.getvalue())
+
+
+def load_checked(path: Path, device: torch.device) -> Any:
+    """What ``save_checked`` wrote.
+
+    Args:
+        path: The file.
+        device: Where its tensors go.
+
+    Returns:
+        The state that was saved.
+
+    Raises:
+        CorruptFileError: The content does not match its checksum. Nothing of it has been interpreted by then.
+    """
+    content = path.read_bytes()
+    if hashlib.sha256(content[32:]).digest() != content[:32]:
+        raise CorruptFileError(
+            f"{path} is damaged: its content does not match its checksum; delete it to start this run again"
+        )
+    return torch.load(io.BytesIO(content[32:]), weights_only=True, map_location=device)

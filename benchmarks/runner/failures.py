@@ -1,0 +1,143 @@
+"""What becomes of a run that goes wrong: a record that says why, so that no run of a grid is silently missing."""
+
+from __future__ import annotations
+
+import tempfile
+import traceback
+from pathlib import Path
+from typing import Literal
+
+from benchmarks.config.run_config import ConfigError, RunConfig
+from benchmarks.records.record import RunRecord, Unwritable, write_whole
+from benchmarks.records.store import find_record
+from benchmarks.runner.checkpoint import CorruptFileError
+from benchmarks.runner.distributed import is_first_rank
+from benchmarks.runner.environment import RunEnvironment
+from benchmarks.runner.events import Event, EventHandler, RunFinished
+from benchmarks.runner.experiment import Experiment, IncompatibleError, resolve
+from benchmarks.runner.run import run_experiment
+from datasets.core.errors import DataError
+
+
+def run_or_record_fault(
+    experiment: Experiment, environment: RunEnvironment, *, export: bool = False, on_event: EventHandler
+) -> RunRecord:
+    """``run_experiment``, but a fault of ours or of a method's becomes a failed record, and a file with the traceback.
+
+    What the user can mend remains an error.
+
+    Args:
+        experiment: What is run.
+        environment: Where and how.
+        export: Leave the trained weights behind.
+        on_event: Receives the events; of this run exactly one ``RunFinished``, if nothing is raised.
+
+    Returns:
+        The record of what came of it.
+
+    Raises:
+        ConfigError: As ``run_experiment`` does; likewise DataError, CorruptFileError, FloatingPointError and OSError.
+    """
+
+    config = experiment.config
+
+    def without_end(event: Event) -> None:
+        if not (isinstance(event, RunFinished) and event.key == config.key):
+            on_event(event)
+
+    try:
+        record = run_experiment(experiment, environment, export=export, on_event=without_end)
+    except (ConfigError, DataError, CorruptFileError, FloatingPointError, Unwritable):
+        raise
+    except Exception as error:
+        path = environment.work / config.key / "error.txt"
+        try:
+            write_whole(path, traceback.format_exc())
+            hint = f" (see {path})"
+        except Unwritable:
+            hint = ""
+        record = failed_record(config, "failed", f"{type(error).__name__}: {error}{hint}")
+        save_failure(record, config, environment)
+    on_event(RunFinished(config.key, config, record))
+    return record
+
+
+def run_or_record_failure(
+    config: RunConfig, environment: RunEnvironment, *, export: bool = False, on_event: EventHandler
+) -> RunRecord:
+    """``run``, but every error becomes a record: ``skipped`` for parts that do not fit together, else ``failed``.
+
+    Args:
+        config: What is run.
+        environment: Where and how.
+        export: Leave the trained weights behind.
+        on_event: Receives the events; of this run exactly one ``RunFinished``.
+
+    Returns:
+        The record of what came of it.
+
+    Raises:
+        OSError: The record cannot be written.
+    """
+    try:
+        return run_or_record_fault(resolve(config), environment, export=export, on_event=on_event)
+    except IncompatibleError as error:
+        record = failed_record(config, "skipped", str(error))
+    except Unwritable as error:
+        if error.filename == str(environment.record_path(config)):
+            raise _of_run(config, error) from None
+        record = failed_record(config, "failed", f"{error.filename}: {error.strerror}")
+    except (ConfigError, DataError, CorruptFileError, FloatingPointError) as error:
+        record = failed_record(config, "failed", str(error))
+    save_failure(record, config, environment)
+    on_event(RunFinished(config.key, config, record))
+    return record
+
+
+def failed_record(config: RunConfig, status: Literal["failed", "skipped"], reason: str) -> RunRecord:
+    """The record of a run that was not made, with the reason in one line."""
+    return RunRecord(
+        key=config.key,
+        config=config.model_dump(mode="json"),  # type: ignore[arg-type]
+        status=status,
+        reason=" ".join(reason.split()),
+    )
+
+
+def blocked_record(config: RunConfig, prerequisite: RunRecord) -> RunRecord:
+    """The record of a run that builds on one that was not done; that one is not tried again for each of them."""
+    status: Literal["failed", "skipped"] = "skipped" if prerequisite.status == "skipped" else "failed"
+    title = RunConfig.model_validate(prerequisite.config).title
+    return failed_record(config, status, f"builds on {title}, which {prerequisite.status}: {prerequisite.reason}")
+
+
+def save_failure(record: RunRecord, config: RunConfig, environment: RunEnvironment) -> None:
+    """Write down why a run was not made. The record of the same run that was made earlier stays where it is.
+
+    Raises:
+        OSError: The record cannot be written; the error names the run.
+    """
+    if not is_first_rank():
+        return
+    earlier = find_record(environment.results, environment.record_path(config))
+    if earlier is None or earlier.status != "done":
+        try:
+            record.save(environment.results)
+        except Unwritable as error:
+            raise _of_run(config, error) from None
+
+
+def _of_run(config: RunConfig, error: Unwritable) -> Unwritable:
+    """The same error, which says whose file it was."""
+    return Unwritable(error.errno, error.strerror, f"{config.title}: {error.filename}")
+
+
+def require_writable(folder: Path) -> None:
+    """Make a folder and try it out, so that a full or read-only disk is known now, not after an hour.
+
+    Raises:
+        OSError: Nothing can be written below the folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass
