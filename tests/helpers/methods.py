@@ -1,4 +1,4 @@
-"""What the tests of several methods share."""
+"""What the tests of several methods share: single steps, small tensors, comparisons."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""..."""
+"""Random views: functions of seed, step and sample, the same for all frames of a clip."""
 
 from __future__ import annotations
 

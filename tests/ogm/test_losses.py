@@ -1,4 +1,4 @@
-"""..."""
+"""Contrastive losses: equal to their definitions as loops, also over two ranks."""
 
 from __future__ import annotations
 
