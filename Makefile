@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 PY := .venv/bin/python
-PLUGIN_TESTS := tests/test_contract.py tests/test_own_loop.py
+PLUGIN_TESTS := tests/contract/test_methods.py tests/ogm/test_loop.py tests/ogm/test_checks.py tests/ogm/test_registry.py
 # What torch 2.4 warns of by itself: that NumPy is absent, and (as it unpickles) its own torch.load.
 OLD_TORCH := -W 'ignore:Failed to initialize NumPy' -W 'ignore:You are using `torch.load`'
 
@@ -60,7 +60,8 @@ test-plugin: ## ogm as a wheel with torch alone: its contract and foreign traini
 	rm -rf .work/plugin && mkdir -p .work/plugin/source .work/plugin/tests
 	cp -r ogm pyproject.toml README.md LICENSE .work/plugin/source
 	cp -r models pyproject.toml .work/plugin
-	cp tests/__init__.py tests/conftest.py tests/small.py $(PLUGIN_TESTS) .work/plugin/tests
+	cp --parents tests/__init__.py tests/conftest.py tests/small.py tests/{contract,helpers,ogm}/__init__.py \
+		tests/helpers/{methods,own_loop}.py $(PLUGIN_TESTS) .work/plugin
 	$(PYTHON) -m venv .work/plugin/venv
 	.work/plugin/venv/bin/python -m pip install --disable-pip-version-check --quiet .work/plugin/source \
 		torch$(if $(TORCH),==$(TORCH)) pytest pytest-timeout pytest-xdist

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import ogm
 from ogm import Output
-from tests.test_own_loop import Net, same
+from tests.helpers.own_loop import Net, same
 
 
 def samples() -> TensorDataset:

@@ -27,7 +27,7 @@ ENV = {**os.environ, "WANDB_MODE": "disabled"}
 CHAINED = '''
 """Starts where pre-trained and fine-tuned encoders ended."""
 
-from ogm.strategies.unimodal_pretrain_finetune import start_from
+from ogm.parts.teachers import load_encoders
 from ogm.strategy import Strategy
 from ogm.types import Prerequisite
 
@@ -43,7 +43,7 @@ class Chained(Strategy):
         return {"all": Prerequisite("unimodal_pretrain_finetune")}
 
     def setup(self):
-        start_from(self._encoders, dict(self._trained["all"].encoders))
+        load_encoders(self._encoders, dict(self._trained["all"].encoders))
 '''
 
 

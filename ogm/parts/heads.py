@@ -67,7 +67,7 @@ def split_linear(
     if not isinstance(head, nn.Linear):
         raise ValueError(
             f"split_linear splits one torch.nn.Linear over all features, got {type(head).__name__}: of any other head, "
-            "give as a modality's logits what it says with the features of all others at zero"
+            "give as a modality's logits its output with the features of all other modalities at zero"
         )
     dims = {m: f.shape[-1] for m, f in features.items()} if dims is None else dims
     if head.in_features != sum(dims.values()):

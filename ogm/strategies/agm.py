@@ -113,7 +113,15 @@ class AGM(Strategy):
         return super().losses(replace(output, logits=scale_backward(output.logits, phi, kappa)), batch, ctx)
 
     def subset_logits(self, output: Output, batch: Batch) -> SubsetLogits:
-        """Subset of modalities -> logits (B, C) of the model with these modalities alone, with a graph."""
+        """Compute the logits of the model with some of the modalities alone, for every subset of them.
+
+        Args:
+            output: Output of the step, with the features of all modalities.
+            batch: The batch of this step.
+
+        Returns:
+            Subset of modalities -> logits (B, C), with a graph.
+        """
         fusion, all_modalities = self.fusion, set(self.modalities)
         logits = {frozenset(all_modalities): output.logits}
         subsets = [subset for subset in coalitions(self.modalities) if len(subset) < len(all_modalities)]
@@ -139,7 +147,16 @@ class AGM(Strategy):
 
     @torch.no_grad()
     def factors(self, phi: Mapping[str, Tensor], batch: Batch, ctx: Context) -> dict[str, Tensor]:
-        """Factors kappa_m (0-dim) by modality. Also updates the running means of the scores."""
+        """Compute the factors of the error signals, and update the running means of the scores.
+
+        Args:
+            phi: Modality -> response (B, C).
+            batch: The batch of this step.
+            ctx: Where to log, and communication between ranks.
+
+        Returns:
+            Modality -> 0-dim factor kappa_m, finite.
+        """
         complete = batch.has_all(self.modalities)
         sums = [torch.where(complete, floored_ce(p, batch.label, self.floor), 0.0).sum() for p in phi.values()]
         *total, count = ctx.total(torch.stack([*sums, complete.sum()])).unbind()

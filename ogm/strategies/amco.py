@@ -79,18 +79,40 @@ class AMCo(Strategy):
         return replace(output, logits=self.joint(kept))
 
     def joint(self, unimodal_logits: Mapping[str, Tensor]) -> Tensor:
-        """(B, C) fused logits from the unimodal ones."""
+        """Compute the fused logits A(sum_m u_m).
+
+        Args:
+            unimodal_logits: Modality -> (B, C).
+
+        Returns:
+            (B, C).
+        """
         check_complete(self, "unimodal_logits", unimodal_logits)
         logits: Tensor = self.linear_star(torch.stack(list(unimodal_logits.values())).sum(0))
         return logits
 
     def mask(self, ctx: Context) -> Tensor:
-        """(C,) bool: the classes that are visible in this step; equal on all ranks."""
+        """Draw which classes are visible in this step.
+
+        Args:
+            ctx: Step, seed and progress of the run.
+
+        Returns:
+            (C,) bool, equal on all ranks.
+        """
         order = ctx.uniform(torch.arange(self.num_classes, device=self.dependent.device), "amco/mask")
         return order.argsort().argsort() >= hidden_classes(ctx.progress, self.eps, self.num_classes)
 
     def masked_logits(self, output: Output, ctx: Context) -> dict[str, Tensor]:
-        """Unimodal logits (B, C) by modality, masked for the dependent ones."""
+        """Set the hidden classes of dependent modalities to 0.
+
+        Args:
+            output: Output of the step.
+            ctx: Step, seed and progress of the run.
+
+        Returns:
+            Modality -> (B, C).
+        """
         mask, unimodal_logits = self.mask(ctx), output.unimodal_logits
         return {
             m: torch.where(self.dependent[i] & ~mask, 0.0, unimodal_logits[m]) for i, m in enumerate(self.modalities)

@@ -142,7 +142,17 @@ class CGGM(Strategy):
             clip_gradients_where(accuracies.new_ones((), dtype=torch.bool), with_gradient, self.clip)
 
     def classifier_accuracy(self, modality: str, output: Output, batch: Batch, ctx: Context) -> Tensor:
-        """0-dim accuracy of a classifier on the samples that have its modality; without any, its last accuracy."""
+        """Compute the accuracy of a classifier on the samples that have its modality.
+
+        Args:
+            modality: Name of the modality.
+            output: Output of the step, with the classifiers' logits in ``extra``.
+            batch: The whole batch of this step.
+            ctx: Communication between ranks.
+
+        Returns:
+            0-dim accuracy over the global batch; the last one if no sample has the modality.
+        """
         present = batch.has_all([modality])
         correct = (output.extra[f"classifier/{modality}"].argmax(1) == batch.label) & present
         correct_sum, count = ctx.total(torch.stack([correct.sum(), present.sum()])).unbind()

@@ -84,7 +84,15 @@ class DiagnosingRelearning(Strategy):
                 p.copy_(mix_with_initial(p, self.get_buffer(f"initial_{m}_{k}"), self.strength[i]))
 
     def purities(self, split: str, engine: TrainingContext) -> dict[str, float]:
-        """Purity of the clusters of each modality's features in a split; NaN where no sample has the modality."""
+        """Compute the purity of the clusters of each modality's features (steps 1 and 2).
+
+        Args:
+            split: Name of the split.
+            engine: The engine of the run.
+
+        Returns:
+            Modality -> purity, in [0, 1]; NaN where no sample has the modality.
+        """
         features: dict[str, list[Tensor]] = {m: [] for m in self.modalities}
         labels: dict[str, list[Tensor]] = {m: [] for m in self.modalities}
         for output, batch in engine.predict(split):

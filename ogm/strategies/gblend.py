@@ -124,7 +124,15 @@ class GBlend(Strategy):
         self.ratio.copy_(engine.decide(torch.tensor(ratios).to(self.ratio)))
 
     def estimates(self, epochs: int, engine: TrainingContext) -> dict[str, Losses]:
-        """Losses before and after ``epochs`` epochs on each loss alone. The run's state is restored bit for bit."""
+        """Train on each loss alone, and restore the state of the run bit for bit.
+
+        Args:
+            epochs: Number of epochs for each loss.
+            engine: The engine of the run.
+
+        Returns:
+            Name of the loss -> mean losses before and after.
+        """
         assert engine.optimizer is not None
         state, losses = copy.deepcopy(engine.state_dict()), {}
         for name in self.blended:
@@ -140,7 +148,14 @@ class GBlend(Strategy):
         return losses
 
     def alone(self, name: str) -> Strategy:
-        """A strategy that trains on one loss alone, with the network and heads of the run."""
+        """Create a strategy that trains on one loss alone, with the network and heads of the run.
+
+        Args:
+            name: A modality, or ``"joint"``.
+
+        Returns:
+            The strategy, attached.
+        """
         strategy = create("vanilla") if name == JOINT else create("unimodal", modality=name)
         strategy.attach(self._encoders, dims=self.dims, num_classes=self.num_classes, fusion=self._fusion[0])
         if name != JOINT:

@@ -116,7 +116,11 @@ class Greedy(Strategy):
         self.register_buffer("held_steps", torch.tensor(0))
 
     def gates(self) -> list[tuple[str, int, nn.Module]]:
-        """(name, number of its modality, module) of every gate of every unit."""
+        """List the gates of all units.
+
+        Returns:
+            (name, number of the modality, module) of every gate.
+        """
         return [
             (f"{u}_{m}", i, unit.gates[m]) for u, unit in enumerate(self._units) for i, m in enumerate(self.modalities)
         ]
@@ -182,7 +186,12 @@ class Greedy(Strategy):
         self.held.copy_(rebalanced), self.held_steps.copy_(steps)
 
     def remember_gates(self, regular: Tensor, ctx: Context) -> None:
-        """Update the running means of the gates if this step (0-dim bool) is regular."""
+        """Update the running means of the gates, if the step is regular.
+
+        Args:
+            regular: 0-dim bool.
+            ctx: Communication between ranks.
+        """
         rows = {name: torch.cat(outputs).double() for name, outputs in self._gate_outputs.items()}
         widths, samples = [outputs.shape[1] for outputs in rows.values()], len(next(iter(rows.values())))
         count = torch.full((1,), samples, device=regular.device)

@@ -105,7 +105,16 @@ class LFM(Strategy):
         return {name: 2 * w_cls * loss for name, loss in supervised.items()} | {"align": alignment}
 
     def gap(self, output: Output, batch: Batch, ctx: Context) -> Tensor:
-        """0-dim A: the distance of two modalities, on average over pairs."""
+        """Compute A: the distance of two modalities, on average over pairs.
+
+        Args:
+            output: Output of the step.
+            batch: The batch of this step.
+            ctx: Communication between ranks.
+
+        Returns:
+            0-dim mean.
+        """
         for what in self.reads:
             check_complete(self, what, getattr(output, what))
         pairs = itertools.combinations(self.modalities, 2)
@@ -113,7 +122,17 @@ class LFM(Strategy):
         return torch.stack(gaps).mean()
 
     def distance(self, m: str, n: str, output: Output, batch: Batch) -> Tensor:
-        """(B,) distance of two modalities in each sample."""
+        """Compute the distance of two modalities in each sample.
+
+        Args:
+            m: One modality.
+            n: The other modality.
+            output: Output of the step.
+            batch: The batch of this step.
+
+        Returns:
+            (B,).
+        """
         if self.align == "infonce":
             a, b = (self.projections[k](output.features[k]) for k in (m, n))
             return info_nce(a, b, TEMPERATURE, batch.has_all((m, n)) if batch.present else None)
@@ -129,12 +148,27 @@ class LFM(Strategy):
         )
 
     def sample_order(self, num_samples: int, ctx: Context) -> Tensor:
-        """(N,) training samples in an order drawn once for the run; the first ``held_out`` are set aside."""
+        """Shuffle the training samples, once for the run; the first ``held_out`` are set aside.
+
+        Args:
+            num_samples: Size N of the training set.
+            ctx: Seed of the run.
+
+        Returns:
+            (N,) sample numbers.
+        """
         generator = torch.Generator().manual_seed(fold_in(ctx.seed, "lfm/held_out"))
         return torch.randperm(num_samples, generator=generator)
 
     def all_modalities(self, index: Tensor) -> EpochSampling:
-        """These samples (N,), with all their modalities."""
+        """Show these samples with all their modalities.
+
+        Args:
+            index: (N,) sample numbers.
+
+        Returns:
+            What the loader is given.
+        """
         return EpochSampling(index, torch.ones(len(index), len(self.modalities), dtype=torch.bool))
 
     def on_epoch_start(self, engine: TrainingContext) -> None:
@@ -160,7 +194,16 @@ class LFM(Strategy):
         self.w_cls.copy_(step_weight(self.w_cls, slope, rate))
 
     def slope(self, first: Batch, held: Iterable[Batch], engine: TrainingContext) -> Tensor:
-        """0-dim derivative of the held-out CE, after one step on the batch ``first``, with respect to 1 - w_cls."""
+        """Compute the derivative of the held-out CE, after one training step, with respect to 1 - w_cls.
+
+        Args:
+            first: The batch of the training step.
+            held: Batches of held-out samples.
+            engine: The engine of the run; its parameters are restored.
+
+        Returns:
+            0-dim derivative.
+        """
         assert engine.optimizer is not None
         trained = [(p, g["lr"]) for g in engine.optimizer.param_groups for p in g["params"] if p.requires_grad]
         theta, rates = [p for p, _ in trained], [rate for _, rate in trained]
@@ -172,7 +215,16 @@ class LFM(Strategy):
         return hypergradient(held_gradients["cls"], gradients["cls"], gradients["align"], rates)
 
     def surrogate(self, first: Batch, held: Iterable[Batch], engine: TrainingContext) -> Tensor:
-        """0-dim: what the released code computes in place of ``slope``."""
+        """Compute what the released code has in place of ``slope``.
+
+        Args:
+            first: The batch of the training step.
+            held: Batches of held-out samples.
+            engine: The engine of the run.
+
+        Returns:
+            0-dim number.
+        """
         theta = [p for p in engine.parameters if p.requires_grad]
         direction = self.probe(held, theta, engine)["cls"]
         (part,) = engine.split(first)
@@ -183,7 +235,16 @@ class LFM(Strategy):
     def probe(
         self, batches: Iterable[Batch], theta: Sequence[nn.Parameter], engine: TrainingContext
     ) -> dict[str, list[Tensor]]:
-        """Gradients of CE ("cls") and of A ("align"), one per parameter: means over all batches and ranks."""
+        """Compute the gradients of CE and of A, averaged over batches and ranks.
+
+        Args:
+            batches: The batches.
+            theta: The parameters.
+            engine: The engine of the run.
+
+        Returns:
+            ``"cls"`` and ``"align"`` -> one gradient per parameter.
+        """
         gradients = [
             engine.gradients(self.loss_terms(part, engine), theta) for batch in batches for part in engine.split(batch)
         ]
@@ -195,7 +256,15 @@ class LFM(Strategy):
         }
 
     def loss_terms(self, batch: Batch, engine: TrainingContext) -> dict[str, Tensor]:
-        """The two unweighted terms of the loss, CE ("cls") and A ("align"), 0-dim each."""
+        """Compute the two terms of the loss without their weights.
+
+        Args:
+            batch: The batch.
+            engine: The engine of the run.
+
+        Returns:
+            ``"cls"`` (CE) and ``"align"`` (A) -> 0-dim.
+        """
         with engine.autocast():
             output = self.forward(engine.model, batch)
             supervised = super().losses(output, batch, engine)

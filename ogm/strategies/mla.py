@@ -114,7 +114,11 @@ class MLA(Strategy):
 
     @torch.no_grad()
     def project_head_gradient(self, ctx: Context) -> None:
-        """Project the head's weight gradient away from the features of the modality trained before."""
+        """Update P with the mean feature of the modality trained before, and project the head's weight gradient.
+
+        Args:
+            ctx: Share of the epoch that is done.
+        """
         ridge = 0.1 ** (1 + ctx.fraction)
         self.projection.copy_(update_projection(self.projection, self.last_mean, ridge, self.normalize))
         grad = self.shared_head.weight.grad

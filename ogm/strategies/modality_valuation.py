@@ -80,7 +80,14 @@ class ModalityValuation(Strategy):
 
     @torch.no_grad()
     def value_samples(self, engine: TrainingContext) -> Tensor:
-        """(N, M) float64 contributions phi of the modalities to the training samples; NaN where one is absent."""
+        """Compute the contributions phi of the modalities to all training samples (steps 1 and 2).
+
+        Args:
+            engine: The engine of the run.
+
+        Returns:
+            (N, M) float64; NaN where a modality is absent.
+        """
         values = torch.full(
             (engine.loaders["train"].num_samples, len(self.modalities)),
             torch.nan,
@@ -109,7 +116,15 @@ class ModalityValuation(Strategy):
         return EpochSampling(torch.cat([all_samples, *repeated]), torch.cat(keep))
 
     def repeated_samples(self, values: Tensor, ctx: Context) -> list[Tensor]:
-        """For each modality, the numbers of the samples that are repeated with it alone."""
+        """Choose the samples that are repeated with one modality alone.
+
+        Args:
+            values: (N, M) contributions, NaN where a modality is absent.
+            ctx: Seed and epoch.
+
+        Returns:
+            For each modality the numbers of its samples; an empty list if no sample has all modalities.
+        """
         if self.level == "sample":
             number = repetitions(values)
             return [torch.arange(len(values)).repeat_interleave(number[:, i]) for i in range(len(self.modalities))]

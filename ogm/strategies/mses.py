@@ -71,7 +71,14 @@ class MSES(Strategy):
         self.register_buffer("watched", initial_stopping_state(len(self.modalities)))
 
     def modules_of(self, modality: str) -> nn.ModuleList:
-        """The modules that are stopped together with a modality."""
+        """Find the modules that are stopped together with a modality.
+
+        Args:
+            modality: Name of the modality.
+
+        Returns:
+            Its encoder, and its own layer of the head where it has one.
+        """
         head = final_layer(self._fusion[0])
         layer = [head[modality]] if isinstance(head, nn.ModuleDict) and modality in head else []
         return nn.ModuleList([self._encoders[modality], *layer])

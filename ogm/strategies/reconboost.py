@@ -118,7 +118,18 @@ class ReconBoost(Strategy):
         return output
 
     def boost(self, output: Output, batch: Batch, learner: str, stage: int, ctx: Context) -> Tensor:
-        """0-dim loss of the modality that is boosted; samples on which the others are wrong count more."""
+        """Compute the loss of the modality that is boosted; samples on which the others are wrong count more.
+
+        Args:
+            output: Output of the step.
+            batch: The batch of this step.
+            learner: The modality that is boosted.
+            stage: Number of the stage, from 0.
+            ctx: Communication between ranks.
+
+        Returns:
+            0-dim loss.
+        """
         unimodal_logits = output.unimodal_logits
         others = {m: u.detach() for m, u in unimodal_logits.items() if m != learner}
         present = torch.stack([batch.has_all([m]) for m in others])

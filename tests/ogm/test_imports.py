@@ -65,3 +65,8 @@ def test_no_name_is_defined_twice() -> None:
                 if name and not name.startswith("_"):
                     places[name].add(str(path.relative_to(ROOT)))
     assert not {name: sorted(paths) for name, paths in places.items() if len(paths) > 1}
+
+
+@pytest.mark.parametrize("path", STRATEGIES, ids=lambda path: path.stem)
+def test_every_strategy_has_tests_under_its_name(path: Path) -> None:
+    assert (ROOT / "tests" / "ogm" / "strategies" / f"test_{path.stem}.py").exists()
