@@ -23,8 +23,9 @@ from datasets.core.errors import ManifestError
 from datasets.core.recipes import PAPER
 from datasets.core.split_lists import Pin, class_names, collect, records, refuse_leaks
 from datasets.decode.video import thirds_first
-from datasets.storage.clip_dataset import ClipDataset, ClipOptions, ListFile, Rows
+from datasets.storage.clip_dataset import ClipDataset, ClipOptions
 from datasets.storage.clip_files import PSD, Preset, RawFiles
+from datasets.storage.list_files import ListFile, Rows
 
 _ANNOTATIONS = "https://raw.githubusercontent.com/YapengTian/AVE-ECCV18/607f15965eb1141c2fd48bbe461f1703cc426c45/data"
 _PARTS = "https://raw.githubusercontent.com/fanyunfeng-bit/Modal-Imbalance-PMR/3615e48/data/AVE"

@@ -43,8 +43,9 @@ from datasets.core.split_lists import Pin, parse, refuse_leaks
 from datasets.decode import audio, image_transforms
 from datasets.decode.video import read_frames
 from datasets.storage.cache import Column
-from datasets.storage.clip_dataset import ClipDataset, ClipOptions, ListFile, Rows
+from datasets.storage.clip_dataset import ClipDataset, ClipOptions
 from datasets.storage.clip_files import FBANK, Preset, Sound, read_sound
+from datasets.storage.list_files import ListFile, Rows
 from ogm.context import fold_in
 from ogm.types import Batch
 

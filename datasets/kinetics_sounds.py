@@ -30,8 +30,9 @@ from datasets.core.paths import raw_folder
 from datasets.core.recipes import PAPER
 from datasets.core.split_lists import Pin, class_names, collect, records, refuse_leaks
 from datasets.decode.video import bb_ks
-from datasets.storage.clip_dataset import ClipDataset, ClipOptions, ListFile, Rows, carve
+from datasets.storage.clip_dataset import ClipDataset, ClipOptions
 from datasets.storage.clip_files import FBANK, PSD, Preset, RawFiles
+from datasets.storage.list_files import ListFile, Rows, carve
 
 _OGM = "https://raw.githubusercontent.com/GeWu-Lab/OGM-GE_CVPR2022/343dc1d95c9bda88f105c0da8d24f185e0e98b54/data/KineticSound"
 _BML = "https://raw.githubusercontent.com/GeWu-Lab/BML_TPAMI2024/8db168f1a08c030abd0f9524ec02a48e4cb977d2/code/dataset"

@@ -34,9 +34,10 @@ from datasets.core.recipes import PAPER
 from datasets.core.split_lists import GitBlob, Pin, class_names, collect, records, refuse_leaks
 from datasets.decode import image_files, image_transforms
 from datasets.storage.cache import Column
-from datasets.storage.clip_dataset import ClipDataset, ClipOptions, Rows
+from datasets.storage.clip_dataset import ClipDataset, ClipOptions
 from datasets.storage.clip_files import Jpegs, Preset, boxes_of, read_pictures
 from datasets.storage.download import ExactFile, fetch
+from datasets.storage.list_files import Rows
 from ogm.types import Batch
 
 ZIP = "UCF101TrainTestSplits-RecognitionTask.zip"

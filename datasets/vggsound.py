@@ -32,8 +32,9 @@ from datasets.core.recipes import PAPER
 from datasets.core.split_lists import GitBlob, class_names, collect, records, refuse_leaks
 from datasets.decode import audio
 from datasets.decode.video import bb_ks
-from datasets.storage.clip_dataset import ClipDataset, ClipOptions, ListFile, Rows, carve
+from datasets.storage.clip_dataset import ClipDataset, ClipOptions
 from datasets.storage.clip_files import FBANK, TEN_SECONDS, Preset, RawFiles, Sound, ten_seconds
+from datasets.storage.list_files import ListFile, Rows, carve
 from ogm.context import fold_in
 
 _LIST = "https://raw.githubusercontent.com/hche11/VGGSound/9bbc7491c054a203e53584c0065df336e1322bb7/data/vggsound.csv"

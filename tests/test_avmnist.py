@@ -415,8 +415,8 @@ KILLED = """
 import os, signal, threading, sys
 from datasets.avmnist import AVMNIST
 from datasets import avmnist
-from datasets.storage import cache
-cache.CHUNK = 32
+from datasets.storage import build
+build.CHUNK = 32
 calls = []
 real = avmnist.noisy_second
 def counted(*args):

@@ -349,8 +349,8 @@ def test_actor5_needs_no_list_and_ogm_says_which(raw):
 KILLED = """
 import os, signal
 from datasets import crema_d
-from datasets.storage import cache
-cache.CHUNK = 8
+from datasets.storage import build
+build.CHUNK = 8
 calls = []
 real = crema_d.read_frames
 def counted(*args):

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from datasets.core.errors import CacheError, DataError, VideoDecodeError
-from datasets.storage.cache import Cache, Column, Decoded, RawItem, build, short_digest
+from datasets.storage.build import build
+from datasets.storage.cache import Cache, Column, Decoded, RawItem, short_digest
 
 ROOT = Path(__file__).parents[1]
 COLUMNS = {"a": Column("<f4", (3,), 300), "b": Column("|u1", (), 100)}
@@ -59,7 +60,8 @@ def test_a_word_is_the_whole_recipe():
 KILLED = """
 import sys, time
 from pathlib import Path
-from datasets.storage.cache import build
+from datasets.storage.build import build
+
 from tests.test_datasets_cache import COLUMNS, PIECES, decode
 def slowly(piece):
     time.sleep(0.3 if int(piece.key.split()[1]) >= 128 else 0)
@@ -175,7 +177,8 @@ def test_a_disk_that_is_too_small_is_said_before_anything_is_decoded(tmp_path):
 FULL = """
 import resource, sys
 from pathlib import Path
-from datasets.storage.cache import build
+from datasets.storage.build import build
+
 from datasets.core.errors import DataError
 from tests.test_datasets_cache import COLUMNS, PIECES, decode
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))

@@ -31,7 +31,8 @@ from datasets.decode.digit_files import read_idx
 from datasets.decode.safe_pickle import read_pickle
 from datasets.decode.video import read_frames, read_jpegs
 from datasets.manifest import Manifest
-from datasets.storage.cache import Cache, Column, Decoded, RawItem, build
+from datasets.storage.build import build
+from datasets.storage.cache import Cache, Column, Decoded, RawItem
 from datasets.storage.download import unpack
 from datasets.ucf101 import LISTS, unzip
 from tests.media import frame, tone, write_clip, write_flv, write_idx, write_wav

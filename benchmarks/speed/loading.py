@@ -29,7 +29,8 @@ from torchvision import transforms
 
 from datasets.crema_d import HEIGHT, WIDTH, CremaD
 from datasets.decode import audio, image_files, image_transforms
-from datasets.storage.cache import Cache, Column, Decoded, RawItem, build
+from datasets.storage.build import build
+from datasets.storage.cache import Cache, Column, Decoded, RawItem
 from ogm.context import fold_in
 from ogm.types import Batch
 

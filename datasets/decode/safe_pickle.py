@@ -116,10 +116,34 @@ class _Program:
         return self.stack[-1]
 
     def follow(self, instruction: str, given: Any) -> None:
-        """Raises UnsafePickleError for what no pickle of arrays asks for, ValueError for what makes no sense."""
+        """Does what one instruction says.
+
+        Args:
+            instruction: Its name in ``pickletools``.
+            given: Its argument.
+
+        Raises:
+            UnsafePickleError: No pickle of arrays asks for this.
+            ValueError: It makes no sense where it stands.
+        """
+        known = (
+            self._follow_memo(instruction, given)
+            or self._follow_constant(instruction, given)
+            or self._follow_container(instruction)
+            or self._follow_stack(instruction)
+            or self._follow_object(instruction, given)
+        )
+        if known:
+            return
+        if instruction in ("EXT1", "EXT2", "EXT4"):
+            raise UnsafePickleError(f"asks for the extension {given}")
+        if instruction in ("PERSID", "BINPERSID", "NEXT_BUFFER", "READONLY_BUFFER"):
+            raise UnsafePickleError("asks for an object outside of it")
+        raise UnsafePickleError(f"asks for {instruction}")  # sets, and every other way to make an object of a class
+
+    # Each of these does what an instruction of its kind says, and returns whether it was one.
+    def _follow_memo(self, instruction: str, given: Any) -> bool:
         match instruction:
-            case "PROTO" | "FRAME" | "STOP":
-                pass
             case "MEMOIZE":
                 self.memo[len(self.memo)] = self.top()
             case "PUT" | "BINPUT" | "LONG_BINPUT":
@@ -130,6 +154,12 @@ class _Program:
                 if given not in self.memo:
                     raise ValueError("it recalls a value that is not there")
                 self.push(self.memo[given])
+            case _:
+                return False
+        return True
+
+    def _follow_constant(self, instruction: str, given: Any) -> bool:
+        match instruction:
             case (
                 "UNICODE" | "BINUNICODE" | "SHORT_BINUNICODE" | "BINUNICODE8" | "STRING" | "BINSTRING"
                 | "SHORT_BINSTRING" | "BINBYTES" | "SHORT_BINBYTES" | "BINBYTES8" | "BYTEARRAY8" | "FLOAT" | "BINFLOAT"
@@ -143,9 +173,12 @@ class _Program:
                 self.push(None)
             case "NEWTRUE" | "NEWFALSE":
                 self.push(instruction == "NEWTRUE")
-            case "MARK":
-                self.below.append(self.stack)
-                self.stack = []
+            case _:
+                return False
+        return True
+
+    def _follow_container(self, instruction: str) -> bool:
+        match instruction:
             case "EMPTY_TUPLE":
                 self.push(())
             case "EMPTY_LIST":
@@ -173,6 +206,17 @@ class _Program:
             case "SETITEM" | "SETITEMS":
                 values = [self.pop(), self.pop()][::-1] if instruction == "SETITEM" else self.pop_to_mark()
                 self.set_items(self.top(), values)
+            case _:
+                return False
+        return True
+
+    def _follow_stack(self, instruction: str) -> bool:
+        match instruction:
+            case "PROTO" | "FRAME" | "STOP":
+                pass
+            case "MARK":
+                self.below.append(self.stack)
+                self.stack = []
             case "POP":
                 if self.stack:
                     self.stack.pop()
@@ -182,6 +226,12 @@ class _Program:
                 self.pop_to_mark()
             case "DUP":
                 self.push(self.top())
+            case _:
+                return False
+        return True
+
+    def _follow_object(self, instruction: str, given: Any) -> bool:
+        match instruction:
             case "GLOBAL":
                 self.push(_name(given))
             case "STACK_GLOBAL":
@@ -195,12 +245,9 @@ class _Program:
             case "BUILD":
                 state = self.pop()
                 self.fill(self.top(), state)
-            case "EXT1" | "EXT2" | "EXT4":
-                raise UnsafePickleError(f"asks for the extension {given}")
-            case "PERSID" | "BINPERSID" | "NEXT_BUFFER" | "READONLY_BUFFER":
-                raise UnsafePickleError("asks for an object outside of it")
-            case _:  # sets, and every other way to make an object of a class
-                raise UnsafePickleError(f"asks for {instruction}")
+            case _:
+                return False
+        return True
 
     def set_items(self, target: Any, values: Sequence[Any]) -> None:
         """Keys are short texts: they cannot be chosen to collide, as numbers and tuples of numbers can."""

@@ -8,32 +8,20 @@ While it is made it is called ``WORD.part`` and has a journal, so that a killed 
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import hashlib
-import io
 import json
 import math
-import os
-import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib import format as npy
 
 from datasets.core.errors import CacheError, DataError
-from datasets.core.files import convert_disk_errors
 from datasets.core.progress import Progress
 
 FORMAT = 2  # of the folder; goes up when older folders can no longer be read
-DECODERS = ("av", "soundfile", "numpy", "torch", "torchaudio")
-CHUNK = 64  # pieces between two lines of the journal
 
 
 @dataclass(frozen=True)
@@ -72,10 +60,10 @@ def canonical(value: Any) -> str:
 
 def short_digest(recipe: Mapping[str, Any]) -> str:
     """The name of the folder that holds what this recipe makes."""
-    return _digest(recipe)[:12]
+    return digest_of(recipe)[:12]
 
 
-def _digest(value: Any) -> str:
+def digest_of(value: Any) -> str:
     return hashlib.sha256(canonical(value).encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -100,7 +88,7 @@ class Cache:
                 f"{folder} was prepared by another version of this project (format {self.manifest.get('format')!r}, "
                 f"not {FORMAT}): run `python -m datasets prepare {folder.parent.name}` again, with the same arguments"
             )
-        if self.manifest.pop("sha256", None) != _digest(self.manifest):
+        if self.manifest.pop("sha256", None) != digest_of(self.manifest):
             raise self._damaged("manifest.json", "is not as it was written")
         for name, facts in self.manifest["files"].items():
             path = self.folder / name
@@ -183,206 +171,3 @@ class Cache:
 def source_digest(items: Sequence[RawItem]) -> str:
     """One word for the raw files a set is made of."""
     return short_digest({item.key: item.source for item in items})
-
-
-def build(
-    folder: Path,
-    recipe: Mapping[str, Any],
-    items: Sequence[RawItem],
-    columns: Mapping[str, Column],
-    decode: Callable[[RawItem], Decoded],
-    progress: Progress | None = None,
-) -> Cache:
-    """Decodes every piece on all cores and writes the prepared set.
-
-    Goes on with the journal of a killed preparation if the pieces it holds are still made of the same bytes. Raises
-    what ``decode`` raises, at once; what is decoded by then is kept. A full or read-only disk raises DataError and
-    leaves behind nothing that was not there before.
-    """
-    part = folder.with_name(folder.name + ".part")
-    if part.is_symlink():
-        raise DataError(f"{part}: a link stands where the set is to be made; remove it")
-    fresh = not part.exists()
-    with convert_disk_errors(part):
-        part.mkdir(parents=True, exist_ok=True)
-    with _locked(part):
-        try:
-            with convert_disk_errors(part):
-                journal = _Journal(part, recipe, items, columns)
-                _ask_for_space(part, columns, journal)
-            todo = [item for item in items if item.key not in journal.done]
-            with ThreadPoolExecutor(os.cpu_count()) as pool:
-                for start in range(0, len(todo), CHUNK):
-                    if progress:
-                        progress("decoding", len(journal.done), len(items))
-                    chunk = todo[start : start + CHUNK]
-                    decoded = list(pool.map(decode, chunk))
-                    with convert_disk_errors(part):
-                        journal.add(chunk, decoded)
-            with convert_disk_errors(part):
-                journal.finish(items, progress)
-                shutil.rmtree(folder, ignore_errors=True)
-                part.replace(folder)
-                (folder / "journal.jsonl").unlink()
-        except DataError as error:
-            if fresh and isinstance(error.__cause__, OSError):
-                shutil.rmtree(part, ignore_errors=True)
-            raise
-    return Cache(folder)
-
-
-class _Journal:
-    """Growing columns, and one line of JSON per chunk that says how far each of them is to be believed.
-
-    A line is a pair: what it says, and the digest of that. What stands behind a line that is damaged is not used.
-    """
-
-    def __init__(
-        self, part: Path, recipe: Mapping[str, Any], items: Sequence[RawItem], columns: Mapping[str, Column]
-    ) -> None:
-        self.part, self.recipe, self.columns = part, recipe, columns
-        self.done: dict[str, dict[str, Any]] = {}
-        self._resume({item.key: item.source for item in items})
-
-    def _resume(self, sources: Mapping[str, str]) -> None:
-        path = self.part / "journal.jsonl"
-        path.touch()
-        entries = _entries(path.read_bytes())
-        self._count(entries)
-        if any(sources.get(entry["key"]) != entry["source"] for entry in entries) or not self._all_there():
-            entries = []  # made of other raw files, or not on disk after all: start again
-            self._count(entries)
-        self.done = {entry["key"]: entry for entry in entries}
-        path.write_text("".join(_line([entry]) for entry in entries))
-        for name in self.columns:
-            self._set_length(name)
-
-    def _count(self, entries: Sequence[Mapping[str, Any]]) -> None:
-        self.length: dict[str, int] = {
-            name: sum(entry["rows"].get(name, 0) for entry in entries) for name in self.columns
-        }
-
-    def _header(self, name: str) -> bytes:
-        header, column = io.BytesIO(), self.columns[name]
-        facts: dict[str, Any] = {
-            "descr": column.dtype,
-            "fortran_order": False,
-            "shape": (self.length[name], *column.shape),
-        }
-        npy.write_array_header_1_0(header, facts)  # leaves room for the first axis to grow
-        return header.getvalue()
-
-    def _size(self, name: str) -> int:
-        return len(self._header(name)) + self.length[name] * self.columns[name].bytes
-
-    def _all_there(self) -> bool:
-        paths = {name: self.part / f"{name}.npy" for name in self.columns}
-        return all(path.exists() and path.stat().st_size >= self._size(name) for name, path in paths.items())
-
-    def _set_length(self, name: str) -> None:
-        """Writes the header, and cuts off what a killed run wrote after its last line."""
-        path = self.part / f"{name}.npy"
-        path.touch()
-        with path.open("r+b") as file:
-            file.write(self._header(name))
-            file.truncate(self._size(name))
-
-    def add(self, items: Sequence[RawItem], decoded: Sequence[Decoded]) -> None:
-        for name, column in self.columns.items():
-            with (self.part / f"{name}.npy").open("ab") as file:
-                for one in decoded:
-                    if name in one.rows:
-                        rows = np.ascontiguousarray(one.rows[name], dtype=column.dtype)
-                        assert rows.shape[1:] == column.shape, (name, rows.shape, column.shape)
-                        file.write(rows.data)
-                        self.length[name] += len(rows)
-                file.flush()
-                os.fsync(file.fileno())
-        entries = [
-            {
-                "key": item.key,
-                "source": item.source,
-                "about": dict(one.facts),
-                "rows": {name: len(rows) for name, rows in one.rows.items()},
-            }
-            for item, one in zip(items, decoded, strict=True)
-        ]
-        with (self.part / "journal.jsonl").open("a") as file:
-            file.write(_line(entries))
-            file.flush()
-            os.fsync(file.fileno())
-        self.done.update((item.key, entry) for item, entry in zip(items, entries, strict=True))
-
-    def finish(self, items: Sequence[RawItem], progress: Progress | None) -> None:
-        entries = list(self.done.values())
-        offsets = {
-            name: np.cumsum([0, *(entry["rows"].get(name, 0) for entry in entries)]).tolist() for name in self.columns
-        }
-        (self.part / "index.json").write_text(
-            canonical(
-                {
-                    "keys": [entry["key"] for entry in entries],
-                    "sources": [entry["source"] for entry in entries],
-                    "about": [entry["about"] for entry in entries],
-                    "offsets": offsets,
-                }
-            )
-        )
-        files = {}
-        for number, name in enumerate(["index.json", *(f"{name}.npy" for name in self.columns)]):
-            if progress:
-                progress(f"hashing {name}", number, len(self.columns) + 1)
-            if name.endswith(".npy"):
-                self._set_length(name[:-4])
-            path = self.part / name
-            files[name] = {"size": path.stat().st_size, "sha256": sha256(path)}
-        manifest = {
-            "format": FORMAT,
-            "recipe": self.recipe,
-            "source": source_digest(items),
-            "columns": {name: [column.dtype, column.shape] for name, column in self.columns.items()},
-            "versions": {name: version(name) for name in DECODERS},
-            "files": files,
-        }
-        text = json.dumps({**manifest, "sha256": _digest(manifest)}, indent=1, sort_keys=True)
-        (self.part / "manifest.json").write_text(text)
-
-
-def _line(entries: Sequence[Mapping[str, Any]]) -> str:
-    return json.dumps([entries, _digest(entries)]) + "\n"
-
-
-def _entries(journal: bytes) -> list[dict[str, Any]]:
-    """What its lines say, up to the first one that was cut off or damaged."""
-    entries: list[dict[str, Any]] = []
-    for line in journal.split(b"\n"):
-        try:
-            held, digest = json.loads(line)
-        except (ValueError, TypeError, RecursionError):
-            break
-        if digest != _digest(held):
-            break
-        entries += held
-    return entries
-
-
-@contextmanager
-def _locked(part: Path) -> Iterator[None]:
-    """Two preparations of the same set would write into each other. The lock dies with its process."""
-    handle = os.open(part, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(handle)
-        raise DataError(f"{part}: another process is preparing this set; wait for it to finish") from error
-    try:
-        yield
-    finally:
-        os.close(handle)
-
-
-def _ask_for_space(part: Path, columns: Mapping[str, Column], journal: _Journal) -> None:
-    need = sum(c.bytes * max(c.expected - journal.length[name], 0) for name, c in columns.items())
-    free = shutil.disk_usage(part).free
-    if need > free:
-        raise OSError(errno.ENOSPC, f"needs {need / 1e6:.1f} MB more", str(part))

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -28,7 +27,6 @@ from datasets.core.errors import (
     DataError,
     LabelError,
     MissingMediaError,
-    PinMismatchError,
     VideoDecodeError,
 )
 from datasets.core.files import convert_disk_errors, write_atomic
@@ -41,35 +39,10 @@ from datasets.decode.video import first, stream_facts
 from datasets.storage import content
 from datasets.storage.cache import Cache, Column, Decoded, RawItem, canonical, sha256
 from datasets.storage.clip_files import SOUND, Jpegs, Preset, boxes_of, read_pictures, read_sound
-from datasets.storage.download import ExactFile, fetch
+from datasets.storage.clip_notes import identical_files, note_line
+from datasets.storage.list_files import ListFile, Rows
 from datasets.storage.prepared import DecodePlan, Options, Prepared, command
 from ogm.types import Batch
-
-Rows = list[tuple[str, int]]  # (sample, class number)
-
-# What is counted, in words.
-NOTE_MEANINGS = {
-    "missing": "clips that are listed and could not be used",
-    "unreadable": "... of these, files that are there and cannot be decoded",
-    "too_few_frames": "... of these, clips with fewer frames than the preset asks for",
-    "classes_absent": "classes without a single clip",
-    "audio_truncated": "recordings that end before they should; what is there was used",
-    "audio_not_finite": "samples of sound that were NaN or infinite; they became 0",
-    "silent": "recordings of digital silence",
-    "video_partial": "videos with damaged or lost frames; the others were used",
-    "video_resized": "videos of another size than the rest; they were scaled",
-    "frames_damaged": "pictures in frame folders that cannot be read; the next one was used",
-    "frames_as_found": "clips whose frames came from a folder, extracted by somebody else's rule",
-    "flow_uneven": "clips whose two flow folders differ in length; what both have was used",
-    "list_lf_twin": "lists whose line ends were changed, else as published",
-    "list_extra_columns": "rows of a list with more columns than are read",
-    "list_repeated_rows": "rows that stand twice in a list; one was used",
-    "list_zero_length": "rows of a list whose event lasts no time; they were used",
-    "videos_with_more_labels": "further rows of a video, each with another label; they were used",
-    "actors_also_in_train": "actors who are in train too",
-    "groups_also_in_train": "source videos of which train has other clips",
-    "media_also_in_train": "clips whose sound or picture file is, byte for byte, that of a clip in train",
-}
 
 
 class ClipOptions(Options):
@@ -77,26 +50,6 @@ class ClipOptions(Options):
     pick: Literal["preset", "first"] = "preset"  # first: the first frames of a clip, in training and evaluation
     max_missing: int = Field(0, ge=0)  # clips that may be absent or unusable; their number is reported
     allow_unpinned: bool = False  # split lists of your own
-
-
-@dataclass(frozen=True)
-class ListFile:
-    """A split list: its name in ``splits/``, where it is published, and which bytes it has."""
-
-    name: str
-    url: str
-    pin: Pin | GitBlob
-
-    def fetch(self, folder: Path, base: str | None, progress: Progress | None) -> None:
-        path, url = folder / self.name, f"{base}/{self.name}" if base else self.url
-        if isinstance(self.pin, Pin):
-            fetch(url, path, ExactFile(self.pin.size, self.pin.sha256), progress=progress)
-        elif not (path.is_file() and self.pin.fits(path.read_bytes())):
-            fetch(url, path, None, limit=self.pin.limit, progress=progress)
-            if not self.pin.fits(path.read_bytes()):
-                found = describe_list(path)
-                path.unlink()
-                raise PinMismatchError(f"{url}: got {found}; expected git blob {' or '.join(self.pin.ids)}; try again")
 
 
 class ClipDataset(Prepared):
@@ -393,7 +346,7 @@ class ClipDataset(Prepared):
                 line += f"; {len(clips[part] & clips['train'])} clips and {len(groups[part] & groups['train'])} sources"
                 line += " are in train too"
             lines.append(line)
-        return lines + [_note_line(kind, count) for kind, count in notes.items()]
+        return lines + [note_line(kind, count) for kind, count in notes.items()]
 
     @classmethod
     def describe(cls, options: Any) -> list[str]:
@@ -404,11 +357,11 @@ class ClipDataset(Prepared):
         lines += [f"published: {size}" for size in cls.published]
         for part, dataset in parts.items():
             lines.append(f"ours: {part} {dataset.report.found} of {dataset.report.listed}")
-            lines += [f"  {part}: {_note_line(kind, count)}" for kind, count in dataset.report.notes.items()]
+            lines += [f"  {part}: {note_line(kind, count)}" for kind, count in dataset.report.notes.items()]
         lines += [f"  {key}: {cache.facts[key]['why']}" for key in cache.keys if "why" in cache.facts[key]]
         labels = {cls.clip(name): cls.classes[label] for part in parts.values()
                   for name, label in zip(part.ids, part.labels, strict=True)}  # fmt: skip
-        for modality, twins in _identical_files(cache).items():
+        for modality, twins in identical_files(cache).items():
             lines.append(f"{len(twins)} groups of clips with the same {modality} file, byte for byte")
             lines += ["  " + " = ".join(f"{key} ({labels.get(key, 'in no split')})" for key in keys) for keys in twins]
         raw = raw_folder(cls.name)
@@ -417,22 +370,6 @@ class ClipDataset(Prepared):
             files = {path for found in cls.find(raw, chosen).values() for path in found.values() if path.is_file()}
             lines += [f"  {stream_facts(path)}" for path in sorted(files)]
         return lines
-
-
-def carve(
-    train: Rows, share: int, least: int, key: Callable[[str], str], group: Callable[[str], str]
-) -> tuple[Rows, Rows]:
-    """Train and val: of each class the first ``share`` percent (at least ``least``) by sha256 of ``key``, and with them
-    all of ``train`` that is of the same source.
-    """
-    by_class: dict[int, list[str]] = defaultdict(list)
-    for name, label in train:
-        by_class[label].append(name)
-    val: set[str] = set()
-    for names in by_class.values():
-        names.sort(key=lambda name: hashlib.sha256(key(name).encode()).hexdigest())
-        val.update(group(name) for name in names[: max(len(names) * share // 100, least)])
-    return [row for row in train if group(row[0]) not in val], [row for row in train if group(row[0]) in val]
 
 
 class _TrainContent:
@@ -451,15 +388,3 @@ class _TrainContent:
 
     def _digests(self, name: str) -> set[tuple[str, str]]:
         return set(self.cache.facts[self.cls.clip(name)]["digests"].items())
-
-
-def _identical_files(cache: Cache) -> dict[str, list[list[str]]]:
-    owners: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for key in cache.keys:
-        for modality, digest in cache.facts[key].get("digests", {}).items():
-            owners[modality][digest].append(key)
-    return {m: [keys for keys in by.values() if len(keys) > 1] for m, by in owners.items()}
-
-
-def _note_line(kind: str, count: int) -> str:
-    return f"{kind} {count}: {NOTE_MEANINGS[kind]}"

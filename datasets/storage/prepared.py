@@ -17,7 +17,8 @@ from datasets.core.base import DataModule, MultimodalDataset
 from datasets.core.errors import CacheError, DataError
 from datasets.core.paths import cache_folder, raw_folder
 from datasets.core.progress import Progress, bar
-from datasets.storage.cache import Cache, Column, Decoded, RawItem, build, canonical, short_digest, source_digest
+from datasets.storage.build import build
+from datasets.storage.cache import Cache, Column, Decoded, RawItem, canonical, short_digest, source_digest
 
 _MODULES: dict[tuple[str, ...], DataModule] = {}
 

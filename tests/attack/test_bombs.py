@@ -26,7 +26,8 @@ from datasets.decode.arrays import read_array
 from datasets.decode.digit_files import read_idx
 from datasets.decode.image_files import read_folder
 from datasets.decode.image_transforms import read_image
-from datasets.storage.cache import Column, Decoded, RawItem, build
+from datasets.storage.build import build
+from datasets.storage.cache import Column, Decoded, RawItem
 from datasets.storage.download import unpack
 from datasets.ucf101 import LISTS, unzip
 

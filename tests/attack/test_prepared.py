@@ -15,7 +15,8 @@ import pytest
 from datasets.core.base import DataModule
 from datasets.core.errors import CacheError, DataError, VideoDecodeError
 from datasets.manifest import Manifest
-from datasets.storage.cache import Cache, Column, Decoded, RawItem, build
+from datasets.storage.build import build
+from datasets.storage.cache import Cache, Column, Decoded, RawItem
 
 CASES = [40, pytest.param(700, marks=pytest.mark.long)]
 ODD = [None, True, -1, 0, 3, 2**63, 1e300, "", "x", "\ud800", "../a", [], [[]], {}, {"a": 1}, [None], "<f8", "|O"]
