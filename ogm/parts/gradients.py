@@ -92,8 +92,11 @@ def clip_gradients_where(condition: Tensor, parameters: list[nn.Parameter], norm
         parameters: The parameters whose gradients are clipped.
         norm: The largest norm allowed.
     """
-    total = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-    nn.utils.clip_grads_with_norm_(parameters, norm, torch.where(condition, total, 0.0))
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    total = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))
+    factor = (norm / (torch.where(condition, total, 0.0) + 1e-6)).clamp(max=1.0)  # as torch's own, which 2.4 lacks
+    for gradient in gradients:
+        gradient.mul_(factor)
 
 
 def scaled_update(before: Tensor, after: Tensor, k: Tensor | float) -> Tensor:
