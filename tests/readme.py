@@ -15,7 +15,7 @@ import pandas as pd
 
 from benchmarks.records.store import read_records
 from benchmarks.records.suite_file import read
-from benchmarks.reporting.tables import Sheet, number, sheet
+from benchmarks.reporting.tables import FormattedTable, format_number, format_table
 from models.registry import FUSIONS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,22 +36,22 @@ class Results:
         made = read(folder)
         assert made is not None
         records = {r.key: r for r in read_records(folder)}
-        self.sheets: dict[str, Sheet] = {t.slug: sheet(t, records) for t in made.suite.tables}
+        self.tables: dict[str, FormattedTable] = {t.slug: format_table(t, records) for t in made.suite.tables}
         self.records = records
 
     def rows(self, slug: str) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Numbers and cells of a table, by the names of its rows."""
-        found = self.sheets[slug]
+        found = self.tables[slug]
         return found.numbers.set_index("row"), found.cells.set_index("setting")
 
     def seeds(self, slug: str) -> str:
-        return COUNTS[len({c.seed for row in self.sheets[slug].table.rows for c in row.configs})]
+        return COUNTS[len({c.seed for row in self.tables[slug].table.rows for c in row.configs})]
 
     def presence(self, slug: str) -> tuple[float, float]:
         """How often SynthAV's sounds and pictures are there."""
         (recipe,) = {
             (r.data["recipe"]["p_audio"], r.data["recipe"]["p_visual"])
-            for row in self.sheets[slug].table.rows
+            for row in self.tables[slug].table.rows
             for c in row.configs
             for r in [self.records[c.key]]
         }
@@ -106,7 +106,7 @@ def table(*lines: Sequence[str]) -> str:
 def strategies(synthav: Results, avmnist: Results) -> dict[str, str]:
     numbers, cells = synthav.rows("strategies-synthav")
     gaps = numbers["difference_mean"]
-    configs = [c for row in synthav.sheets["strategies-synthav"].table.rows for c in row.configs]
+    configs = [c for row in synthav.tables["strategies-synthav"].table.rows for c in row.configs]
     vanilla, alone = numbers.loc["vanilla"], numbers.loc["visual only"]
     others = [n for n in numbers["last_mean"].sort_values().index if n not in BASELINES and not n.startswith("random")]
     columns = ["last epoch", "difference to vanilla", "wins", "visual branch", "visual probe"]
@@ -137,22 +137,22 @@ def strategies(synthav: Results, avmnist: Results) -> dict[str, str]:
         "training_seeds": str(len({c.seed for c in configs})),
         "data_seeds": str(len({c.dataset_args["data_seed"] for c in configs})),
         "strategies": table(heads, *shown),
-        "vanilla_branch": number(vanilla["branch_visual_mean"]),
-        "alone_branch": number(alone["branch_visual_mean"]),
-        "vanilla_probe": number(vanilla["probe_visual_mean"]),
-        "alone_probe": number(alone["probe_visual_mean"]),
+        "vanilla_branch": format_number(vanilla["branch_visual_mean"]),
+        "alone_branch": format_number(alone["branch_visual_mean"]),
+        "vanilla_probe": format_number(vanilla["probe_visual_mean"]),
+        "alone_probe": format_number(alone["probe_visual_mean"]),
         "noise": cells.loc["ge_noise", "difference to vanilla"],
-        "factor": number(gaps["static_lr audio x 0.1"], sign=True),
-        "ogm_ge": number(gaps["ogm_ge 0.8"], sign=True),
+        "factor": format_number(gaps["static_lr audio x 0.1"], sign=True),
+        "ogm_ge": format_number(gaps["ogm_ge 0.8"], sign=True),
         **{
-            n: number(gaps[label], sign=True)
+            n: format_number(gaps[label], sign=True)
             for n, label in zip(["losses", "dropout", "ensemble"], better, strict=True)
         },
-        **{name: number(row["difference_mean"], sign=True) for name, row in lost.items()},
+        **{name: format_number(row["difference_mean"], sign=True) for name, row in lost.items()},
         "often": "/".join(f"{p:.2f}".lstrip("0") for p in often),
         "avmnist_seeds": avmnist.seeds("table2-av-mnist"),
-        "avmnist_ogm_ge": number(theirs[0].loc["ogm_ge", "last_mean"]),
-        "avmnist_vanilla": number(theirs[0].loc["vanilla", "last_mean"]),
+        "avmnist_ogm_ge": format_number(theirs[0].loc["ogm_ge", "last_mean"]),
+        "avmnist_vanilla": format_number(theirs[0].loc["vanilla", "last_mean"]),
         "avmnist_difference": theirs[1].loc["ogm_ge", "difference to vanilla"],
     }
 
@@ -163,7 +163,7 @@ def compared(synthav: Results, avmnist: Results) -> dict[str, str]:
     scores, alone = numbers["val_best_mean"], ["audio only", "visual only"]
 
     def named(methods: Sequence[str]) -> str:
-        return listed([f"{m if m in alone else f'`{m}`'} ({number(scores[m])})" for m in methods])
+        return listed([f"{m if m in alone else f'`{m}`'} ({format_number(scores[m])})" for m in methods])
 
     leaders = list(numbers.index[:LEADING])
     claim("nobody shares the last leading rank", numbers["rank"].iloc[LEADING] > LEADING)
@@ -179,20 +179,20 @@ def compared(synthav: Results, avmnist: Results) -> dict[str, str]:
         "compared_seeds": synthav.seeds("compare-synthav"),
         "leading": COUNTS[LEADING],
         "leaders": named(leaders),
-        "compared_ogm_ge": number(scores["ogm_ge"]),
-        "compared_vanilla": number(scores["vanilla"]),
+        "compared_ogm_ge": format_number(scores["ogm_ge"]),
+        "compared_vanilla": format_number(scores["vanilla"]),
         "also_unimodal": named(also),
         "below_count": COUNTS[len(below)].capitalize(),
         "below": named(below),
-        "below_lowest": number(branches.min()),
-        "below_highest": number(branches.max()),
-        "compared_branch": number(base),
-        "avmnist_audio": number(theirs.loc["audio only", "val_best_mean"]),
-        "avmnist_visual": number(theirs.loc["visual only", "val_best_mean"]),
-        "avmnist_lowest": number(theirs["val_best_mean"].min()),
-        "avmnist_highest": number(theirs["val_best_mean"].max()),
-        "avmnist_dropout": number(theirs.loc["modality_dropout", "val_best_mean"]),
-        "avmnist_static": number(theirs.loc["static_lr", "val_best_mean"]),
+        "below_lowest": format_number(branches.min()),
+        "below_highest": format_number(branches.max()),
+        "compared_branch": format_number(base),
+        "avmnist_audio": format_number(theirs.loc["audio only", "val_best_mean"]),
+        "avmnist_visual": format_number(theirs.loc["visual only", "val_best_mean"]),
+        "avmnist_lowest": format_number(theirs["val_best_mean"].min()),
+        "avmnist_highest": format_number(theirs["val_best_mean"].max()),
+        "avmnist_dropout": format_number(theirs.loc["modality_dropout", "val_best_mean"]),
+        "avmnist_static": format_number(theirs.loc["static_lr", "val_best_mean"]),
     }
 
 

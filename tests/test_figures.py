@@ -22,7 +22,7 @@ from benchmarks.config.run_config import configure
 from benchmarks.config.suite import Suite, load
 from benchmarks.records.record import RunRecord
 from benchmarks.reporting import figures, report
-from benchmarks.reporting.tables import sheet
+from benchmarks.reporting.tables import format_table
 from tests.records import HOSTILE, filled, record, small, stopped
 
 ACCURACIES = [[0.80, 0.82, 0.78], [0.85, 0.83, 0.87], [0.84, 0.84, 0.84]]
@@ -58,7 +58,7 @@ def texts(figure: Figure) -> list[str]:
 
 def test_bars_are_as_long_as_the_means() -> None:
     suite = small(("vanilla", "ogm_ge", "ogm"))
-    axes = figures.bars(sheet(suite.tables[0], filled(suite, ACCURACIES))).axes[0]
+    axes = figures.bars(format_table(suite.tables[0], filled(suite, ACCURACIES))).axes[0]
     assert [bar.get_width() for bar in axes.patches] == pytest.approx([80, 85, 84])
     ends = [segment[:, 0] for segment in axes.collections[0].get_segments()]
     assert np.ptp(ends, axis=1) == pytest.approx([4, 4, 0])  # ± one std
@@ -69,7 +69,7 @@ def test_bars_are_as_long_as_the_means() -> None:
 
 def test_what_has_no_bar_says_why(broken: tuple[Suite, dict[str, RunRecord]]) -> None:
     suite, records = broken
-    made = sheet(suite.tables[0], records)
+    made = format_table(suite.tables[0], records)
     found = texts(figures.bars(made))
     assert "diverged 1/3" in found
     assert "missing 1/3" in found
@@ -82,7 +82,7 @@ def test_what_has_no_bar_says_why(broken: tuple[Suite, dict[str, RunRecord]]) ->
 def test_curves_are_means_over_runs() -> None:
     suite = small()
     records = filled(suite, ACCURACIES[:2])
-    made = figures.curves(sheet(suite.tables[0], records), records)
+    made = figures.curves(format_table(suite.tables[0], records), records)
     assert [axes.get_title(loc="left") for axes in made.axes] == [
         "fused accuracy (%)",
         "audio branch accuracy (%)",
@@ -103,7 +103,7 @@ def test_curves_with_gaps_are_drawn() -> None:
         key: dataclasses.replace(r, curves={"test/accuracy": [0.1, None, 0.3, 0.4]})
         for key, r in filled(suite, [[0.8], [0.8]]).items()
     }
-    made = figures.curves(sheet(suite.tables[0], records), records)
+    made = figures.curves(format_table(suite.tables[0], records), records)
     assert len(made.axes) == 1
     assert np.isnan(made.axes[0].lines[0].get_ydata()[1])
 
@@ -118,13 +118,13 @@ def test_curves_with_gaps_are_drawn() -> None:
 )
 def test_curves_follow_the_rows_that_matter(table: str, rows: list[str]) -> None:
     found = next(t for t in load("paper", datasets=["synthav"]).tables if t.name == table)
-    assert [row.label for row in figures.followed(found)] == rows
+    assert [row.label for row in figures.curve_rows(found)] == rows
 
 
 def test_labels_are_words_not_commands() -> None:
     suite = small(("_hidden", r"$\frac{1}{0}$"))
     records = filled(suite, ACCURACIES[:2])
-    made = sheet(suite.tables[0], records)
+    made = format_table(suite.tables[0], records)
     for figure in (figures.bars(made), figures.curves(made, records)):
         assert {"_hidden", r"$\frac{1}{0}$"} <= set(texts(figure))
         figures.render(figure, "svg")

@@ -28,8 +28,8 @@ def made(committed: dict[str, readme.Results]) -> dict[str, readme.Results]:
     """The committed results, with numbers that a test may change."""
     found = {name: copy.copy(results) for name, results in committed.items()}
     for results in found.values():
-        copied = {slug: dataclasses.replace(x, numbers=x.numbers.copy()) for slug, x in results.sheets.items()}
-        results.sheets = copied
+        copied = {slug: dataclasses.replace(x, numbers=x.numbers.copy()) for slug, x in results.tables.items()}
+        results.tables = copied
     return found
 
 
@@ -86,7 +86,7 @@ WRONG: dict[str, tuple[str, str, str, Callable[[Any], Any]]] = {
 @pytest.mark.parametrize("what", WRONG)
 def test_words_that_the_numbers_do_not_bear_are_noticed(what: str, made: dict[str, readme.Results]) -> None:
     folder, slug, label, change = WRONG[what]
-    numbers = made[folder].sheets[slug].numbers
+    numbers = made[folder].tables[slug].numbers
     line = numbers.index[numbers["row"] == label][0]
     for column, value in change(numbers.loc[line]).items():
         numbers.loc[line, column] = value
@@ -95,9 +95,9 @@ def test_words_that_the_numbers_do_not_bear_are_noticed(what: str, made: dict[st
 
 
 def test_another_order_is_noticed(made: dict[str, readme.Results]) -> None:
-    sheets = made["compare-avmnist"].sheets
-    table = sheets["compare-avmnist"]
+    tables = made["compare-avmnist"].tables
+    table = tables["compare-avmnist"]
     best_first = pd.concat([table.numbers[table.numbers["row"] == "static_lr"], table.numbers])
-    sheets["compare-avmnist"] = dataclasses.replace(table, numbers=best_first.drop_duplicates("row"))
+    tables["compare-avmnist"] = dataclasses.replace(table, numbers=best_first.drop_duplicates("row"))
     with pytest.raises(ValueError, match="comes last"):
         readme.numbers_of(made)

@@ -21,7 +21,7 @@ from benchmarks.config.suite import Row, Suite, Table, load
 from benchmarks.records.record import RunRecord
 from benchmarks.reporting import tables
 from benchmarks.reporting.frames import PUBLISHED, read_published, runs_frame, table_frame
-from benchmarks.reporting.tables import NONE, escape_latex, escape_markdown, sheet
+from benchmarks.reporting.tables import EMPTY, escape_latex, escape_markdown, format_table
 from tests.records import HOSTILE, filled, record, small, stopped
 from tests.shared import shared
 
@@ -29,7 +29,7 @@ VANILLA, OGM_GE = [0.80, 0.82, 0.78], [0.85, 0.83, 0.87]
 
 
 def cells(suite: Suite, records: dict[str, RunRecord]) -> dict[str, dict[str, str]]:
-    return {row["setting"]: row for row in sheet(suite.tables[0], records).cells.to_dict("records")}
+    return {row["setting"]: row for row in format_table(suite.tables[0], records).cells.to_dict("records")}
 
 
 def test_known_numbers_make_known_cells() -> None:
@@ -55,7 +55,7 @@ def test_one_run_shows_no_spread() -> None:
     assert row["last epoch"] == "84.0"
     assert row["difference to vanilla"] == "+4.0"
     assert row["wins"] == "1/1"
-    assert "nan" not in tables.markdown(sheet(suite.tables[0], filled(suite, [[0.8], [0.84]]))).lower()
+    assert "nan" not in tables.to_markdown(format_table(suite.tables[0], filled(suite, [[0.8], [0.84]]))).lower()
 
 
 @pytest.mark.parametrize("status", ["diverged", "failed"])
@@ -67,7 +67,7 @@ def test_a_run_without_result_is_shown_not_averaged(status: str) -> None:
     row = cells(suite, records)["ogm_ge"]
     assert row["last epoch"] == f"{status} 1/3"
     assert row["runs"] == "2/3"
-    assert {v for k, v in row.items() if k not in ("setting", "runs", "last epoch")} == {NONE}
+    assert {v for k, v in row.items() if k not in ("setting", "runs", "last epoch")} == {EMPTY}
     frame = table_frame(suite.tables[0], records).set_index("row")
     assert frame.loc["ogm_ge"].filter(regex="_mean$").isna().all()
     assert runs_frame(list(records.values())).query("status == 'done'")["key"].nunique() == 5
@@ -142,11 +142,11 @@ def test_ranks_follow_validation_not_the_last_epoch() -> None:
     bad = suite.tables[0].rows[3].configs[0]
     records[bad.key] = stopped(bad, "diverged", "not finite")
     table = dataclasses.replace(suite.tables[0], ranked=True)
-    shown = sheet(table, records).cells
+    shown = format_table(table, records).cells
     assert list(shown["setting"]) == ["ogm_ge", "vanilla", "ogm", "ge_noise"]
-    assert list(shown["rank"]) == ["1", "2", "3", NONE]
-    assert list(shown["mean rank"]) == ["1.0", "2.5", "2.5", NONE]
-    assert list(shown["time"]) == ["2.50", "1.00", "1.00", NONE]
+    assert list(shown["rank"]) == ["1", "2", "3", EMPTY]
+    assert list(shown["mean rank"]) == ["1.0", "2.5", "2.5", EMPTY]
+    assert list(shown["time"]) == ["2.50", "1.00", "1.00", EMPTY]
 
 
 def test_equal_hits_are_a_tie_whatever_the_order_of_the_sum() -> None:
@@ -175,10 +175,10 @@ def test_times_of_runs_made_otherwise_are_not_compared(what: str) -> None:
     records = filled(suite, [[0.8, 0.8], [0.7, 0.7], [0.9, 0.6]])
     other = suite.tables[0].rows[1].configs[0].key
     records[other] = dataclasses.replace(records[other], provenance={**records[other].provenance, what: "another"})
-    made = sheet(dataclasses.replace(suite.tables[0], ranked=True), records)
+    made = format_table(dataclasses.replace(suite.tables[0], ranked=True), records)
     assert dict(zip(made.cells["setting"], made.cells["time"], strict=True)) == {
         "vanilla": "1.00",
-        "ogm_ge": NONE,
+        "ogm_ge": EMPTY,
         "ogm": "1.00",
     }
     assert "left out where the two were made on different machines" in dict(made.notes)["Rank"]
@@ -198,7 +198,7 @@ def test_one_row_per_run_and_selection() -> None:
     assert (last["data_seed"], last["data"]) == (0, "train:train0 val:val0 test:test0")
     assert frame.iloc[0][["accuracy", "epoch", "selection", "probe/audio"]].isna().all()
     assert frame.iloc[0]["reason"] == "no space, none"
-    read = list(csv.DictReader(io.StringIO(tables.csv(frame))))
+    read = list(csv.DictReader(io.StringIO(tables.to_csv(frame))))
     assert (read[0]["accuracy"], read[1]["accuracy"], read[1]["epoch"]) == ("", "0.8", "19")
     assert frame.equals(runs_frame([record(done, 0.8), stopped(bad, "failed", "no space, none")]))
 
@@ -211,7 +211,7 @@ def test_notes_say_where_numbers_come_from() -> None:
     data = {**records[key].data, "fingerprint": {"train": "another"}, "report": report, "notes": ["adam undoes it"]}
     provenance = {**records[key].provenance, "dirty": True, "commit": "fedcba9"}
     records[key] = dataclasses.replace(records[key], data=data, provenance=provenance)
-    notes = dict(sheet(suite.tables[0], records, quick=True).notes)
+    notes = dict(format_table(suite.tables[0], records, quick=True).notes)
     assert "train train0, another" in notes["Data"]
     assert "INCOMPLETE: train: 8 of 10" in notes["Data"]
     assert "commit 0123abc, fedcba9" in notes["Made with"]
@@ -226,16 +226,16 @@ def test_quick_is_marked_in_every_format() -> None:
     suite = small()
     records = filled(suite, [VANILLA, OGM_GE])
     for quick in (True, False):
-        made = sheet(suite.tables[0], records, quick=quick)
-        for text in (tables.markdown(made), tables.latex(made)):
+        made = format_table(suite.tables[0], records, quick=quick)
+        for text in (tables.to_markdown(made), tables.to_latex(made)):
             assert ("QUICK: shortened, not comparable" in text) is quick
-        assert {row["quick"] for row in csv.DictReader(io.StringIO(tables.csv(made.numbers)))} == {str(quick)}
+        assert {row["quick"] for row in csv.DictReader(io.StringIO(tables.to_csv(made.numbers)))} == {str(quick)}
 
 
 def test_an_empty_folder_makes_a_table_of_missing_runs() -> None:
     suite = small()
     assert {row["last epoch"] for row in cells(suite, {}).values()} == {"missing 3/3"}
-    assert "missing 3/3" in tables.latex(sheet(suite.tables[0], {}))
+    assert "missing 3/3" in tables.to_latex(format_table(suite.tables[0], {}))
 
 
 # ---- published numbers
@@ -248,14 +248,14 @@ def lines_of(path: Path) -> list[dict[str, str]]:
 def test_published_numbers_stand_beside_ours() -> None:
     table = next(t for t in load("paper", datasets=["crema_d"]).tables if t.name == "table2")
     records = {c.key: record(c) for row in table.rows for c in row.configs}
-    made = sheet(table, records)
+    made = format_table(table, records)
     published = dict(zip(made.cells["setting"], made.cells["published"], strict=True))
     assert (published["vanilla"], published["ogm"], published["ogm_ge"]) == ("51.7", "59.0", "61.9")
-    assert published["static_lr"] == NONE
+    assert published["static_lr"] == EMPTY
     words = dict(made.notes)["Published"]
     assert "arXiv 2203.15332" in words
     assert "G-Blending 56.8" in words
-    on_ours = sheet(small().tables[0], filled(small(), [VANILLA, OGM_GE]))
+    on_ours = format_table(small().tables[0], filled(small(), [VANILLA, OGM_GE]))
     assert "published" not in on_ours.cells
     assert "Published" not in dict(on_ours.notes)
 
@@ -291,7 +291,7 @@ def test_markdown_shows_hostile_text_as_it_is() -> None:
     records = filled(suite, [VANILLA, OGM_GE])
     bad = suite.tables[0].rows[1].configs[1]
     records[bad.key] = stopped(bad, "skipped", HOSTILE)
-    text = tables.markdown(sheet(suite.tables[0], records))
+    text = tables.to_markdown(format_table(suite.tables[0], records))
     tokens = MarkdownIt("commonmark").enable("table").parse(text)
     shown = ["".join(c.content for c in t.children or ()) for t in tokens if t.type == "inline"]
     assert HOSTILE in shown
@@ -310,8 +310,8 @@ def test_latex_shows_hostile_text_as_it_is() -> None:
         r"\textbackslash{}e"
     )
     suite = small(("vanilla", HOSTILE))
-    made = sheet(suite.tables[0], filled(suite, [VANILLA, OGM_GE]))
-    text = tables.latex(made)
+    made = format_table(suite.tables[0], filled(suite, [VANILLA, OGM_GE]))
+    text = tables.to_latex(made)
     body = text[text.index(r"\midrule") : text.index(r"\bottomrule")].splitlines()[1:]
     assert len(body) == 2
     for line in body:
@@ -327,8 +327,8 @@ def test_latex_stretches_a_reason_over_the_cells_it_empties() -> None:
     records = filled(suite, [VANILLA, OGM_GE])
     bad = suite.tables[0].rows[1].configs[1]
     records[bad.key] = stopped(bad, "diverged", "not finite")
-    made = sheet(suite.tables[0], records)
-    line = next(line for line in tables.latex(made).splitlines() if line.startswith(r"ogm\_ge"))
+    made = format_table(suite.tables[0], records)
+    line = next(line for line in tables.to_latex(made).splitlines() if line.startswith(r"ogm\_ge"))
     span = len(made.cells.columns) - 2
     assert line == rf"ogm\_ge & 2/3 & \multicolumn{{{span}}}{{l}}{{\emph{{diverged 1/3}}}} \\"
 
@@ -337,8 +337,8 @@ def test_the_same_records_make_the_same_bytes() -> None:
     suite = small()
     records = filled(suite, [VANILLA, OGM_GE])
     again = dict(reversed(records.items()))
-    for write in (tables.markdown, tables.latex, lambda made: tables.csv(made.numbers)):
-        assert write(sheet(suite.tables[0], records)) == write(sheet(suite.tables[0], again))
+    for write in (tables.to_markdown, tables.to_latex, lambda made: tables.to_csv(made.numbers)):
+        assert write(format_table(suite.tables[0], records)) == write(format_table(suite.tables[0], again))
 
 
 def test_a_row_may_be_compared_with_another_in_each_line() -> None:
@@ -346,7 +346,7 @@ def test_a_row_may_be_compared_with_another_in_each_line() -> None:
     rows = (*table.rows[:2], Row("ogm", table.rows[2].configs, "ogm_ge"))
     suite = Suite("small", "", (dataclasses.replace(table, rows=rows),))
     found = cells(suite, filled(suite, [VANILLA, OGM_GE, VANILLA]))
-    assert [row["compared with"] for row in found.values()] == [NONE, "vanilla", "ogm_ge"]
+    assert [row["compared with"] for row in found.values()] == [EMPTY, "vanilla", "ogm_ge"]
     assert found["ogm"]["difference"] == "−5.0 [−14.9, +4.9]"  # noqa: RUF001
 
 
@@ -363,8 +363,8 @@ def printed(path: Path, text: str) -> Path:
 def test_published_can_be_read_from_elsewhere(tmp_path: Path) -> None:
     suite = small()
     path = printed(tmp_path / "published.csv", f"{HEAD}A & B,table2,synthav,ogm_ge,accuracy,91.3,a note\n")
-    made = sheet(suite.tables[0], filled(suite, [VANILLA, OGM_GE]), published=path)
-    assert list(made.cells["published"]) == [NONE, "91.3"]
+    made = format_table(suite.tables[0], filled(suite, [VANILLA, OGM_GE]), published=path)
+    assert list(made.cells["published"]) == [EMPTY, "91.3"]
     assert "A & B" in dict(made.notes)["Published"]
     assert "ogm_ge: a note" in dict(made.notes)["Published"]
 

@@ -1,4 +1,4 @@
-"""What makes one run: frozen, checked, hashable, the same on every machine."""
+"""The configuration of one run: frozen, checked, with a key that is the same on every machine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from models.registry import ENCODERS, FAMILIES, FUSIONS
 from ogm.registry import STRATEGIES, nearest
 
 RECORDED = "recorded"  # validation context: a run of the past, whose names need not be known here any more
-FILES: dict[str, str] = {}  # what has come from files outside the project (see plugins.py): name -> digest
+FILES: dict[str, str] = {}  # what has come from files outside the project (see user_files.py): name -> digest
 
 
 class ConfigError(ValueError):
@@ -46,22 +46,22 @@ class RunConfig(BaseModel):
     method: str = "vanilla"
     fusion: str = "concat"
     encoders: dict[str, str] = {}  # modality -> encoder
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
     dataset_args: dict[str, Any] = {}
     method_args: dict[str, Any] = {}
     fusion_args: dict[str, Any] = {}
     encoder_args: dict[str, dict[str, Any]] = {}  # modality -> options of its encoder
-    epochs: int = Field(100, ge=0)
-    batch_size: int = Field(64, ge=1)
+    epochs: int = Field(default=100, ge=0)
+    batch_size: int = Field(default=64, ge=1)
     optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
-    lr: float = Field(1e-3, gt=0, allow_inf_nan=False)
-    momentum: float = Field(0.9, ge=0, lt=1)  # sgd only; adam and adamw keep torch's betas
-    weight_decay: float = Field(1e-4, ge=0, allow_inf_nan=False)
+    lr: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
+    momentum: float = Field(default=0.9, ge=0, lt=1)  # sgd only; adam and adamw keep torch's betas
+    weight_decay: float = Field(default=1e-4, ge=0, allow_inf_nan=False)
     schedule: Literal["constant", "step", "cosine"] = "step"
     lr_steps: tuple[int, ...] = (70,)  # epochs at which "step" multiplies lr by lr_factor
-    lr_factor: float = Field(0.1, gt=0, le=1)
-    max_norm: float | None = Field(None, gt=0)  # clips the gradient's norm
-    micro_batch: int | None = Field(None, ge=1)  # accumulates a batch in parts of this size
+    lr_factor: float = Field(default=0.1, gt=0, le=1)
+    max_norm: float | None = Field(default=None, gt=0)  # clips the gradient's norm
+    micro_batch: int | None = Field(default=None, ge=1)  # accumulates a batch in parts of this size
     precision: Literal["fp32", "fp64", "bf16"] = "fp32"
     compile: bool = False  # torch.compile on the encoders: faster on an accelerator, other last bits
     files: dict[str, str] = {}  # what of it came from a file outside the project -> digest of its content
@@ -89,9 +89,9 @@ class RunConfig(BaseModel):
 
     @property
     def title(self) -> str:
-        """How a person would call it: 'synthav concat ogm_ge alpha=0.8 seed 1'."""
-        said = [f"{k}={v}" for part in (self.dataset_args, self.method_args) for k, v in sorted(part.items())]
-        return " ".join([self.dataset, self.fusion, self.method, *said, self.optimizer, f"seed {self.seed}"])
+        """A name for people: 'synthav concat ogm_ge alpha=0.8 seed 1'."""
+        options = [f"{k}={v}" for part in (self.dataset_args, self.method_args) for k, v in sorted(part.items())]
+        return " ".join([self.dataset, self.fusion, self.method, *options, self.optimizer, f"seed {self.seed}"])
 
 
 def key_of(settings: Mapping[str, Any]) -> str:
@@ -112,6 +112,7 @@ def _defaults() -> dict[str, Any]:
 
 
 def known(name: str, names: Collection[str]) -> str:
+    """The name itself. Raises ValueError, with the nearest of ``names``, for one that is not among them."""
     if name not in names:
         raise ValueError(f"{name!r} is not one of {', '.join(names)}{nearest(name, names)}")
     return name
@@ -120,7 +121,14 @@ def known(name: str, names: Collection[str]) -> str:
 def configure(given: Mapping[str, Any]) -> RunConfig:
     """A complete configuration: what is given, over the method's defaults, over the dataset's recipe.
 
-    ``given`` may use dots (``method_args.alpha``). Raises ConfigError with every mistake at once.
+    Args:
+        given: Settings by name; dots go deeper (``method_args.alpha``).
+
+    Returns:
+        The configuration of one run.
+
+    Raises:
+        ConfigError: Every mistake at once, one line each.
     """
     given = nest(given)
     dataset, method = (str(given.get(name, RunConfig.model_fields[name].default)) for name in ("dataset", "method"))
@@ -173,11 +181,11 @@ def explain(error: Mapping[str, Any], names: Collection[str]) -> str:
         return f"{where}: there is no such setting{nearest(str(error['loc'][-1]), names)}"
     if error["type"] == "missing":
         return f"{where}: is missing"
-    said = str(error["msg"]).removeprefix("Value error, ")
+    message = str(error["msg"]).removeprefix("Value error, ")
     if not where:  # all of it
-        return said
+        return message
     given = reprlib.repr(error["input"])  # not all of a long list
-    return f"{where}: {said}" if "ctx" in error and "error" in error["ctx"] else f"{where}={given}: {said}"
+    return f"{where}: {message}" if "ctx" in error and "error" in error["ctx"] else f"{where}={given}: {message}"
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -198,7 +206,17 @@ def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def parse(settings: Sequence[str]) -> dict[str, Any]:
-    """``["lr=0.05", "method_args.alpha=0.8"]`` as read from a command line; values are YAML."""
+    """Settings as a command line gives them.
+
+    Args:
+        settings: Each written name=value, such as ``["lr=0.05", "method_args.alpha=0.8"]``; values are YAML.
+
+    Returns:
+        Name -> value; dots stay in the names.
+
+    Raises:
+        ConfigError: One line per mistake.
+    """
     out: dict[str, Any] = {}
     mistakes = []
     for setting in settings:

@@ -48,15 +48,25 @@ class Table:
 
     @property
     def slug(self) -> str:
+        """The name of the table's files."""
         return f"{self.name}-{self.variant}".lower().replace(" ", "-").replace("/", "-").replace(".", "")
 
 
 @dataclass(frozen=True)
 class Suite:
+    """Tables, with the runs that they need.
+
+    Args:
+        name: Its file's name, without .yaml.
+        title: What stands above its tables.
+        tables: In the order in which they are shown.
+        quick: Whether its runs are shortened, which every table then says.
+    """
+
     name: str
     title: str
     tables: tuple[Table, ...]
-    quick: bool = False  # shortened: every table says so
+    quick: bool = False
 
     def configs(self) -> list[RunConfig]:
         """Every run once, in the order of the tables."""
@@ -94,7 +104,7 @@ class Suite:
 
 
 def data_of(configs: Sequence[RunConfig]) -> dict[str, list[dict[str, Any]]]:
-    """dataset -> the different dataset_args that the runs ask for."""
+    """Dataset -> the different dataset_args that the runs ask for."""
     found: dict[str, list[dict[str, Any]]] = {}
     for config in configs:
         variants = found.setdefault(config.dataset, [])
@@ -107,6 +117,8 @@ Seeds = Annotated[int, Field(ge=1, le=1000)]
 
 
 class Strict(BaseModel):
+    """The base of everything that is read from a file: unknown names and other types are mistakes."""
+
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
@@ -120,6 +132,8 @@ class RowSpec(Strict):
 
 
 class TableSpec(Strict):
+    """A table, as a suite's file has it."""
+
     title: str
     rows: list[RowSpec] = Field(min_length=1)
     settings: dict[str, Any] = {}
@@ -136,6 +150,8 @@ class TableSpec(Strict):
 
 
 class DataSpec(Strict):
+    """A dataset in one variant and the tables on it, as a suite's file has them."""
+
     name: str = Field(min_length=1)
     dataset: str
     tables: list[str] = Field(min_length=1)
@@ -274,7 +290,16 @@ def _row(entry: RowSpec, common: Mapping[str, Any], places: Sequence[Mapping[str
 
 
 def compare(given: Mapping[str, Any], methods: Sequence[str], seeds: int) -> Suite:
-    """One ranked table: methods with the same settings otherwise. Raises ConfigError."""
+    """One ranked table: methods with the same settings otherwise.
+
+    Args:
+        given: The settings that all rows share.
+        methods: Names of methods, or of ``FORMS``.
+        seeds: Training seeds per row.
+
+    Raises:
+        ConfigError: One line per mistake.
+    """
     rows, mistakes = [], [f"{name}: a comparison is given {name}s=" for name in ("method", "seed") if name in given]
     for method in methods:
         try:
@@ -292,7 +317,11 @@ def compare(given: Mapping[str, Any], methods: Sequence[str], seeds: int) -> Sui
 
 
 def competing(methods: Sequence[str]) -> list[str]:
-    """The methods and forms that are meant, each once, vanilla first; ``all``: every one that competes."""
+    """The methods and forms of a comparison, each once, vanilla first.
+
+    Args:
+        methods: Their names; ``all`` stands for every one that competes.
+    """
     from ogm.registry import STRATEGIES, find
 
     every = [name for name in STRATEGIES if find(name, STRATEGIES, "strategy").competes] + list(FORMS)

@@ -1,4 +1,4 @@
-"""What one run leaves behind: one small file, written once, never edited; its own digest shows when it was."""
+"""The record of one run: a small file, written once and never edited, with a digest that shows if it was changed."""
 
 from __future__ import annotations
 
@@ -52,6 +52,8 @@ class Found(TypedDict):
 
 
 class Data(TypedDict, total=False):
+    """What a run's data were: a fingerprint of each split, counts, notes for readers of its numbers."""
+
     __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
 
     fingerprint: dict[str, str]
@@ -85,7 +87,7 @@ class RunRecord:
     test: Mapping[str, Mapping[str, Number]] = field(default_factory=dict)
     probe: Mapping[str, Fraction] = field(default_factory=dict)
     curves: Mapping[str, Sequence[Number | None]] = field(default_factory=dict)
-    data: Data = field(default_factory=dict)  # fingerprints, counts listed and found
+    data: Data = field(default_factory=Data)  # fingerprints, counts listed and found
     cost: Mapping[str, Number] = field(default_factory=dict)  # seconds, seconds_before (of runs it builds on), ...
     provenance: Mapping[str, Any] = field(default_factory=dict)  # commit, dirty, versions, device, ranks
 
@@ -96,6 +98,7 @@ class RunRecord:
         return _sha256(canonical(kept))
 
     def path(self, folder: Path) -> Path:
+        """Where this record is, in a file of its own, below a results folder."""
         return record_path(folder, self.config, self.key)
 
     def text(self, *, indent: int | None = 1) -> str:
@@ -206,7 +209,8 @@ def _check_done(record: RunRecord, longest: int) -> None:
             raise ValueError(f"test.{selection} is not what its curves have at epoch {epoch}")
     for split in ("val", "test"):
         curve, epoch = record.curves[f"{split}/accuracy"], record.selected[f"{split}_best"]
-        if max(curve[epoch:]) > curve[epoch]:
+        best = curve[epoch]
+        if any(later is None or best is None or later > best for later in curve[epoch:]):
             raise ValueError(f"selected.{split}_best is epoch {epoch}, and a later one is better")
 
 
@@ -226,8 +230,9 @@ def read_whole(path: Path) -> RunRecord | None:
 
 
 def record_path(folder: Path, config: Mapping[str, Any], key: str) -> Path:
-    place = folder / "records" / config["dataset"] / config["fusion"] / config["method"]
-    return place / f"{config['seed']}-{key}.json"
+    """Where the record of a run is, in a file of its own, below a results folder."""
+    names = (config[part] for part in ("dataset", "fusion", "method"))
+    return folder.joinpath("records", *names, f"{config['seed']}-{key}.json")
 
 
 class Unwritable(OSError):

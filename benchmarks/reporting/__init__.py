@@ -1,0 +1,1 @@
+"""Tables, figures and pages, made from records. Nothing is trained here."""

@@ -18,7 +18,7 @@ from matplotlib.ticker import MaxNLocator
 from benchmarks.config.suite import Row, Table
 from benchmarks.records.record import RunRecord
 from benchmarks.reporting.frames import modalities, state
-from benchmarks.reporting.tables import Sheet
+from benchmarks.reporting.tables import FormattedTable
 
 # Okabe and Ito's palette, told apart by colour-blind eyes; shapes and dashes say the same once more.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
@@ -35,7 +35,14 @@ STYLE: Any = {
     "svg.fonttype": "path",  # looks the same everywhere
     "pdf.fonttype": 42,
 }
-FOLLOWED = ("vanilla", "ogm_ge", "ogm", "ge_noise", "static_lr", "modality_dropout")  # whose curves are drawn, first 4
+CURVE_METHODS = (
+    "vanilla",
+    "ogm_ge",
+    "ogm",
+    "ge_noise",
+    "static_lr",
+    "modality_dropout",
+)  # whose curves are drawn, first 4
 
 
 def render(figure: Figure, kind: str) -> bytes:
@@ -48,9 +55,9 @@ def render(figure: Figure, kind: str) -> bytes:
 
 
 @matplotlib.rc_context(STYLE)
-def bars(sheet: Sheet) -> Figure:
+def bars(table: FormattedTable) -> Figure:
     """Fused accuracy at the last epoch, with its std; each modality's branch (open) and probe (filled)."""
-    rows = sheet.numbers
+    rows = table.numbers
     y = np.arange(len(rows))
     figure = Figure(figsize=(7.2, 1.4 + 0.3 * len(rows)), layout="constrained")
     axes = figure.subplots()
@@ -73,7 +80,7 @@ def bars(sheet: Sheet) -> Figure:
         axes.axvline(float(rows.loc[rows["row"] == bases[0], "last_mean"].iloc[0]), zorder=0.5, **look)
         handles.append(Line2D([], [], label=bases[0], **look))
     right = axes.get_yaxis_transform()
-    for i, (broken, text) in enumerate(zip(rows["state"], sheet.cells["last epoch"], strict=True)):
+    for i, (broken, text) in enumerate(zip(rows["state"], table.cells["last epoch"], strict=True)):
         if broken:
             axes.text(1, i, textwrap.shorten(broken, 70), va="center", color=ALARM, style="italic")
         else:
@@ -81,7 +88,7 @@ def bars(sheet: Sheet) -> Figure:
     axes.set_yticks(y, rows["row"])
     axes.set(xlim=(0, 100), ylim=(len(rows) - 0.4, -0.6), xlabel="test accuracy (%), last epoch")
     axes.tick_params(axis="y", length=0)
-    axes.set_title(sheet.title, loc="left")
+    axes.set_title(table.title, loc="left")
     columns = math.ceil(len(handles) / math.ceil(len(handles) / 5))
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)
     return figure
@@ -94,9 +101,9 @@ def _marker(i: int, *, filled: bool) -> dict[str, Any]:
 
 
 @matplotlib.rc_context(STYLE)
-def curves(sheet: Sheet, records: Mapping[str, RunRecord]) -> Figure:
+def curves(table: FormattedTable, records: Mapping[str, RunRecord]) -> Figure:
     """Per epoch: fused test accuracy, each modality's own, and the discrepancy ratio; mean and ± std over the runs."""
-    rows = followed(sheet.table)
+    rows = curve_rows(table.table)
     panels = _panels([records[c.key] for row in rows for c in row.configs if c.key in records])
     height = max(1, math.ceil(len(panels) / 4))
     width = max(1, math.ceil(len(panels) / height))
@@ -117,19 +124,19 @@ def curves(sheet: Sheet, records: Mapping[str, RunRecord]) -> Figure:
     handles = [Line2D([], [], color=COLOURS[i], ls=DASHES[i]) for i in range(len(rows))]
     labels = [f"{row.label} ({why})" if (why := state(row, records)) else row.label for row in rows]
     figure.legend(handles, labels, loc="outside lower center", ncols=max(len(rows), 1), frameon=False)
-    figure.suptitle(sheet.title, x=0.01, ha="left", fontsize=10)
+    figure.suptitle(table.title, x=0.01, ha="left", fontsize=10)
     return figure
 
 
-def followed(table: Table) -> list[Row]:
+def curve_rows(table: Table) -> list[Row]:
     """At most four rows, in the table's order: the methods whose course is the point; of many fusions, one."""
     trained = [row for row in table.rows if row.configs and row.configs[0].epochs > 1]
-    rows = [row for row in trained if row.configs[0].method in FOLLOWED] or trained[:4]
+    rows = [row for row in trained if row.configs[0].method in CURVE_METHODS] or trained[:4]
     if len(rows) > 4:
         fusions = [row.configs[0].fusion for row in rows]
         kept = "concat" if "concat" in fusions else fusions[0]
         rows = [row for row in rows if row.configs[0].fusion == kept]
-        rows = sorted(rows, key=lambda row: FOLLOWED.index(row.configs[0].method))[:4]
+        rows = sorted(rows, key=lambda row: CURVE_METHODS.index(row.configs[0].method))[:4]
     return [row for row in table.rows if row in rows]
 
 

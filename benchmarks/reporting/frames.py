@@ -1,4 +1,4 @@
-"""Records to numbers in rows and columns: one row per run, or one per line of a table. Reads nothing else."""
+"""Records to frames of numbers: one row per run, or one per row of a table. Nothing but records is read."""
 
 from __future__ import annotations
 
@@ -27,38 +27,43 @@ Reader = Callable[[RunRecord], float | None]  # one number of a run, if it has i
 
 
 def runs_frame(records: Collection[RunRecord]) -> pd.DataFrame:
-    """Tidy: one row per run and selection protocol; a run without numbers has one row, with its reason.
+    """One row per run and selection protocol; a run without numbers has one row, with its reason.
 
-    Accuracies and F1 are fractions; ``probe/<modality>`` belongs to the features after the last epoch.
+    Args:
+        records: The runs.
+
+    Returns:
+        Accuracies and F1 are fractions; ``probe/<modality>`` belongs to the features after the last epoch.
     """
     records = sorted(records, key=lambda r: (*(r.config[k] for k in ("dataset", "fusion", "method", "seed")), r.key))
-    found = modalities(records)
-    measures = ["accuracy", "macro_f1", *(f"accuracy/{m}" for m in found)]
+    names = modalities(records)
+    measures = ["accuracy", "macro_f1", *(f"accuracy/{m}" for m in names)]
     rows = []
     for r in records:
-        about = {
+        run = {
             "key": r.key,
             **{k: r.config[k] for k in ("dataset", "fusion", "method", "optimizer", "seed")},
             "data_seed": r.config["dataset_args"].get("data_seed"),
-            **{k: compact(r.config[k]) for k in ("dataset_args", "method_args")},
+            **{k: compact_json(r.config[k]) for k in ("dataset_args", "method_args")},
             "status": r.status,
             "reason": r.reason,
             "seconds": _seconds(r),
             **{k: r.provenance.get(k) for k in ("commit", "dirty", "device")},
             "data": " ".join(f"{split}:{word}" for split, word in fingerprints(r).items()),
         }
-        for selection in [s for s in SELECTIONS if s in r.test] or [None]:
-            test = r.test.get(selection, {})
+        selections: list[str | None] = [s for s in SELECTIONS if s in r.test]
+        for selection in selections or [None]:
+            test = r.test.get(selection, {}) if selection else {}
             probe = r.probe if selection == "last" else {}
             rows.append(
-                about
-                | {"selection": selection, "epoch": r.selected.get(selection)}
+                run
+                | {"selection": selection, "epoch": r.selected.get(selection) if selection else None}
                 | {name: test.get(name) for name in measures}
-                | {f"probe/{m}": probe.get(m) for m in found}
+                | {f"probe/{m}": probe.get(m) for m in names}
             )
     first = ["key", "dataset", "dataset_args", "data_seed", "fusion", "method", "method_args", "optimizer", "seed"]
     last = ["seconds", "commit", "dirty", "device", "data"]
-    columns = [*first, "status", "reason", "selection", "epoch", *measures, *(f"probe/{m}" for m in found), *last]
+    columns = [*first, "status", "reason", "selection", "epoch", *measures, *(f"probe/{m}" for m in names), *last]
     return pd.DataFrame(rows, columns=columns).astype({"data_seed": "Int64", "epoch": "Int64"})
 
 
@@ -70,12 +75,13 @@ def modalities(records: Collection[RunRecord]) -> list[str]:
 
 
 def fingerprints(record: RunRecord) -> dict[str, str]:
-    """split -> fingerprint of its samples; empty for a run that did not get as far as its data."""
+    """Split -> fingerprint of its samples; empty for a run that did not get as far as its data."""
     found = record.data.get("fingerprint", {})
     return {split: found[split] for split in ("train", "val", "test") if split in found}
 
 
-def compact(value: Any) -> str:
+def compact_json(value: Any) -> str:
+    """JSON without spaces, with sorted keys."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
@@ -85,10 +91,20 @@ def compact(value: Any) -> str:
 def table_frame(
     table: Table, records: Mapping[str, RunRecord], printed: Mapping[str, Mapping[str, str]] | None = None
 ) -> pd.DataFrame:
-    """The table's numbers, in percent. A row whose runs are not all done has no means: ``state`` says why.
+    """One row per row of a table.
 
-    ``difference`` is the last epoch's accuracy minus that of the row named in ``against``, run by run; ``p_holm`` is
-    corrected for all the comparisons of this table. Raises ValueError for rows that cannot be paired.
+    Args:
+        table: Its rows and their runs.
+        records: Key -> record.
+        printed: Row label -> what a paper prints for it, a line of published.csv.
+
+    Returns:
+        Numbers in percent. A row whose runs are not all done has no means: ``state`` says why. ``difference`` is the
+        last epoch's accuracy minus that of the row named in ``against``, run by run; ``p_holm`` is corrected for all
+        the comparisons of this table.
+
+    Raises:
+        ValueError: Rows are compared that do not share their seeds.
     """
     rows = {row.label: row for row in table.rows}
     names = modalities([r for row in table.rows for c in row.configs if (r := records.get(c.key))])
@@ -99,9 +115,9 @@ def table_frame(
         line |= {"state": state(row, records), "asked": len(row.configs), "against": row.against}
         line |= {"done": sum(_done(records.get(c.key)) for c in row.configs)}
         for name, read in readers.items():
-            line |= _spread(name, summary(v) if (v := values(row, records, read)) else None)
+            line |= _mean_and_std(name, summary(v) if (v := values(row, records, read)) else None)
         line |= _difference(row, rows, records)
-        line |= _printed((printed or {}).get(row.label))
+        line |= _published_columns((printed or {}).get(row.label))
         lines.append(line)
     for line, p in zip(lines, holm([line["p"] for line in lines]), strict=True):
         line["p_holm"] = p
@@ -110,7 +126,7 @@ def table_frame(
     columns += ["against", "difference_mean", "difference_low", "difference_high", "wins", "pairs", "p", "p_holm"]
     frame = pd.DataFrame(lines, columns=[*columns, "published", "published_note"])
     frame = frame.astype({"wins": "Int64", "pairs": "Int64"})
-    return _ranked(table, frame, records, readers) if table.ranked else frame
+    return _with_ranks(table, frame, records, readers) if table.ranked else frame
 
 
 def state(row: Row, records: Mapping[str, RunRecord]) -> str:
@@ -128,20 +144,27 @@ def state(row: Row, records: Mapping[str, RunRecord]) -> str:
 
 def values(row: Row, records: Mapping[str, RunRecord], read: Reader) -> list[float] | None:
     """One number per run, in the order of the row's configs; None unless every run is done and has it."""
-    found = [read(r) if _done(r := records.get(c.key)) else None for c in row.configs]
-    return None if not found or None in found else found
+    numbers = []
+    for config in row.configs:
+        record = records.get(config.key)
+        number = read(record) if record is not None and record.status == "done" else None
+        if number is None:
+            return None
+        numbers.append(number)
+    return numbers or None
 
 
-def exact(row: Row, records: Mapping[str, RunRecord], selection: str) -> list[Fraction] | None:
-    """``values`` of the accuracy as whole hits over samples, so that rounding neither makes nor breaks a tie."""
-    found = values(row, records, lambda r: r.test.get(selection, {}).get("accuracy"))
-    if found is None:
+def exact_accuracies(row: Row, records: Mapping[str, RunRecord], selection: str) -> list[Fraction] | None:
+    """One accuracy per run as correct samples over all, so that rounding neither makes nor breaks a tie."""
+    accuracies = values(row, records, lambda r: r.test.get(selection, {}).get("accuracy"))
+    if accuracies is None:
         return None
-    counts = [records[c.key].data.get("report", {}).get("test", {}).get("found") for c in row.configs]
-    return [_hits(a, n) if n else Fraction(a) for a, n in zip(found, counts, strict=True)]
+    reports = [records[c.key].data.get("report", {}) for c in row.configs]
+    counts = [report["test"]["found"] if "test" in report else 0 for report in reports]
+    return [_correct_of_all(a, n) if n else Fraction(a) for a, n in zip(accuracies, counts, strict=True)]
 
 
-def _hits(accuracy: float, samples: int) -> Fraction:
+def _correct_of_all(accuracy: float, samples: int) -> Fraction:
     hits = round(accuracy * samples)
     return Fraction(hits, samples) if abs(accuracy * samples - hits) < 1e-6 else Fraction(accuracy)
 
@@ -175,12 +198,17 @@ def _percent(fraction: float | None) -> float | None:
     return None if fraction is None else 100 * fraction
 
 
-def _spread(name: str, s: Summary | None) -> dict[str, float]:
+def _mean_and_std(name: str, s: Summary | None) -> dict[str, float]:
     return {f"{name}_mean": s.mean if s else math.nan, f"{name}_std": s.std if s else math.nan}
 
 
 def _difference(row: Row, rows: Mapping[str, Row], records: Mapping[str, RunRecord]) -> dict[str, float | None]:
-    nothing = {"difference_mean": math.nan, "difference_low": math.nan, "difference_high": math.nan, "p": math.nan}
+    nothing: dict[str, float | None] = {
+        "difference_mean": math.nan,
+        "difference_low": math.nan,
+        "difference_high": math.nan,
+        "p": math.nan,
+    }
     if row.against is None:
         return nothing
     if row.against not in rows:
@@ -188,34 +216,36 @@ def _difference(row: Row, rows: Mapping[str, Row], records: Mapping[str, RunReco
     other = rows[row.against]
     if not row.configs or not other.configs:
         return nothing
-    if [_place(c) for c in row.configs] != [_place(c) for c in other.configs]:
+    if [_seeds(c) for c in row.configs] != [_seeds(c) for c in other.configs]:
         raise ValueError(f"rows {row.label!r} and {other.label!r} are compared but do not share their seeds")
-    ours, theirs = exact(row, records, "last"), exact(other, records, "last")
+    ours, theirs = exact_accuracies(row, records, "last"), exact_accuracies(other, records, "last")
     if ours is None or theirs is None:
         return nothing
     pair = paired([float(100 * x) for x in ours], [float(100 * x) for x in theirs])
     d = pair.difference
-    interval = {"difference_mean": d.mean, "difference_low": d.low, "difference_high": d.high}
+    interval: dict[str, float | None] = {"difference_mean": d.mean, "difference_low": d.low, "difference_high": d.high}
     return interval | {"wins": pair.wins, "pairs": d.n, "p": pair.p}
 
 
-def _place(config: Any) -> tuple[int, Any]:
+def _seeds(config: Any) -> tuple[int, Any]:
     return config.seed, config.dataset_args.get("data_seed")
 
 
-def _ranked(
+def _with_ranks(
     table: Table, frame: pd.DataFrame, records: Mapping[str, RunRecord], readers: Mapping[str, Reader]
 ) -> pd.DataFrame:
-    """Best first by validation-selected accuracy; rows without a mean at the end, without a rank. ``time`` is relative
-    to the row compared with, where both were made in the same way."""
+    """Best first by validation-selected accuracy; rows without a mean at the end, without a rank.
+
+    ``time`` is relative to the row compared with, where both were made in the same way.
+    """
     rows = {row.label: row for row in table.rows}
-    scores = {label: v for label, row in rows.items() if (v := exact(row, records, "val_best"))}
+    scores = {label: v for label, row in rows.items() if (v := exact_accuracies(row, records, "val_best"))}
     per_run = dict(zip(scores, mean_ranks(list(scores.values())), strict=True)) if scores else {}
     means = frame["row"].map({label: float(sum(v) / len(v)) for label, v in scores.items()})
     bases = set(frame["against"].dropna())
     base = frame["against"].where(frame["against"].notna(), frame["row"].where(frame["row"].isin(bases)))
     alike = [
-        b in rows and _made(rows[label], records) == _made(rows[b], records)
+        b in rows and _timing_conditions(rows[label], records) == _timing_conditions(rows[b], records)
         for label, b in zip(frame["row"], base, strict=True)
     ]
     frame = frame.assign(
@@ -226,19 +256,27 @@ def _ranked(
     return frame.sort_values("rank", kind="stable", na_position="last", ignore_index=True)
 
 
-def _made(row: Row, records: Mapping[str, RunRecord]) -> list[list[Any]]:
+def _timing_conditions(row: Row, records: Mapping[str, RunRecord]) -> list[list[Any]]:
     """What wall times depend on besides the work: machine, threads, and the command, which says how many at once."""
-    about = ("device", "threads", "ranks", "command")
-    return [[records[c.key].provenance.get(k) for k in about] for c in row.configs if c.key in records]
+    conditions = ("device", "threads", "ranks", "command")
+    return [[records[c.key].provenance.get(k) for k in conditions] for c in row.configs if c.key in records]
 
 
 # ---- what others printed
 
 
 def read_published(table: Table, path: Path = PUBLISHED) -> dict[str, dict[str, str]]:
-    """Row label -> the printed accuracy for this table on this dataset: columns of published.csv.
+    """What papers print for a table.
 
-    Raises ValueError where the file is not the one whose sha256 stands beside it, or holds what cannot be printed.
+    Args:
+        table: The table; its name and dataset select the lines.
+        path: The file, with its sha256 in a file beside it.
+
+    Returns:
+        Row label -> the columns of its line.
+
+    Raises:
+        ValueError: The file is not the one that the sha256 is of, or a line of it cannot be.
     """
     content, beside = path.read_bytes(), path.with_name(f"{path.name}.sha256")
     if hashlib.sha256(content).hexdigest() != beside.read_text().split(" ")[0]:
@@ -249,14 +287,16 @@ def read_published(table: Table, path: Path = PUBLISHED) -> dict[str, dict[str, 
     frame = pd.read_csv(path, dtype=str, keep_default_na=False)
     for number, line in enumerate(frame.to_dict("records"), 2):
         try:
-            Printed(**line)
+            PublishedLine(**line)
         except ValidationError as error:
-            raise ValueError(f"{path}, line {number}: {explain(error.errors()[0], Printed.model_fields)}") from None
+            raise ValueError(
+                f"{path}, line {number}: {explain(error.errors()[0], PublishedLine.model_fields)}"
+            ) from None
     mine = frame[(frame.table == table.name) & (frame.dataset == table.dataset) & (frame.metric == "accuracy")]
     return {line["row"]: line for line in mine.to_dict("records")}
 
 
-class Printed(BaseModel):
+class PublishedLine(BaseModel):
     """A line of published.csv."""
 
     model_config = ConfigDict(extra="forbid")
@@ -270,5 +310,5 @@ class Printed(BaseModel):
     note: str
 
 
-def _printed(line: Mapping[str, str] | None) -> dict[str, Any]:
+def _published_columns(line: Mapping[str, str] | None) -> dict[str, Any]:
     return {"published": float(line["value"]), "published_note": line["note"]} if line else {"published": math.nan}

@@ -1,4 +1,4 @@
-"""Everything that people read about a suite, made again from its records: tables, figures, one page."""
+"""What people read about a suite, made from its records: tables, figures, a README and a page."""
 
 from __future__ import annotations
 
@@ -19,71 +19,84 @@ from benchmarks.records.store import read_records
 from benchmarks.reporting import figures, tables
 from benchmarks.reporting.frames import PUBLISHED, runs_frame
 from benchmarks.reporting.page import page
-from benchmarks.reporting.tables import Sheet, escape_markdown
+from benchmarks.reporting.tables import FormattedTable, escape_markdown
 
 
 def write(suite: Suite, folder: Path, *, published: Path = PUBLISHED) -> list[Path]:
-    """Write runs.csv, tables/, figures/, README.md and report.html below ``folder``, from its records alone.
+    """Write runs.csv, tables/, figures/, README.md and report.html of a results folder, from its records alone.
 
-    Tables use the records the suite asks for; others that lie there are in runs.csv only. Raises ValueError for a
-    damaged record, before anything is written.
+    Args:
+        suite: The folder's tables and their runs. Records of other runs are in runs.csv only.
+        folder: The results folder.
+        published: The file with the numbers that papers print.
+
+    Returns:
+        The files.
+
+    Raises:
+        ValueError: A record cannot be used; nothing is written then.
+        Unwritable: A file cannot be written.
     """
-    found = {r.key: r for r in read_records(folder)}
-    contents = dict(files(suite, found, published))
+    records = {r.key: r for r in read_records(folder)}
+    contents = dict(files(suite, records, published))
     for name, content in contents.items():
         write_whole(folder / name, content)
     return [folder / name for name in contents]
 
 
 def show(suite: Suite, folder: Path) -> None:
-    """The suite's tables on the terminal, from the records below ``folder``."""
-    found = {r.key: r for r in read_records(folder)}
+    """Print the suite's tables on the terminal, from the records of a results folder."""
+    records = {r.key: r for r in read_records(folder)}
     console = Console()
     if not console.is_terminal:
         console.width = 220  # whole lines for files
     for table in suite.tables:
-        cells = tables.sheet(table, found, quick=suite.quick)
-        grid = Grid(title=escape(cells.title), box=box.SIMPLE_HEAD, pad_edge=False)
-        for column in cells.cells:
+        formatted = tables.format_table(table, records, quick=suite.quick)
+        grid = Grid(title=escape(formatted.title), box=box.SIMPLE_HEAD, pad_edge=False)
+        for column in formatted.cells:
             grid.add_column(escape(column), justify="left" if column == "setting" else "right")
-        for row in cells.cells.itertuples(index=False):
+        for row in formatted.cells.itertuples(index=False):
             grid.add_row(*(escape(str(x)) for x in row))
         console.print(grid)
 
 
 def files(suite: Suite, records: Mapping[str, RunRecord], published: Path = PUBLISHED) -> Iterator[tuple[str, bytes]]:
-    """(path, content) of every file of the report."""
-    made = [tables.sheet(t, records, quick=suite.quick, published=published) for t in suite.tables]
-    drawn: dict[str, bytes] = {}
-    yield "runs.csv", tables.csv(runs_frame(list(records.values()))).encode()
-    for sheet in made:
-        slug = sheet.table.slug
-        yield f"tables/{slug}.csv", tables.csv(sheet.numbers).encode()
-        yield f"tables/{slug}.md", tables.markdown(sheet).encode()
-        yield f"tables/{slug}.tex", tables.latex(sheet).encode()
-        pictures = {"bars": figures.bars(sheet), "curves": figures.curves(sheet, records)}
+    """Path below the results folder and content of every file that ``write`` writes."""
+    formatted = [tables.format_table(t, records, quick=suite.quick, published=published) for t in suite.tables]
+    drawings: dict[str, bytes] = {}
+    yield "runs.csv", tables.to_csv(runs_frame(list(records.values()))).encode()
+    for table in formatted:
+        slug = table.table.slug
+        yield f"tables/{slug}.csv", tables.to_csv(table.numbers).encode()
+        yield f"tables/{slug}.md", tables.to_markdown(table).encode()
+        yield f"tables/{slug}.tex", tables.to_latex(table).encode()
+        pictures = {"bars": figures.bars(table), "curves": figures.curves(table, records)}
         for kind, figure in pictures.items():
-            drawn[f"{slug}-{kind}"] = figures.render(figure, "svg")
-            yield f"figures/{slug}-{kind}.svg", drawn[f"{slug}-{kind}"]
+            drawings[f"{slug}-{kind}"] = figures.render(figure, "svg")
+            yield f"figures/{slug}-{kind}.svg", drawings[f"{slug}-{kind}"]
             yield f"figures/{slug}-{kind}.pdf", figures.render(figure, "pdf")
-    yield "README.md", readme(suite, made, records).encode()
-    yield "report.html", page(suite, progress(suite, records), made, drawn, troubles(suite, records)).encode()
+    yield "README.md", readme(suite, formatted, records).encode()
+    yield (
+        "report.html",
+        page(suite, progress(suite, records), formatted, drawings, runs_without_result(suite, records)).encode(),
+    )
 
 
-def readme(suite: Suite, made: Sequence[Sheet], records: Mapping[str, RunRecord]) -> str:
+def readme(suite: Suite, formatted: Sequence[FormattedTable], records: Mapping[str, RunRecord]) -> str:
+    """The suite's tables and figures as one Markdown file."""
     parts = [f"# {escape_markdown(suite.title)}"]
     if suite.quick:
         parts.append(f"**{tables.QUICK}.**")
     parts.append(f"{progress(suite, records)} Made from the records: what is written here by hand is lost next time.")
-    for variant, group in itertools.groupby(made, key=lambda sheet: sheet.table.variant):
+    for variant, group in itertools.groupby(formatted, key=lambda table: table.table.variant):
         parts.append(f"## {escape_markdown(variant)}")
-        for sheet in group:
-            slug, alt = sheet.table.slug, escape_markdown(sheet.title)
-            parts.append(tables.markdown(sheet).rstrip())
+        for table in group:
+            slug, alt = table.table.slug, escape_markdown(table.title)
+            parts.append(tables.to_markdown(table).rstrip())
             parts.append(f"![{alt}: accuracies](figures/{slug}-bars.svg)")
             parts.append(f"![{alt}: course of training](figures/{slug}-curves.svg)")
     parts.append("## Runs without a result")
-    lines = [f"{run.title}: {state}: {reason}" for run, state, reason in troubles(suite, records)]
+    lines = [f"{run.title}: {state}: {reason}" for run, state, reason in runs_without_result(suite, records)]
     parts.append("\n".join(f"- {escape_markdown(line)}" for line in lines) or "None.")
     return "\n\n".join(parts) + "\n"
 
@@ -97,7 +110,7 @@ def progress(suite: Suite, records: Mapping[str, RunRecord]) -> str:
     return f"{len(configs)} runs ({states}), {minutes:.1f} minutes of run time in all."
 
 
-def troubles(suite: Suite, records: Mapping[str, RunRecord]) -> list[tuple[RunConfig, str, str]]:
+def runs_without_result(suite: Suite, records: Mapping[str, RunRecord]) -> list[tuple[RunConfig, str, str]]:
     """(run, state, reason) of every run of the suite that has no result."""
     out = []
     for config in suite.configs():

@@ -1,4 +1,4 @@
-"""One table on paper: its cells as text, the notes without which they are rumours, as CSV, Markdown and LaTeX."""
+"""One table to be read: its cells as text, the notes below it, and both as CSV, Markdown and LaTeX."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from benchmarks.config.suite import Table
 from benchmarks.records.record import RunRecord
 from benchmarks.reporting.frames import PUBLISHED, fingerprints, read_published, table_frame
 
-NONE = "\N{EN DASH}"  # a cell that cannot have a value: no such modality, nothing to compare with
+EMPTY = "\N{EN DASH}"  # a cell that cannot have a value: no such modality, nothing to compare with
 QUICK = "QUICK: shortened, not comparable"
 EXPLAINED = (
     ("Numbers", "Test accuracy in percent, mean ± sample standard deviation over the runs."),
@@ -43,9 +43,16 @@ RANK = (
 
 
 @dataclass(frozen=True)
-class Sheet:
-    """One table, ready to be written. ``numbers`` are percent, unrounded, NaN where there is none; ``cells`` the same
-    rows as plain text; ``notes`` what stands below them, as (about, words)."""
+class FormattedTable:
+    """One table, ready to be written.
+
+    Args:
+        table: What the suite asked for.
+        title: The table's title.
+        numbers: One row per row of the table; in percent, not rounded, NaN where there is none.
+        cells: The same rows as plain text.
+        notes: What stands below the table, as pairs of a name and a text.
+    """
 
     table: Table
     title: str
@@ -54,55 +61,67 @@ class Sheet:
     notes: list[tuple[str, str]]
 
 
-def sheet(table: Table, records: Mapping[str, RunRecord], *, quick: bool = False, published: Path = PUBLISHED) -> Sheet:
-    """``records`` by key; more of them than the table asks for does no harm."""
+def format_table(
+    table: Table, records: Mapping[str, RunRecord], *, quick: bool = False, published: Path = PUBLISHED
+) -> FormattedTable:
+    """A table's numbers, cells and notes, from the records of its runs.
+
+    Args:
+        table: Its rows and their runs.
+        records: Key -> record. Those of other runs are ignored.
+        quick: Whether the runs are shortened, which the table then says.
+        published: The file with the numbers that papers print.
+
+    Raises:
+        ValueError: Rows are compared that do not share their seeds, or ``published`` is not usable.
+    """
     printed = read_published(table, published)
     numbers = table_frame(table, records, printed)
     numbers.insert(0, "quick", quick)
     asked = dict.fromkeys(c.key for row in table.rows for c in row.configs)
-    about = notes(table, [records[key] for key in asked if key in records], numbers, printed)
+    table_notes = notes(table, [records[key] for key in asked if key in records], numbers, printed)
     title = table.title if table.variant in table.title else f"{table.title}: {table.variant}"
     if quick:
-        title, about = f"{title} ({QUICK})", [("Quick", QUICK), *about]
-    return Sheet(table, title, numbers, shown(numbers), about)
+        title, table_notes = f"{title} ({QUICK})", [("Quick", QUICK), *table_notes]
+    return FormattedTable(table, title, numbers, format_cells(numbers), table_notes)
 
 
 # ---- cells
 
 
-def shown(frame: pd.DataFrame) -> pd.DataFrame:
+def format_cells(frame: pd.DataFrame) -> pd.DataFrame:
     """The numbers as text: percent with one decimal, mean ± sample std. Columns that would be empty are left out."""
     names = [c.removeprefix("branch_").removesuffix("_mean") for c in frame if re.fullmatch("branch_.*_mean", c)]
     bases = sorted(frame["against"].dropna().unique())
-    cells = pd.DataFrame([_line(row, names, bases) for row in frame.to_dict("records")])
-    return cells[[c for c in cells if c == "last epoch" or (cells[c] != NONE).any()]]
+    cells = pd.DataFrame([_row_cells(row, names, bases) for row in frame.to_dict("records")])
+    return cells[[c for c in cells if c == "last epoch" or (cells[c] != EMPTY).any()]]
 
 
-def _line(row: Mapping[str, Any], names: Sequence[str], bases: Sequence[str]) -> dict[str, str]:
+def _row_cells(row: Mapping[str, Any], names: Sequence[str], bases: Sequence[str]) -> dict[str, str]:
     def mean(name: str) -> str:
-        return number(row[f"{name}_mean"], row[f"{name}_std"])
+        return format_number(row[f"{name}_mean"], row[f"{name}_std"])
 
     ranked = "rank" in row
-    line = {"rank": NONE if pd.isna(row["rank"]) else str(row["rank"])} if ranked else {}
+    line = {"rank": EMPTY if pd.isna(row["rank"]) else str(row["rank"])} if ranked else {}
     line |= {"setting": row["row"], "runs": f"{row['done']}/{row['asked']}", "last epoch": row["state"] or mean("last")}
     line |= {"chosen by validation": mean("val_best"), "best test epoch (optimistic)": mean("test_best")}
-    line |= _compared(row, bases)
+    line |= _difference_cells(row, bases)
     line |= {f"{m} branch": mean(f"branch_{m}") for m in names} | {f"{m} probe": mean(f"probe_{m}") for m in names}
     if ranked:
-        line |= {"mean rank": number(row["mean_rank"]), "time": number(row["time"], digits=2)}
-    return line | {"published": number(row["published"])}
+        line |= {"mean rank": format_number(row["mean_rank"]), "time": format_number(row["time"], digits=2)}
+    return line | {"published": format_number(row["published"])}
 
 
-def _compared(row: Mapping[str, Any], bases: Sequence[str]) -> dict[str, str]:
+def _difference_cells(row: Mapping[str, Any], bases: Sequence[str]) -> dict[str, str]:
     """The difference's cells, with a column for what it is to where that is not the same in all rows."""
-    against = NONE if pd.isna(row["against"]) else row["against"]
-    difference, wins, p = number(row["difference_mean"], sign=True), NONE, NONE
+    against = EMPTY if pd.isna(row["against"]) else row["against"]
+    difference, wins, p = format_number(row["difference_mean"], sign=True), EMPTY, EMPTY
     if not pd.isna(row["wins"]):
         wins = f"{row['wins']}/{row['pairs']}"
-    elif against != NONE and not row["state"]:
+    elif against != EMPTY and not row["state"]:
         difference = f"{against} is incomplete"
     if not math.isnan(row["difference_low"]):
-        low, high = (number(row[f"difference_{end}"], sign=True) for end in ("low", "high"))
+        low, high = (format_number(row[f"difference_{end}"], sign=True) for end in ("low", "high"))
         difference += f" [{low}, {high}]"
     if not math.isnan(row["p_holm"]):
         p = "<0.001" if row["p_holm"] < 0.001 else f"{row['p_holm']:.3f}"
@@ -110,10 +129,10 @@ def _compared(row: Mapping[str, Any], bases: Sequence[str]) -> dict[str, str]:
     return (named or {"compared with": against, "difference": difference}) | {"wins": wins, "p (Holm)": p}
 
 
-def number(mean: float, std: float = math.nan, *, sign: bool = False, digits: int = 1) -> str:
+def format_number(mean: float, std: float = math.nan, *, sign: bool = False, digits: int = 1) -> str:
     """'84.6 ± 1.1'; no ± for a single run; a real minus, and never a minus zero."""
     if math.isnan(mean):
-        return NONE
+        return EMPTY
     text = f"{round(float(mean), digits) + 0.0:{'+' if sign else ''}.{digits}f}".replace("-", "\N{MINUS SIGN}")
     return text if math.isnan(std) else f"{text} ± {std:.{digits}f}"
 
@@ -133,99 +152,104 @@ def notes(
         out.append(("Difference", f"{DIFFERENCE} for this table's comparisons ({compared}; {least})."))
     if "rank" in numbers:
         out.append(("Rank", RANK))
-    seeds = f"training {_listed([c.seed for c in configs])}"
-    if data_seeds := _listed([c.dataset_args.get("data_seed") for c in configs]):
+    seeds = f"training {_join_distinct([c.seed for c in configs])}"
+    if data_seeds := _join_distinct([c.dataset_args.get("data_seed") for c in configs]):
         seeds += f"; data {data_seeds}"
     if "," in data_seeds:
         seeds += " (runs on the same data share its test set; the intervals take them as independent)"
     fields = ("epochs", "batch_size", "optimizer", "lr", "schedule", "precision")
-    recipe = "; ".join(f"{f.replace('_', ' ')} {_listed([getattr(c, f) for c in configs])}" for f in fields)
-    out += [("Data", _data(table, records)), ("Seeds", f"{seeds}."), ("Training", f"{recipe}.")]
-    out += [("Mind", f"{said}.") for said in dict.fromkeys(n for r in records for n in r.data.get("notes", ()))]
-    return [*out, ("Made with", _provenance(records)), *_published(table, printed)]
+    recipe = "; ".join(f"{f.replace('_', ' ')} {_join_distinct([getattr(c, f) for c in configs])}" for f in fields)
+    out += [("Data", _data_note(table, records)), ("Seeds", f"{seeds}."), ("Training", f"{recipe}.")]
+    out += [("Mind", f"{text}.") for text in dict.fromkeys(n for r in records for n in r.data.get("notes", ()))]
+    return [*out, ("Made with", _provenance_note(records)), *_published_notes(table, printed)]
 
 
-def _data(table: Table, records: Sequence[RunRecord]) -> str:
-    """Which data it was, by fingerprint; two of them in one place would mean that unlike things are compared."""
-    found: dict[str, dict[str, list[str]]] = {}
+def _data_note(table: Table, records: Sequence[RunRecord]) -> str:
+    """Which data it was, by fingerprint; two of one split would mean that results on different data are compared."""
+    words_of: dict[str, dict[str, list[str]]] = {}
     gaps: list[str] = []
     for r in records:
-        place = found.setdefault(" ".join(f"{k}={v}" for k, v in sorted(r.config["dataset_args"].items())), {})
+        splits = words_of.setdefault(" ".join(f"{k}={v}" for k, v in sorted(r.config["dataset_args"].items())), {})
         for split, word in fingerprints(r).items():
-            place.setdefault(split, []).append(word)
+            splits.setdefault(split, []).append(word)
         for split, report in r.data.get("report", {}).items():
             if report["found"] != report["listed"]:
                 gaps.append(f"{split}: {report['found']} of {report['listed']} listed samples were found")
-    words = [f"{at}: {', '.join(f'{split} {_listed(w)}' for split, w in by.items())}" for at, by in found.items()]
-    incomplete = f" INCOMPLETE: {_listed(gaps)}." if gaps else ""
+    words = [
+        f"{at}: {', '.join(f'{split} {_join_distinct(w)}' for split, w in by.items())}" for at, by in words_of.items()
+    ]
+    incomplete = f" INCOMPLETE: {_join_distinct(gaps)}." if gaps else ""
     return f"{table.variant} ({table.dataset}); fingerprints of {'; '.join(words) or 'nothing yet'}.{incomplete}"
 
 
-def _provenance(records: Sequence[RunRecord]) -> str:
+def _provenance_note(records: Sequence[RunRecord]) -> str:
     if not records:
         return "nothing yet."
 
     def listed(name: str) -> str:
-        return _listed([r.provenance.get(name, "unknown") for r in records])
+        return _join_distinct([r.provenance.get(name, "unknown") for r in records])
 
     dirty = sum(bool(r.provenance.get("dirty", True)) for r in records)
     changes = f"uncommitted changes in {dirty} of {len(records)} runs" if dirty else "no uncommitted changes"
-    commits = _listed([r.provenance.get("commit", "unknown")[:12] for r in records])
+    commits = _join_distinct([r.provenance.get("commit", "unknown")[:12] for r in records])
     return f"commit {commits}, {changes}; torch {listed('torch')}; device {listed('device')}."
 
 
-def _published(table: Table, printed: Mapping[str, Mapping[str, str]]) -> list[tuple[str, str]]:
+def _published_notes(table: Table, printed: Mapping[str, Mapping[str, str]]) -> list[tuple[str, str]]:
     if not printed:
         return []
     labels = [row.label for row in table.rows]
-    about = [f"{label}: {line['note']}" for label, line in printed.items() if label in labels and line["note"]]
+    remarks = [f"{label}: {line['note']}" for label, line in printed.items() if label in labels and line["note"]]
     if others := [f"{label} {line['value']}" for label, line in printed.items() if label not in labels]:
-        about.append(f"also printed there, without a row here: {', '.join(others)}")
-    source = _listed([line["paper"] for line in printed.values()])
+        remarks.append(f"also printed there, without a row here: {', '.join(others)}")
+    source = _join_distinct([line["paper"] for line in printed.values()])
     where = f"{source}, its {table.name.replace('table', 'Table ')}, accuracy in percent, as printed"
-    return [("Published", "; ".join([where, *about]) + ".")]
+    return [("Published", "; ".join([where, *remarks]) + ".")]
 
 
-def _listed(values: Sequence[Any]) -> str:
+def _join_distinct(values: Sequence[Any]) -> str:
     return ", ".join(str(v) for v in dict.fromkeys(values) if v is not None)
 
 
 # ---- files
 
 
-def csv(frame: pd.DataFrame) -> str:
-    return frame.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+def to_csv(frame: pd.DataFrame) -> str:
+    """A frame as CSV, its numbers with six significant digits."""
+    return str(frame.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
 
 
-def markdown(sheet: Sheet) -> str:
-    cells = sheet.cells.map(escape_markdown).rename(columns=escape_markdown)
-    align = ["left" if c in ("setting", "compared with") else "right" for c in sheet.cells]
+def to_markdown(table: FormattedTable) -> str:
+    """A table with its title and notes in GitHub's Markdown."""
+    cells = table.cells.map(escape_markdown).rename(columns=escape_markdown)
+    align = ["left" if c in ("setting", "compared with") else "right" for c in table.cells]
     rows = cells.to_markdown(index=False, tablefmt="pipe", disable_numparse=True, colalign=align)
-    about = "\n".join(f"- **{escape_markdown(what)}.** {escape_markdown(words)}" for what, words in sheet.notes)
-    return f"### {escape_markdown(sheet.title)}\n\n{rows}\n\n{about}\n"
+    table_notes = "\n".join(f"- **{escape_markdown(name)}.** {escape_markdown(text)}" for name, text in table.notes)
+    return f"### {escape_markdown(table.title)}\n\n{rows}\n\n{table_notes}\n"
 
 
-def latex(sheet: Sheet) -> str:
+def to_latex(table: FormattedTable) -> str:
     """A float for a two-column paper; needs the packages booktabs and graphicx."""
-    align = {column: "l" if column in ("setting", "compared with") else "r" for column in sheet.cells}
+    align = {column: "l" if column in ("setting", "compared with") else "r" for column in table.cells}
     head = [rf"\shortstack[{at}]{{{BREAK.join(_wrapped(column))}}}" for column, at in align.items()]
-    body = [_latex_cells(row, bool(state)) for row, state in zip(_rows(sheet), sheet.numbers["state"], strict=True)]
+    body = [_latex_cells(row, bool(state)) for row, state in zip(_rows(table), table.numbers["state"], strict=True)]
     lines = [r"\toprule", f"{' & '.join(head)} {BREAK}", r"\midrule", *(f"{' & '.join(r)} {BREAK}" for r in body)]
     tabular = "\n".join([rf"\begin{{tabular}}{{{''.join(align.values())}}}", *lines, r"\bottomrule", r"\end{tabular}%"])
-    about = "\n".join(rf"\textbf{{{escape_latex(what)}.}} {escape_latex(words)}" for what, words in sheet.notes)
+    table_notes = "\n".join(rf"\textbf{{{escape_latex(name)}.}} {escape_latex(text)}" for name, text in table.notes)
     return (
         "% needs \\usepackage{booktabs,graphicx}\n"
         "\\begin{table*}\n\\centering\n"
-        f"\\caption{{{escape_latex(sheet.title)}. Test accuracy in percent, mean $\\pm$ sample standard deviation.}}\n"
-        f"\\label{{tab:{sheet.table.slug}}}\n"
+        f"\\caption{{{escape_latex(table.title)}. Test accuracy in percent, mean $\\pm$ sample standard deviation.}}\n"
+        f"\\label{{tab:{table.table.slug}}}\n"
         f"\\resizebox{{\\textwidth}}{{!}}{{%\n{tabular}\n}}\n\n"
-        f"\\vspace{{4pt}}\\raggedright\\footnotesize\n{about}\n"
+        f"\\vspace{{4pt}}\\raggedright\\footnotesize\n{table_notes}\n"
         "\\end{table*}\n"
     )
 
 
-def _rows(sheet: Sheet) -> list[dict[str, str]]:
-    return sheet.cells.to_dict("records")
+def _rows(table: FormattedTable) -> list[dict[str, str]]:
+    rows: list[dict[str, str]] = table.cells.to_dict("records")
+    return rows
 
 
 def _wrapped(heading: str) -> list[str]:
@@ -238,7 +262,7 @@ def _latex_cells(row: Mapping[str, str], broken: bool) -> list[str]:
     if not broken:
         return cells
     first = names.index("last epoch")
-    end = next((i for i in range(first + 1, len(names)) if row[names[i]] != NONE), len(names))
+    end = next((i for i in range(first + 1, len(names)) if row[names[i]] != EMPTY), len(names))
     return [*cells[:first], rf"\multicolumn{{{end - first}}}{{l}}{{\emph{{{cells[first]}}}}}", *cells[end:]]
 
 
@@ -259,7 +283,7 @@ _LATEX: dict[str, Any] = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "|": r"\textbar{}",
     '"': "''",
     "±": r"$\pm$",
-    NONE: "--",
+    EMPTY: "--",
     "\N{MINUS SIGN}": "$-$",
     "[": "{[}",  # or a row that begins with one is taken for the option of the \\ before it
     "]": "{]}",
@@ -267,4 +291,5 @@ _LATEX: dict[str, Any] = {c: f"\\{c}" for c in "&%$#_{}"} | {
 
 
 def escape_latex(text: str) -> str:
+    """Any text as itself in LaTeX, on one line."""
     return " ".join(text.split()).translate(str.maketrans(_LATEX))

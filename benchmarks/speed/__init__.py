@@ -1,0 +1,1 @@
+"""What a training step and what loading costs."""

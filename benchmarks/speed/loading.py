@@ -98,7 +98,12 @@ def dataset(cache: Cache, clips: int, frames: int, augment: str = "batched") -> 
 
 
 class Files:
-    """The same samples from their files, one by one."""
+    """The same samples from their files, one by one.
+
+    Args:
+        folder: Where the files are.
+        like: The dataset whose samples they are.
+    """
 
     def __init__(self, folder: Path, like: CremaD) -> None:
         self.folder, self.like = folder, like
@@ -112,6 +117,7 @@ class Files:
         )
 
     def batch(self, keys: Sequence[tuple[int, int]]) -> Batch:
+        """Samples by their number and seed, as ``CremaD.batch`` gives them."""
         draws = self.like.draws([seed for _, seed in keys])
         index = torch.tensor([i for i, _ in keys])
         chosen = self.like.preset.pick(self.like.count[index], self.like.picks, draws[..., 0])
@@ -120,6 +126,7 @@ class Files:
         return Batch(inputs, torch.tensor([i % 6 for i, _ in keys]), index)
 
     def sample(self, i: int, seed: int, chosen: Sequence[int]) -> dict[str, Tensor]:
+        """Sample ``i``: its spectrogram (1, F, T), and the ``chosen`` ones of its frames (3, T, H, W)."""
         torch.manual_seed(fold_in(seed, "parity"))
         name = self.like.ids[i]
         frames = []
@@ -130,6 +137,7 @@ class Files:
 
 
 def epoch_keys(clips: int, size: int = BATCH) -> list[list[tuple[int, int]]]:
+    """The batches of a shuffled epoch: of each sample its number and its seed."""
     order = torch.randperm(clips, generator=torch.Generator().manual_seed(0)).tolist()
     return [[(i, fold_in(0, "augment", 0, i)) for i in order[k : k + size]] for k in range(0, clips, size)]
 

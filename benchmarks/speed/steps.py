@@ -1,4 +1,4 @@
-"""What a step of each method costs: time and memory, as ratios to vanilla, measured side by side in one run."""
+"""Time and memory of a training step of each method, as ratios to vanilla, measured side by side in one process."""
 
 from __future__ import annotations
 
@@ -30,16 +30,18 @@ EPOCH, EPOCHS = 11, 100  # where in a run a step is measured: after warm-ups, in
 
 
 # Measured beside the method as it is by default: what it costs in its cheap form.
-FORMS = {"agm ablation=feature": ("agm", {"ablation": "feature"})}
+FORMS: dict[str, tuple[str, dict[str, Any]]] = {"agm ablation=feature": ("agm", {"ablation": "feature"})}
 
 
 def methods() -> dict[str, tuple[str, dict[str, Any]]]:
     """Row -> method and options: every method that trains two modalities, as it is on CREMA-D, and FORMS."""
     every = {name: find(name, STRATEGIES, "strategy") for name in STRATEGIES if name != "unimodal"}
     trained = [name for name, cls in every.items() if cls.trains and cls.competes]
-    rows = {**{name: (name, {}) for name in trained}, **FORMS}
-    given = {row: {"dataset": "crema_d", "method": m, "method_args": options} for row, (m, options) in rows.items()}
-    return {row: (settings["method"], configure(settings).method_args) for row, settings in given.items()}
+    rows: dict[str, tuple[str, dict[str, Any]]] = {**{name: (name, {}) for name in trained}, **FORMS}
+    return {
+        row: (method, configure({"dataset": "crema_d", "method": method, "method_args": options}).method_args)
+        for row, (method, options) in rows.items()
+    }
 
 
 class _OneBatch:
@@ -76,7 +78,7 @@ def engine(method: str, options: Mapping[str, Any], config: RunConfig, device: s
         fusion=model.fusion,
         trained=trained,
     ).to(device)
-    made = Engine(
+    ready = Engine(
         model,
         strategy,
         build_optimizer(config, model, strategy),
@@ -84,13 +86,14 @@ def engine(method: str, options: Mapping[str, Any], config: RunConfig, device: s
         epochs=EPOCHS,
         precision=config.precision,
     )
-    made.epoch = EPOCH
-    strategy.on_epoch_start(made)
+    ready.epoch = EPOCH
+    strategy.on_epoch_start(ready)
     model.train()
-    return made
+    return ready
 
 
 def batch(size: int, device: str) -> Batch:
+    """Random inputs and labels of these shapes, the same each time."""
     generator = torch.Generator().manual_seed(0)
     inputs = {m: torch.randn(size, *shape, generator=generator) for m, shape in SHAPES.items()}
     label = torch.randint(0, CLASSES, (size,), generator=generator)
@@ -111,17 +114,26 @@ def seconds(one: Engine, data: Batch, steps: int) -> float:
 def step_times(
     rows: Sequence[str], size: int, rounds: int, steps: int, device: str, precision: str
 ) -> dict[str, list[float]]:
-    """row -> seconds per step, one for each round; the methods take turns, so that a busy machine hurts all alike.
+    """How long a step takes. The methods take turns, so that a busy machine slows all alike.
 
-    The first round warms up and is left out.
+    Args:
+        rows: Which of ``methods()``.
+        size: Samples in a batch.
+        rounds: How often each has its turn, after a first round that is left out.
+        steps: Steps in a turn.
+        device: Where the steps are made.
+        precision: ``fp32``, ``fp64`` or ``bf16``.
+
+    Returns:
+        Row -> seconds per step, one number for each round.
     """
     config = configure({"dataset": "crema_d", "precision": precision})
     data = batch(size, device)
     known = methods()
     engines = {row: engine(*known[row], config, device, data) for row in rows}
     times: dict[str, list[float]] = {row: [] for row in rows}
-    said = f"{len(rows)} methods take turns, {rounds} rounds and one to warm up"
-    for turn in track(range(rounds + 1), said, console=Console(stderr=True), transient=True):
+    title = f"{len(rows)} methods take turns, {rounds} rounds and one to warm up"
+    for turn in track(range(rounds + 1), title, console=Console(stderr=True), transient=True):
         first = turn % len(rows)  # each begins a round now and then: what comes first may be slower
         for row in (*rows[first:], *rows[:first]):
             times[row].append(seconds(engines[row], data, steps) / steps)

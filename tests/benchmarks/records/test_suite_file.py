@@ -16,7 +16,7 @@ from benchmarks.config.suite import Suite
 from benchmarks.records import suite_file
 from benchmarks.records.suite_file import Recorded
 from benchmarks.reporting.report import files
-from benchmarks.reporting.tables import sheet
+from benchmarks.reporting.tables import format_table
 from tests.records import filled, record, small
 from tests.suites import one_line_each
 
@@ -55,13 +55,13 @@ def test_a_row_may_get_its_runs_later(tmp_path: Path) -> None:
     read = suite_file.read(tmp_path)
     assert read is not None and read.suite == late
     records = filled(whole, [[0.7, 0.71, 0.72], [0.8, 0.81, 0.82]])
-    numbers = sheet(read.suite.tables[0], records).numbers.set_index("row")
+    numbers = format_table(read.suite.tables[0], records).numbers.set_index("row")
     assert numbers.loc["tuned", "state"] == "its settings are not found yet"
     assert dict(files(read.suite, records))["README.md"]
     found = [configure({"method": "ogm_ge", "method_args.alpha": 0.3, "seed": s, "epochs": 4}) for s in range(3)]
     now = suite_file.add_runs(tmp_path, table.slug, "tuned", found)
     records |= {c.key: record(c, 0.9) for c in found}
-    numbers = sheet(now.tables[0], records).numbers.set_index("row")
+    numbers = format_table(now.tables[0], records).numbers.set_index("row")
     assert numbers.loc["tuned", "state"] == "" and numbers.loc["tuned", "last_mean"] == pytest.approx(90)
     with pytest.raises(ConfigError, match="no row 'tuend'"):
         suite_file.add_runs(tmp_path, table.slug, "tuend", found)
