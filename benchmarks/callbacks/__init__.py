@@ -1,0 +1,1 @@
+"""What listens to runs, one file each: base.py has the protocol."""

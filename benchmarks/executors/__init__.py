@@ -1,0 +1,1 @@
+"""What carries out runs, one file each: base.py has the protocol."""

@@ -1,0 +1,1 @@
+"""Runs: a configuration resolved, one run, the plan and schedule of many."""

@@ -17,7 +17,14 @@ T = TypeVar("T")
 
 @contextlib.contextmanager
 def ranks(device: str) -> Iterator[int]:
-    """This process's rank, with the others reachable meanwhile; 0 where it is alone."""
+    """Connect to the other processes of a run for the length of a context.
+
+    Args:
+        device: What ``--device`` says: GPUs talk by nccl, CPUs by gloo.
+
+    Yields:
+        This process's rank; 0 where it is alone.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:
         yield 0
         return
@@ -32,24 +39,31 @@ def ranks(device: str) -> Iterator[int]:
 
 
 def is_first_rank() -> bool:
+    """Whether this process is alone, or the first of several: the one that writes files."""
     return world_size() == 1 or dist.get_rank() == 0
 
 
-def by_first_rank(find: Callable[[], T]) -> T:
-    """What the first rank finds, on every rank: what is read from disk may change between one rank's look and the next.
+def by_first_rank(compute: Callable[[], T]) -> T:
+    """Call a function on the first rank alone, and share its result.
 
-    An error that it meets is raised on all.
+    What is read from disk may change between one rank's look and the next; so only one looks.
+
+    Args:
+        compute: Called on the first rank.
+
+    Returns:
+        Its result, on every rank. An error that it raises is raised on all of them.
     """
     if world_size() == 1:
-        return find()
-    found: list[tuple[T | None, Exception | None]] = [(None, None)]
+        return compute()
+    outcome: list[tuple[T | None, Exception | None]] = [(None, None)]
     if is_first_rank():
         try:
-            found = [(find(), None)]
+            outcome = [(compute(), None)]
         except Exception as error:
-            found = [(None, error)]
-    dist.broadcast_object_list(found, 0)
-    value, failure = found[0]
+            outcome = [(None, error)]
+    dist.broadcast_object_list(outcome, 0)
+    value, failure = outcome[0]
     if failure is not None:
         raise failure
     return value  # type: ignore[return-value]

@@ -38,7 +38,6 @@ def run_or_record_fault(
     Raises:
         ConfigError: As ``run_experiment`` does; likewise DataError, CorruptFileError, FloatingPointError and OSError.
     """
-
     config = experiment.config
 
     def without_end(event: Event) -> None:

@@ -18,6 +18,15 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def provenance(device: str, threads: int) -> dict[str, Any]:
+    """What a record says about where its numbers come from.
+
+    Args:
+        device: Where the run was made.
+        threads: With how many threads of a CPU.
+
+    Returns:
+        Commit, versions, machine, number of processes, and the command that was given.
+    """
     commit, dirty = _commit()
     return {
         "commit": commit,
