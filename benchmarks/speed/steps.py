@@ -14,15 +14,15 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from benchmarks.cli.listing import CLASSES, SHAPES
 from benchmarks.config.run_config import RunConfig, configure
 from benchmarks.runner.build import build_optimizer
+from benchmarks.speed.example_input import CLASSES, SHAPES
 from models.encoders.resnet import ResNet18
 from models.fusions.concat import Concat
 from models.model import MultimodalModel
 from ogm.engine import Engine
 from ogm.registry import STRATEGIES, find
-from ogm.types import Batch, Draws
+from ogm.types import Batch, EpochSampling
 
 # The published figures to beat, as ratios to joint training.
 PUBLISHED = {"ogm_ge": 2.9, "agm": 5.4, "mmpareto": 8.1}
@@ -50,7 +50,7 @@ class _OneBatch:
     def __init__(self, data: Batch) -> None:
         self.data, self.num_samples = data, len(data)
 
-    def epoch(self, number: int, draws: Draws | None = None) -> list[Batch]:
+    def epoch(self, number: int, sampling: EpochSampling | None = None) -> list[Batch]:
         return [self.data]
 
     def all(self) -> list[Batch]:

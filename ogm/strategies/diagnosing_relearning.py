@@ -133,7 +133,7 @@ def kmeans(number: int) -> Any:
         ValueError: If scikit-learn is not installed.
     """
     try:
-        from sklearn.cluster import KMeans  # type: ignore[import-untyped]
+        from sklearn.cluster import KMeans
     except ImportError as error:
         raise ValueError(
             "diagnosing_relearning clusters features with scikit-learn: pip install 'ogm-balance[relearning]'"
