@@ -14,7 +14,7 @@ from benchmarks.records.record import RunRecord
 from benchmarks.records.store import read_records
 from benchmarks.runner.run import Place, run
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[3]
 REFERENCE = ROOT / "results" / "reference"
 FOLDERS = sorted(REFERENCE.iterdir())
 
