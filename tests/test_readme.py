@@ -81,6 +81,8 @@ def test_command_lines_run(line: str, tmp_path: Path) -> None:
         own = words[words.index("--method-file") :] if "--method-file" in words else []
         words = short([w for w in words if w not in [*flags, *own]]) + own
         words += [*flags, "--results", str(tmp_path / "results"), "--work", str(tmp_path / "work")]
+    elif "reproduce" in words:
+        words += ["--results", str(tmp_path / "results"), "--work", str(tmp_path / "work")]
     done = run(sys.executable, *words)
     assert done.returncode == 0, done.stderr
 

@@ -29,11 +29,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Print every record of the run below the folder. Returns the exit code."""
-    from benchmarks.records.store import read_records, results_folders
+    from benchmarks.records.store import records_of, results_folders
 
     matches: list[tuple[Path, RunRecord]] = []
+    if not args.key.isalnum():
+        raise ValueError(f"{args.key!r} is no key: keys have twelve letters and digits")
     for folder in results_folders(args.results):
-        matches += [(folder, record) for record in read_records(folder) if record.key.startswith(args.key)]
+        matches += [(folder, record) for record in records_of(folder, args.key)]
     keys = sorted({record.key for _, record in matches})
     if not keys:
         raise ValueError(f"{args.results}: there is no record of a run {args.key}")

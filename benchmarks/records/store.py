@@ -147,6 +147,25 @@ def read_records(folder: Path, *, overwrite: bool = False, indexed: bool = True)
         yield _same(folder, single, packed[place]) if place in packed and not overwrite else single
 
 
+def records_of(folder: Path, key: str) -> Iterator[RunRecord]:
+    """The records of a results folder whose keys begin with ``key``, without reading the others.
+
+    Raises:
+        ValueError: One of them cannot be used, or its two forms differ.
+    """
+    pack = _packed(folder)
+    lines = {} if pack is None else {k: line for k, line in pack.line_of.items() if k.startswith(key)}
+    singles = {path.stem.rpartition("-")[2]: path for path in sorted((folder / "records").rglob(f"*-{key}*.json"))}
+    for match in sorted({*lines, *singles}):
+        packed = pack.record(lines[match]) if pack is not None and match in lines else None
+        if match not in singles:
+            assert packed is not None
+            yield packed
+        else:
+            single = RunRecord.load(singles[match])
+            yield single if packed is None else _same(folder, single, packed)
+
+
 def pack(folder: Path, *, overwrite: bool = False) -> Path:
     """Put all records of a results folder into one file, with an index, and delete the single files.
 

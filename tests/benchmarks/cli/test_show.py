@@ -36,8 +36,11 @@ def test_a_key_that_is_none_or_several_is_one_line(tmp_path: Path, capsys: pytes
         record(configure({"seed": seed, "epochs": 4})).save(tmp_path)
     (line,) = one_line_each(["show", "nothing", "--results", str(tmp_path)], capsys)
     assert "there is no record of a run nothing" in line
-    (line,) = one_line_each(["show", "", "--results", str(tmp_path)], capsys)
-    assert "40 keys" in line
+    (line,) = one_line_each(["show", "*", "--results", str(tmp_path)], capsys)
+    assert "is no key" in line
+    first = min(configure({"seed": seed, "epochs": 4}).key for seed in range(40))[0]
+    (line,) = one_line_each(["show", first, "--results", str(tmp_path)], capsys)
+    assert f"{first} is the beginning of" in line
     (line,) = one_line_each(["pack", str(tmp_path / "empty")], capsys)
     assert "there is no record to pack" in line
 

@@ -16,7 +16,7 @@ from benchmarks.runner.environment import RunEnvironment
 from benchmarks.runner.experiment import resolve
 from benchmarks.runner.run import run
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[3]
 REFERENCE = ROOT / "results" / "reference"
 FOLDERS = sorted(REFERENCE.iterdir())
 

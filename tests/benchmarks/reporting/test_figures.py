@@ -226,7 +226,7 @@ def test_the_same_records_make_the_same_bytes_in_another_process(
     done = subprocess.run(
         [sys.executable, "-c", code, str(written)],
         env={**os.environ, "PYTHONHASHSEED": "123"},
-        cwd=Path(__file__).parents[1],
+        cwd=Path(__file__).parents[3],
         capture_output=True,
         text=True,
         check=True,

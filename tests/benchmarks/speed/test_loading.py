@@ -21,7 +21,7 @@ from ogm.context import fold_in
 from ogm.types import Batch, EpochSampling
 from tests.media import frame, tone, write_clip, write_wav
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[3]
 SAMPLES = 22  # of train: uneven batches and ranks
 LITTLE = {"image_size": 24, "seconds": 0.3}
 
