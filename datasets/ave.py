@@ -18,6 +18,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from typing_extensions import override
+
 from datasets.core.card import Card
 from datasets.core.errors import ManifestError
 from datasets.core.recipes import PAPER
@@ -45,6 +47,8 @@ Toilet flush | Train horn | Truck | Ukulele | Violin, fiddle
 
 
 class AVEOptions(ClipOptions):
+    """The arguments of ``ave``."""
+
     preset: Literal["paper"] = "paper"
     split: Literal["paper", "clean"] = "paper"
 
@@ -89,10 +93,12 @@ class AVE(ClipDataset):
     published = ("the authors: train 3339, val 402, test 402; 4097 videos, 4143 rows",)
 
     @classmethod
+    @override
     def lists(cls, options: AVEOptions) -> tuple[str, ...]:
         return (*PARTS.values(), *(("Annotations.txt",) if options.split == "clean" else ()))
 
     @classmethod
+    @override
     def read_splits(cls, options: AVEOptions, folder: Path) -> tuple[dict[str, Rows], Counter[str]]:
         rows_of: dict[str, Rows] = {}
         notes: Counter[str] = Counter()
@@ -111,15 +117,18 @@ class AVE(ClipDataset):
         return parts, +notes
 
     @classmethod
+    @override
     def find(cls, raw: Path, clips: Sequence[str]) -> dict[str, dict[str, Path]]:
         raw_files = RawFiles(raw, ("AVE", ""))
         return {clip: files for clip in clips if (files := raw_files.find(clip))}
 
     @classmethod
+    @override
     def expected_at(cls, raw: Path, key: str) -> Path:
         return raw / "AVE" / f"{key}.mp4"
 
     @classmethod
+    @override
     def clip(cls, sample: str) -> str:
         return sample.rpartition("&")[2]
 

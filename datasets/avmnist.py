@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor
+from typing_extensions import override
 
 from datasets.core.base import DataModule, ScanReport
 from datasets.core.card import Card
@@ -52,6 +53,8 @@ SOURCES = {"train": "train", "val": "train", "test": "t10k"}  # which MNIST file
 
 
 class AVMNISTOptions(Options):
+    """The arguments of ``avmnist``."""
+
     preset: Literal["avmnist", "mel32"] = "avmnist"
     k: int = Field(10, ge=1)  # images per spoken clip
     pair_seed: int = 0
@@ -70,12 +73,15 @@ class AVMNISTOptions(Options):
 
 @dataclass(frozen=True)
 class Pair:
+    """A spoken digit and a written one."""
+
     clip: Clip
     source: str  # "train" or "t10k"
     image: int  # row of that file
 
     @property
     def id(self) -> str:
+        """The name of the sample."""
         return f"{self.clip.stem}+{self.source}{self.image}"
 
 
@@ -134,9 +140,10 @@ class AVMNIST(Prepared):
         self.report = ScanReport(len(pairs), len(pairs), {str(d): self.labels.count(d) for d in range(10)}, dict(notes))
 
     def load(self, i: int, rng: torch.Generator | None) -> dict[str, Tensor]:
-        """audio (1, 129, 126) or (1, 32, 32), visual (1, 28, 28)."""
+        """One sample: audio (1, 129, 126) or (1, 32, 32), visual (1, 28, 28)."""
         return {m: x[0] for m, x in self.batch([i]).inputs.items()}
 
+    @override
     def batch(self, keys: Sequence[SampleKey]) -> Batch:
         index = sample_index(keys).numpy()
         sound = torch.from_numpy(np.asarray(self.cache["audio"][self.clip_rows[index]]))
@@ -152,11 +159,13 @@ class AVMNIST(Prepared):
 
     # ---- preparing
     @classmethod
+    @override
     def download(cls, base: str | None = None, progress: Progress | None = None) -> str:
         download(raw_folder("avmnist"), base, progress)
         return ""
 
     @classmethod
+    @override
     def storage(cls, options: AVMNISTOptions) -> dict[str, Any]:
         return {
             "dataset": "avmnist",
@@ -171,6 +180,7 @@ class AVMNIST(Prepared):
         }
 
     @classmethod
+    @override
     def scan(cls, options: AVMNISTOptions) -> DecodePlan:
         folder = raw_folder("avmnist")
         pinned = not options.allow_unpinned
@@ -198,6 +208,7 @@ class AVMNIST(Prepared):
         return DecodePlan([RawItem(key, digest) for key, digest in digests.items()], columns, decode)
 
     @classmethod
+    @override
     def sources(cls, options: AVMNISTOptions, keys: Sequence[str]) -> Mapping[str, str]:
         folder = raw_folder("avmnist")
         recordings = {folder / "fsdd" / "recordings" / f"{key}.wav": key for key in keys}
@@ -206,6 +217,7 @@ class AVMNIST(Prepared):
         return {**images, **{recordings[path]: digest for path, digest in digests.items()}}
 
     @classmethod
+    @override
     def split(cls, options: AVMNISTOptions, cache: Cache) -> DataModule:
         clips = [Clip.parse(key) for key in cache.keys if key not in ("train", "t10k")]
         digits = {
@@ -283,8 +295,11 @@ def spectrogram(x: Tensor, preset: str) -> Tensor:
 
 
 def noisy_second(x: Tensor, stem: str, snr_db: float | None) -> Tensor:
-    """(N,) -> (8000,): the first second. White noise, if any, fills all of it, so that it does not show the duration;
-    its power is measured against the recording's own mean power. Drawn from the name of the clip."""
+    """(N,) -> (8000,): the first second, with white noise.
+
+    The noise, if any, fills all of it, so that it does not show the duration; its power is measured against the
+    recording's own mean power. It is drawn from the name of the clip.
+    """
     second = audio.fit(x, SAMPLES)
     if snr_db is None:
         return second

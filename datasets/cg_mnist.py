@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
+from typing_extensions import override
 
 from datasets.core.base import DataModule, ScanReport
 from datasets.core.card import Card
@@ -44,6 +45,8 @@ VAL = 1 / 12  # of MNIST's training file
 
 
 class CGMNISTOptions(Options):
+    """The arguments of ``cg_mnist``."""
+
     color_variance: float = Field(0.03, ge=0, strict=False, allow_inf_nan=False)  # of each channel, from 0 to 1
     data_seed: int = 0
     allow_unpinned: bool = False
@@ -98,6 +101,7 @@ class CGMNIST(Prepared):
             "color_tells_class": color_is_class,
         }
 
+    @override
     def batch(self, keys: Sequence[SampleKey]) -> Batch:
         index = sample_index(keys)
         gray = torch.from_numpy(self.cache["gray"][self.rows[index.numpy()]]).unsqueeze(1) / 255
@@ -108,15 +112,18 @@ class CGMNIST(Prepared):
 
     # ---- preparing
     @classmethod
+    @override
     def download(cls, base: str | None = None, progress: Progress | None = None) -> str:
         download_images(raw_folder("cg_mnist"), base, progress)
         return ""
 
     @classmethod
+    @override
     def storage(cls, options: CGMNISTOptions) -> dict[str, Any]:
         return {"dataset": "cg_mnist", "version": 1, "pinned": not options.allow_unpinned}
 
     @classmethod
+    @override
     def scan(cls, options: CGMNISTOptions) -> DecodePlan:
         images = scan_images(raw_folder("cg_mnist") / "mnist", not options.allow_unpinned)
         number = sum(len(labels) for _, labels in images.values())
@@ -129,10 +136,12 @@ class CGMNIST(Prepared):
         return DecodePlan(items, {"gray": Column("|u1", (28, 28), number), "digit": Column("|u1", (), number)}, decode)
 
     @classmethod
+    @override
     def sources(cls, options: CGMNISTOptions, keys: Sequence[str]) -> Mapping[str, str]:
         return image_sources(raw_folder("cg_mnist") / "mnist", not options.allow_unpinned)
 
     @classmethod
+    @override
     def split(cls, options: CGMNISTOptions, cache: Cache) -> DataModule:
         size = len(cache.rows("gray", "train"))
         order = sorted(range(size), key=lambda i: hashlib.sha256(f"cg-mnist-v1|{i}".encode()).hexdigest())

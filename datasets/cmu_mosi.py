@@ -22,6 +22,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from datasets.core.base import DataModule, ScanReport
 from datasets.core.card import Card
@@ -50,6 +51,8 @@ CLASSES = {
 
 
 class CMUOptions(Options):
+    """The arguments of ``cmu_mosi``."""
+
     aligned: bool = True  # one step per word in all modalities; False: each at its own pace
     label: Literal["nonneg", "pos", "exclude_zero", "three", "seven"] = "nonneg"
     normalise: bool = True
@@ -114,9 +117,11 @@ class CMUMOSI(Prepared):
             "normalise": options.normalise,
         }
 
+    @override
     def load(self, i: int, rng: torch.Generator | None) -> dict[str, Tensor]:
         return {m: x[0] for m, x in self.batch([i]).inputs.items()}
 
+    @override
     def batch(self, keys: Sequence[SampleKey]) -> Batch:
         index = sample_index(keys).numpy()
         inputs = {}
@@ -136,14 +141,17 @@ class CMUMOSI(Prepared):
         return "" if cls.raw_available() else cls.card.how_to_get
 
     @classmethod
+    @override
     def storage(cls, options: CMUOptions) -> dict[str, Any]:
         return {"dataset": cls.name, "version": 1, "aligned": options.aligned}
 
     @classmethod
     def raw_file(cls, options: CMUOptions) -> Path:
+        """The pickle that these options are prepared from."""
         return raw_folder(cls.name) / f"{cls.file}{'' if options.aligned else '_noalign'}.pkl"
 
     @classmethod
+    @override
     def scan(cls, options: CMUOptions) -> DecodePlan:
         path = cls.raw_file(options)
         if not path.is_file():
@@ -172,10 +180,12 @@ class CMUMOSI(Prepared):
         return DecodePlan([RawItem(*item) for item in cls.sources(options, tuple(PARTS)).items()], columns, decode)
 
     @classmethod
+    @override
     def sources(cls, options: CMUOptions, keys: Sequence[str]) -> Mapping[str, str]:
         return {key: digest for digest in content.digests([cls.raw_file(options)]).values() for key in keys}
 
     @classmethod
+    @override
     def split(cls, options: CMUOptions, cache: Cache) -> DataModule:
         row = cache.rows("text_sums", "train")
         scale = {m: scaling(cache[f"{m}_sums"][row.start]) for m in FIELDS} if options.normalise else {}

@@ -35,6 +35,7 @@ import numpy as np
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
+from typing_extensions import override
 
 from datasets.core.card import Card
 from datasets.core.errors import LabelError, ManifestError
@@ -108,6 +109,8 @@ PAPER299 = Sound(_paper299, (257, 299), {
 
 
 class CremaDOptions(ClipOptions):
+    """The arguments of ``crema_d``."""
+
     preset: Literal["paper", "paper299", "bb"] = "paper"
     split: Literal["ogm", "ogm_val", "speaker_independent"] = "ogm"
     fold: int = Field(0, ge=0, lt=FOLDS)  # of speaker_independent
@@ -122,6 +125,7 @@ class CremaDOptions(ClipOptions):
 
     @property
     def is_clean(self) -> bool:
+        """Whether the ten clips are left out that are damaged or have equal sound under two labels."""
         return self.split == "speaker_independent" if self.clean is None else self.clean
 
 
@@ -184,10 +188,12 @@ class CremaD(ClipDataset):
 
     # ---- splits
     @classmethod
+    @override
     def lists(cls, options: CremaDOptions) -> tuple[str, ...]:
         return LISTS[options.split]
 
     @classmethod
+    @override
     def read_splits(cls, options: CremaDOptions, folder: Path) -> tuple[dict[str, Rows], Counter[str]]:
         parts, notes = (
             (split_actors(options.fold), Counter[str]())
@@ -230,6 +236,7 @@ class CremaD(ClipDataset):
         return parts, notes
 
     @classmethod
+    @override
     def group(cls, sample: str) -> str:
         return sample[:4]
 
@@ -241,11 +248,13 @@ class CremaD(ClipDataset):
         return {name: {"audio": wavs[name], "visual": flvs[name]} for name in sorted(wavs.keys() & flvs.keys())}
 
     @classmethod
+    @override
     def expected_at(cls, raw: Path, key: str) -> Path:
         wav = raw / "AudioWAV" / f"{key}.wav"
         return raw / "VideoFlash" / f"{key}.flv" if wav.exists() else wav
 
     @classmethod
+    @override
     def storage(cls, options: CremaDOptions) -> dict[str, Any]:
         preset: Preset = cls.presets[options.preset]
         return {
@@ -260,6 +269,7 @@ class CremaD(ClipDataset):
         }
 
     @classmethod
+    @override
     def columns(cls, options: CremaDOptions, clips: int) -> dict[str, Column]:
         preset: Preset = cls.presets[options.preset]
         assert preset.sound
@@ -270,6 +280,7 @@ class CremaD(ClipDataset):
         }
 
     @classmethod
+    @override
     def decode(cls, options: CremaDOptions, files: Mapping[str, Path], notes: Counter[str]) -> dict[str, np.ndarray]:
         preset: Preset = cls.presets[options.preset]
         assert preset.sound
@@ -279,6 +290,7 @@ class CremaD(ClipDataset):
         return {"audio": sound, "frames": frames.pixels}
 
     # ---- samples
+    @override
     def open_columns(self, keys: Sequence[str]) -> None:
         self.audio_rows = np.array([self.cache.rows("audio", key).start for key in keys])
         frames = [self.cache.rows("frames", key) for key in keys]
@@ -324,6 +336,7 @@ def label_of(name: str, path: Path) -> int:
 
 
 def actors(rows: Rows) -> set[str]:
+    """The numbers of the actors in some clips, as texts."""
     return {name[:4] for name, _ in rows}
 
 

@@ -24,6 +24,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from typing_extensions import override
+
 from datasets.core.card import Card
 from datasets.core.errors import ManifestError
 from datasets.core.paths import raw_folder
@@ -51,6 +53,8 @@ stomping grapes | tap dancing | tapping guitar | tapping pen | tickling
 
 
 class KineticsSoundsOptions(ClipOptions):
+    """The arguments of ``kinetics_sounds``."""
+
     preset: Literal["paper", "bb"] = "paper"
     split: Literal["ogm", "carved"] = "ogm"
 
@@ -106,10 +110,12 @@ class KineticsSounds(ClipDataset):
     )
 
     @classmethod
+    @override
     def lists(cls, options: KineticsSoundsOptions) -> tuple[str, ...]:
         return (TRAIN, TEST, *((BML,) if options.split == "ogm" else ()))
 
     @classmethod
+    @override
     def read_splits(cls, options: KineticsSoundsOptions, folder: Path) -> tuple[dict[str, Rows], Counter[str]]:
         rows_of: dict[str, Rows] = {}
         notes: Counter[str] = Counter()
@@ -129,6 +135,7 @@ class KineticsSounds(ClipDataset):
         return parts, notes
 
     @classmethod
+    @override
     def stored(cls, options: KineticsSoundsOptions, clips: Sequence[str]) -> Sequence[str]:
         path = raw_folder(cls.name) / "splits" / BML
         if options.split == "ogm" or not path.is_file():
@@ -137,11 +144,13 @@ class KineticsSounds(ClipDataset):
         return sorted({*clips, *(name for name, _ in bml)})
 
     @classmethod
+    @override
     def find(cls, raw: Path, clips: Sequence[str]) -> dict[str, dict[str, Path]]:
         raw_files = RawFiles(raw, ("train", "val", "test", ""))
         return {clip: files for clip in clips if (files := raw_files.find(clip))}
 
     @classmethod
+    @override
     def group(cls, sample: str) -> str:
         return sample[:11]
 

@@ -36,6 +36,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from datasets.core.base import DataModule, ScanReport
 from datasets.core.card import Card
@@ -192,10 +193,12 @@ class Manifest(Prepared):
 
     # ---- preparing
     @classmethod
+    @override
     def raw_available(cls) -> bool:
         return True  # where a CSV is, its files are; what is missing is named, with its line
 
     @classmethod
+    @override
     def download(cls, base: str | None = None, progress: Any = None) -> str:
         return cls.card.how_to_get
 
@@ -217,9 +220,11 @@ class Manifest(Prepared):
 
     @classmethod
     def listing(cls, options: ManifestOptions) -> Listing:
+        """The CSV that these options name, read and checked."""
         return _listing(csv_path(options.path), options.classes, options.allow_missing, cls.lists_digest(options))
 
     @classmethod
+    @override
     def lists_digest(cls, options: ManifestOptions) -> str:
         path = csv_path(options.path)
         return canonical([sha256(p) if p.is_file() else "" for p in (path, path.with_name("classes.txt"))])
@@ -247,6 +252,7 @@ class Manifest(Prepared):
         }
 
     @classmethod
+    @override
     def scan(cls, options: ManifestOptions) -> DecodePlan:
         path, root, listing = csv_path(options.path), _root(options), cls.listing(options)
         _rows_by_split(path, listing)
@@ -286,11 +292,13 @@ class Manifest(Prepared):
         return DecodePlan([RawItem(*item) for item in cls.sources(options, list(by_id)).items()], columns, decode)
 
     @classmethod
+    @override
     def sources(cls, options: ManifestOptions, keys: Sequence[str]) -> Mapping[str, str]:
         root, listing = _root(options), cls.listing(options)
         return content.sources({row.id: _files(root, listing, row) for row in listing.samples})
 
     @classmethod
+    @override
     def split(cls, options: ManifestOptions, cache: Cache) -> DataModule:
         listing = cls.listing(options)
         parts, carved = _rows_by_split(csv_path(options.path), listing)

@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
+from typing_extensions import override
 
 from datasets.core.base import DataModule, MultimodalDataset, ScanReport
 from datasets.core.card import Card
@@ -306,9 +307,11 @@ class SynthAV(MultimodalDataset):
             _check_name(name, [f.name for f in fields(Knobs)], "knob")
         return _generate(Knobs(**{**PRESETS[preset], **knobs}), _checked("data_seed", data_seed, 0, 0, 2**63 - 1))
 
+    @override
     def load(self, i: int, rng: torch.Generator | None) -> dict[str, Tensor]:
         return {m: x[i] for m, x in self.tensors.items()}
 
+    @override
     def batch(self, keys: Sequence[SampleKey]) -> Batch:
         index = sample_index(keys)
         return Batch({m: x.index_select(0, index) for m, x in self.tensors.items()}, self.label[index], index)

@@ -23,6 +23,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from datasets.core.card import Card
 from datasets.core.checks import open_member, printable
@@ -67,6 +68,8 @@ FRAMES, RGB_BYTES, FLOW_BYTES = 186, 15_000, 3_000  # of a clip, of a picture: r
 
 
 class UCF101Options(ClipOptions):
+    """The arguments of ``ucf101``."""
+
     preset: Literal["paper"] = "paper"
     split: Literal[1, 2, 3] = 1
 
@@ -113,10 +116,12 @@ class UCF101(ClipDataset):
 
     # ---- lists
     @classmethod
+    @override
     def lists(cls, options: UCF101Options) -> tuple[str, ...]:
         return ("classInd.txt", f"trainlist0{options.split}.txt", f"testlist0{options.split}.txt")
 
     @classmethod
+    @override
     def pin(cls, options: UCF101Options, name: str) -> Pin | GitBlob | None:
         return None  # the archive is pinned, and the lists are counted
 
@@ -131,6 +136,7 @@ class UCF101(ClipDataset):
         return "" if cls.raw_available() else cls.card.how_to_get
 
     @classmethod
+    @override
     def read_splits(cls, options: UCF101Options, folder: Path) -> tuple[dict[str, Rows], Counter[str]]:
         names = cls.lists(options)
         texts, notes = {}, Counter[str]()
@@ -158,6 +164,7 @@ class UCF101(ClipDataset):
         return parts, notes
 
     @classmethod
+    @override
     def group(cls, sample: str) -> str:
         return sample[: sample.rindex("_c")]
 
@@ -179,10 +186,12 @@ class UCF101(ClipDataset):
         return files
 
     @classmethod
+    @override
     def expected_at(cls, raw: Path, key: str) -> Path:
         return raw / f"{{jpegs_256,tvl1_flow/u,tvl1_flow/v}}/{key}"
 
     @classmethod
+    @override
     def columns(cls, options: UCF101Options, clips: int) -> dict[str, Column]:
         rgb = Jpegs.columns("visual", clips * FRAMES, RGB_BYTES)
         return rgb | {
@@ -190,6 +199,7 @@ class UCF101(ClipDataset):
         }
 
     @classmethod
+    @override
     def decode(cls, options: UCF101Options, files: Mapping[str, Path], notes: Counter[str]) -> dict[str, np.ndarray]:
         rgb = read_pictures(files["visual"], cls.presets["paper"], notes)
         notes["frames_as_found"] = 0  # they are meant to be
@@ -206,10 +216,12 @@ class UCF101(ClipDataset):
         return {**Jpegs.rows("visual", rgb), **u, **v}
 
     # ---- samples
+    @override
     def open_columns(self, keys: Sequence[str]) -> None:
         self.visual, self.u, self.v = (Jpegs(self.cache, name, keys) for name in ("visual", "flow_u", "flow_v"))
         self.count = self.visual.count
 
+    @override
     def inputs(self, index: Tensor, chosen: Tensor, seeds: Sequence[int], draws: Tensor | None) -> dict[str, Tensor]:
         rgb, flow = [], []
         for b, (i, places) in enumerate(zip(index.tolist(), chosen.tolist(), strict=True)):

@@ -25,6 +25,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from datasets.core.card import Card
 from datasets.core.errors import ManifestError
@@ -111,6 +112,8 @@ zebra braying
 
 
 class VGGSoundOptions(ClipOptions):
+    """The arguments of ``vggsound``."""
+
     preset: Literal["paper", "bb"] = "paper"
 
 
@@ -157,6 +160,7 @@ class VGGSound(ClipDataset):
     )
 
     @classmethod
+    @override
     def read_splits(cls, options: VGGSoundOptions, folder: Path) -> tuple[dict[str, Rows], Counter[str]]:
         path = folder / "vggsound.csv"
         text, notes = cls.read_list(options, folder, path.name)
@@ -167,14 +171,17 @@ class VGGSound(ClipDataset):
         return parts, notes + odd
 
     @classmethod
+    @override
     def find(cls, raw: Path, clips: Sequence[str]) -> dict[str, dict[str, Path]]:
         raw_files = RawFiles(raw, ("train", "test", ""))
         return {clip: files for clip in clips if (files := raw_files.find(clip, plain_name(clip)))}
 
     @classmethod
+    @override
     def group(cls, sample: str) -> str:
         return sample[:11]
 
+    @override
     def sound(self, index: Tensor, seeds: Sequence[int]) -> Tensor:
         if self.preset.sound is not WAVE:
             return super().sound(index, seeds)

@@ -1,0 +1,1 @@
+"""What every dataset is built on: the promise, keys, loader, lists, errors, paths."""

@@ -26,6 +26,7 @@ class ScanReport:
     notes: dict[str, int] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
+        """The report as JSON, for a record."""
         return asdict(self)
 
 
@@ -51,9 +52,15 @@ class MultimodalDataset(Dataset[dict[str, Any]]):
     report: ScanReport
 
     def load(self, i: int, rng: torch.Generator | None) -> dict[str, Tensor]:
-        """Sample i's float32 tensors, by modality. ``rng`` decides all that is random; None: nothing is (evaluation).
+        """One sample.
 
-        Shapes: spectrogram (1, F, T), frames (C, T, H, W), image (C, H, W). A modality that is missing is zeros.
+        Args:
+            i: Its position.
+            rng: Decides all that is random; None for evaluation, where nothing is.
+
+        Returns:
+            float32 tensors by modality: a spectrogram (1, F, T), frames (C, T, H, W), an image (C, H, W), a sequence
+            (L, D). A modality that is missing is zeros.
         """
         raise NotImplementedError
 
@@ -66,7 +73,15 @@ class MultimodalDataset(Dataset[dict[str, Any]]):
         return {**self.load(i, rng), "label": self.labels[i], "index": i, "id": self.ids[i]}
 
     def batch(self, keys: Sequence[SampleKey]) -> Batch:
-        """Many samples at once: inputs[m] (B, ...), label (B,), index (B,)."""
+        """Many samples at once.
+
+        Args:
+            keys: Positions for evaluation, or pairs (position, seed) for training; not both in one batch.
+
+        Returns:
+            ``inputs[m]`` (B, ...), ``label`` (B,) and ``index`` (B,). A training batch is complete only after
+            ``augment``, which runs on the training device.
+        """
         items = [self[key] for key in keys]
         return Batch(
             {m: torch.stack([item[m] for item in items]) for m in self.modalities},
@@ -75,19 +90,27 @@ class MultimodalDataset(Dataset[dict[str, Any]]):
         )
 
     def augment(self, batch: Batch, seeds: Sequence[int]) -> Batch:
-        """Random changes of a training batch, on the training device; ``seeds[b]`` decides all of sample b's."""
+        """Random changes of a training batch, on the device it lies on.
+
+        Args:
+            batch: What ``batch`` returned, perhaps on another device since.
+            seeds: One per sample; each decides all that is random about its sample.
+
+        Returns:
+            The batch as a model sees it.
+        """
         return batch
 
     @property
     def fingerprint(self) -> str:
         """One word (12 hex digits) for which samples these are and how they were prepared."""
-        about = (
+        identity = (
             self.name,
             sorted(self.recipe.items()),
             list(self.classes),
             list(zip(self.ids, self.labels, strict=True)),
         )
-        return hashlib.sha256(repr(about).encode()).hexdigest()[:12]
+        return hashlib.sha256(repr(identity).encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True)
@@ -99,4 +122,5 @@ class DataModule:
     test: MultimodalDataset
 
     def splits(self) -> dict[str, MultimodalDataset]:
+        """``train``, ``val`` and ``test`` by name."""
         return {"train": self.train, "val": self.val, "test": self.test}

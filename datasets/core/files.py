@@ -53,7 +53,11 @@ def convert_disk_errors(folder: Path) -> Iterator[None]:
 
 
 def part_size(path: Path) -> int:
-    """How much there is of a file that is being written. Raises DataError for what is not a file of ours."""
+    """The size in bytes of a file that is being written; 0 where there is none yet.
+
+    Raises:
+        DataError: A link, a device or somebody else's file stands there.
+    """
     try:
         facts = path.lstat()
     except FileNotFoundError:
@@ -63,7 +67,15 @@ def part_size(path: Path) -> int:
 
 
 def open_part(path: Path, append: bool = False) -> IO[bytes]:
-    """Opens a file that is being written. Raises DataError for what is not a file of ours, and leaves that as it is."""
+    """Opens a file that is being written.
+
+    Args:
+        path: The file; made where it is not there.
+        append: Go on behind its last byte, instead of starting again.
+
+    Raises:
+        DataError: A link, a device or somebody else's file stands there; it is left as it is.
+    """
     flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | (os.O_APPEND if append else 0)
     try:
         handle = os.open(path, flags, 0o666)
@@ -95,7 +107,9 @@ def write_atomic(path: Path, content: bytes) -> None:
 
 
 def _refuse_foreign(path: Path, facts: os.stat_result) -> None:
-    """A link would lead what is written somewhere else. Whoever owns the folder may own the file: some disks know no
+    """Raises DataError for a link, a device or somebody else's file.
+
+    A link would lead what is written somewhere else. Whoever owns the folder may own the file: some disks know no
     owners.
     """
     ours = (os.geteuid(), path.parent.stat().st_uid)

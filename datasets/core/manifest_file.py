@@ -53,7 +53,7 @@ class Listing:
 
 
 def csv_path(path: str) -> Path:
-    """The CSV that ``path`` means; data/manifest/manifest.csv where nothing is said."""
+    """The CSV that the option ``path`` names; data/manifest/manifest.csv where it is empty."""
     return Path(path) if path else raw_folder("manifest") / "manifest.csv"
 
 
@@ -64,7 +64,21 @@ def modalities(path: Path) -> dict[str, str]:
 
 
 def read_manifest(path: Path, classes: int | None = None, allow_missing: bool = False) -> Listing:
-    """All of it. Raises DataError with the line, the column, what is wrong and what to do, for up to ten mistakes."""
+    """Reads the whole CSV.
+
+    Args:
+        path: The CSV.
+        classes: How many classes there are, where labels are numbers; None where they are names.
+        allow_missing: Whether cells of modalities may be empty.
+
+    Returns:
+        The rows in order, with the kinds of their modalities and the classes.
+
+    Raises:
+        ManifestError: Something in it is wrong. Up to ten mistakes, each with line, column and advice.
+        SplitLeakError: A sample stands in two splits.
+        LabelError: A label is no class, or train has none of a class.
+    """
     lines = _lines(path)
     number, header = next(lines, (1, []))
     kinds = _kinds(path, number, header)
@@ -175,8 +189,9 @@ def _leads_out(path: str) -> bool:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """(line number, fields) of the header and every row behind it; blank lines, and comments before the header, are not
-    seen.
+    """(line number, fields) of the header and every row behind it, without blank lines.
+
+    Comments before the header are left out too.
     """
     try:
         text = path.read_bytes().decode("utf-8-sig")

@@ -39,13 +39,23 @@ class GitBlob:
     limit: int  # bytes that are more than enough for it
 
     def fits(self, data: bytes) -> bool:
+        """Whether these bytes are one of the files."""
         return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest() in self.ids
 
 
 def read_pinned(path: Path, pin: Pin | GitBlob | None) -> tuple[str, Counter[str]]:
-    """The text of a list. The LF twin of the pinned file is accepted with the note ``list_lf_twin``.
+    """The text of a split list.
 
-    Raises PinMismatchError for any other file, unless ``pin`` is None, and ManifestError for one that is not text.
+    Args:
+        path: The list.
+        pin: The file it has to be; the same file with LF line ends is accepted too. None: any file will do.
+
+    Returns:
+        Its text, and the note ``list_lf_twin`` where its line ends are not the published ones.
+
+    Raises:
+        PinMismatchError: It is another file than ``pin``.
+        ManifestError: It cannot be read, or is no text.
     """
     try:
         data = path.read_bytes()
@@ -78,9 +88,19 @@ def read_pinned(path: Path, pin: Pin | GitBlob | None) -> tuple[str, Counter[str
 
 
 def records(text: str, path: Path, shape: str, delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:
-    """(line number, fields) of every row that is not blank, without blanks around fields; any line ends, quotes.
+    """The rows of a list that are not blank, with any line ends and quotes.
 
-    ``shape`` is what a row looks like: ManifestError, with the line, for one with fewer fields or without the first.
+    Args:
+        text: The list's content.
+        path: The list, for messages.
+        shape: What a row looks like, such as ``id,label``; it says how many fields there have to be.
+        delimiter: What separates fields.
+
+    Yields:
+        (line number, fields without blanks around them).
+
+    Raises:
+        ManifestError: A row has fewer fields than ``shape``, or an empty first one; or quotes are not closed.
     """
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
@@ -101,10 +121,18 @@ def records(text: str, path: Path, shape: str, delimiter: str = ",") -> Iterator
 def collect(
     named: Iterable[tuple[int, str, str]], path: Path, classes: Sequence[str]
 ) -> tuple[list[tuple[str, int]], Counter[str]]:
-    """(line, id, label) -> (id, class number) in order; a row that occurs twice is kept once and counted.
+    """Samples and their class numbers, in the order of a list. A row that occurs twice is kept once and counted.
 
-    A first row whose label is the name of a column is a header. Raises LabelError for labels that are not classes, with
-    the nearest one, and for an id with two labels.
+    Args:
+        named: (line number, id, label) of every row. A first row whose label is the name of a column is a header.
+        path: The list, for messages.
+        classes: The names of the classes; a label's number is its position.
+
+    Returns:
+        (id, class number) in order, and notes (``list_repeated_rows``).
+
+    Raises:
+        LabelError: A label is no class (the message names the nearest one), or an id has two labels.
     """
     rows: dict[str, int] = {}
     notes: Counter[str] = Counter()
@@ -127,9 +155,19 @@ def collect(
 
 
 def parse(text: str, path: Path, classes: Sequence[str]) -> tuple[list[tuple[str, int]], Counter[str]]:
-    """Rows ``id,label[,...]`` -> (id, class number) in order, and counts of what was odd: see records and collect.
+    """Reads a list of rows ``id,label``; further columns are ignored and counted. See ``records`` and ``collect``.
 
-    Further columns are ignored and counted. Raises ManifestError, LabelError.
+    Args:
+        text: The list's content.
+        path: The list, for messages.
+        classes: The names of the classes.
+
+    Returns:
+        (id, class number) in order, and notes.
+
+    Raises:
+        ManifestError: A row is not ``id,label``.
+        LabelError: A label is no class, or an id has two labels.
     """
     found = list(records(text, path, "id,label"))
     rows, notes = collect(((line, fields[0], fields[1]) for line, fields in found), path, classes)
@@ -139,11 +177,22 @@ def parse(text: str, path: Path, classes: Sequence[str]) -> tuple[list[tuple[str
 
 
 def refuse_leaks(splits: Mapping[str, Sequence[tuple[str, int]]]) -> None:
-    """Raises SplitLeakError if an id stands in two splits."""
-    where: dict[str, str] = {}
+    """Checks that no sample stands in two splits.
+
+    Args:
+        splits: Split -> (id, class number).
+
+    Raises:
+        SplitLeakError: An id stands in two splits; up to ten are named.
+    """
+    first_split: dict[str, str] = {}
     leaks = []
     for split, rows in splits.items():
-        leaks += [f"{name} ({where[name]} and {split})" for name, _ in rows if where.setdefault(name, split) != split]
+        leaks += [
+            f"{name} ({first_split[name]} and {split})"
+            for name, _ in rows
+            if first_split.setdefault(name, split) != split
+        ]
     if leaks:
         more = ", ..." if len(leaks) > 10 else ""
         raise SplitLeakError(f"{len(leaks)} samples stand in two splits: {', '.join(leaks[:10])}{more}")

@@ -49,9 +49,11 @@ def read_audio(path: Path) -> Recording:
     """A wav, flac or ogg file as it is. Integer samples are divided by 2^(bits - 1).
 
     A file that ends before its header says gives what is there and the note ``audio_truncated``; NaN and infinities
-    become 0 and are noted as ``audio_not_finite``; digital silence is noted as ``silent``. Raises AudioDecodeError
-    where nothing can be read, more than 1 % is not finite or the rate is below 8 or above 192 kHz, EmptyMediaError
-    where no sample is left, or less than 0.1 s of a file that was cut off.
+    become 0 and are noted as ``audio_not_finite``; digital silence is noted as ``silent``.
+
+    Raises:
+        AudioDecodeError: Nothing can be read, more than 1 % is not finite, or the rate is below 8 or above 192 kHz.
+        EmptyMediaError: No sample is left, or less than 0.1 s of a file that was cut off.
     """
     refuse_pointer(path, AudioDecodeError)
     try:
@@ -77,7 +79,10 @@ def read_audio(path: Path) -> Recording:
 def read_track(path: Path) -> Recording:
     """The sound of a video, or of a recording that is compressed (mp3, m4a, opus): its first audio stream, as it is.
 
-    Conditions, notes and errors are those of ``read_audio``; NoAudioTrackError where there is no sound in it.
+    Conditions, notes and errors are those of ``read_audio``.
+
+    Raises:
+        NoAudioTrackError: There is no sound in it.
     """
     with open_container(path, AudioDecodeError) as container:
         if not container.streams.audio:
@@ -154,8 +159,18 @@ def mono(samples: Tensor) -> Tensor:
 
 
 def mono_at(recording: Recording, rate: int) -> Tensor:
-    """(N,): the mean over channels, at ``rate`` Hz. Raises AudioDecodeError where the recording's own rate has so
-    little in common with it that the filter between them would fill the memory.
+    """The mean over channels, at another rate.
+
+    Args:
+        recording: What a file holds.
+        rate: The rate to bring it to, in Hz.
+
+    Returns:
+        (N,) float32.
+
+    Raises:
+        AudioDecodeError: The recording's own rate has so little in common with ``rate`` that the filter between them
+            would fill the memory.
     """
     if filter_size(recording.rate, rate) > FILTER:
         raise AudioDecodeError(
@@ -187,7 +202,11 @@ def _resampler(rate: int, target: int) -> torch.nn.Module:
 
 
 def tile(x: Tensor, length: int) -> Tensor:
-    """(N,) -> (length,): the whole signal again and again, then cut. Raises EmptyMediaError for N = 0."""
+    """(N,) -> (length,): the whole signal again and again, then cut.
+
+    Raises:
+        EmptyMediaError: N is 0.
+    """
     if not len(x):
         raise EmptyMediaError("a signal without samples cannot be repeated")
     return x.repeat(math.ceil(length / len(x)))[:length]

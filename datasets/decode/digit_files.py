@@ -31,9 +31,7 @@ FSDD_PIN = "04e1baae96c6a26e39c623f2b01d0182ddae627ba0ac02a3cdc17ba2af99fd9b"  #
 SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
 TAKES = 50
 NAME = re.compile(rf"([0-9])_({'|'.join(SPEAKERS)})_([0-9]|[1-4][0-9])")
-LIMIT = (
-    100_000_000  # bytes in an idx file, twice as many as MNIST's largest has; a header that promises more is damaged
-)
+LIMIT = 100_000_000  # bytes in an idx file, twice MNIST's largest; a header that promises more is damaged
 MAGIC = {"images-idx3-ubyte": 2051, "labels-idx1-ubyte": 2049}
 # The gzipped files as published, and the sha256 of what is inside.
 MNIST = {
@@ -66,13 +64,19 @@ class Clip:
 
     @property
     def stem(self) -> str:
+        """The name of its file, without .wav."""
         return f"{self.digit}_{self.speaker}_{self.take}"
 
     @classmethod
-    def parse(cls, stem: str, where: str = "recordings") -> Clip:
+    def parse(cls, stem: str, folder: str = "recordings") -> Clip:
+        """The recording of that name.
+
+        Raises:
+            ManifestError: The name is not DIGIT_SPEAKER_TAKE.
+        """
         match = NAME.fullmatch(stem)
         if not match:
-            raise ManifestError(f"{where}/{stem}.wav is not called DIGIT_SPEAKER_TAKE.wav; rename or remove it")
+            raise ManifestError(f"{folder}/{stem}.wav is not called DIGIT_SPEAKER_TAKE.wav; rename or remove it")
         return cls(int(match[1]), match[2], int(match[3]))
 
 
@@ -110,8 +114,18 @@ def download_images(raw: Path, base: str | None, progress: Progress | None) -> N
 
 
 def scan_recordings(folder: Path, pinned: bool) -> dict[str, str]:
-    """Stem -> sha256 of every recording. Raises DataError for a name that does not parse and, where pinned, for files
-    that are missing or other than published."""
+    """The recordings in a folder.
+
+    Args:
+        folder: The folder.
+        pinned: Whether they have to be the published ones, all of them.
+
+    Returns:
+        Stem -> sha256.
+
+    Raises:
+        DataError: A name does not parse or, where pinned, files are missing or other than published.
+    """
     stems = sorted(path.stem for path in folder.iterdir() if path.suffix == ".wav") if folder.is_dir() else []
     for stem in stems:
         Clip.parse(stem, str(folder))
@@ -190,7 +204,9 @@ def _image_sources(folder: Path, pinned: bool, digests: tuple[str, ...]) -> dict
 def read_idx(path: Path, magic: int, pin: str | None) -> np.ndarray:
     """An idx file, plain or gzipped: magic number and sizes as big-endian int32, then bytes.
 
-    Raises ManifestError for a damaged file and PinMismatchError if the sha256 of its content is not ``pin``.
+    Raises:
+        ManifestError: The file is damaged.
+        PinMismatchError: The sha256 of its content is not ``pin``.
     """
     refuse_pointer(path, ManifestError)
     start = 4 + 4 * (magic % 256)

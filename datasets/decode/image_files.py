@@ -57,6 +57,7 @@ def _plain(picture: Image.Image, mode: str) -> Image.Image:
 
 
 def any_in(folder: Path) -> bool:
+    """Whether there is a folder of that name with a picture in it."""
     return folder.is_dir() and any(path.suffix.lower() in SUFFIXES for path in folder.iterdir())
 
 

@@ -43,8 +43,16 @@ def read_frames(path: Path, k: int, height: int, width: int) -> Frames:
     """The ``fps_blocks`` frames of a video, brought to one size if they have another (note ``video_resized``).
 
     The video stream is chosen by its type, not its number. A damaged frame is replaced by the next that can be read; a
-    video with damaged, lost or missing frames is noted as ``video_partial``. Raises VideoDecodeError where there is no
-    video stream, no frame, no frame rate, or fewer than k frames a second.
+    video with damaged, lost or missing frames is noted as ``video_partial``.
+
+    Args:
+        path: The video.
+        k: Frames per second.
+        height: Of the frames, in pixels.
+        width: Of the frames, in pixels.
+
+    Raises:
+        VideoDecodeError: There is no video stream, no frame, no frame rate, or fewer than k frames a second.
     """
     pixels, numbers, notes = [], [], Counter[str]()
     for number, frame in blocks(path, k, notes):
@@ -108,8 +116,8 @@ def read_jpegs(path: Path, rule: str, k: int) -> tuple[list[bytes], Counter[str]
                 tail.popleft()
     for i in waiting if tail else []:
         second = min(int(fps), count)
-        wanted = count - second + int((i + 0.5) * fps) % second
-        near = next((f for n, f in tail if n >= wanted), tail[-1][1])
+        number = count - second + int((i + 0.5) * fps) % second
+        near = next((f for n, f in tail if n >= number), tail[-1][1])
         jpegs.append(image_files.encode(near.to_ndarray(format="rgb24")))
     if not jpegs:
         raise VideoDecodeError(f"{path}: no frame can be read; get the file again")
@@ -129,11 +137,11 @@ def open_container(path: Path, kind: type[DataError]) -> av.container.InputConta
 def stream_facts(path: Path) -> str:
     """One line on what is in a media file: codecs, size, rate, duration. Raises VideoDecodeError."""
     with open_container(path, VideoDecodeError) as container:
-        said = [f"{(container.duration or 0) / 1e6:.2f} s"]
+        parts = [f"{(container.duration or 0) / 1e6:.2f} s"]
         for one in container.streams.video:
-            said.append(f"{one.codec_context.name} {one.width}x{one.height} at {float(one.average_rate or 0):.2f}")
-        said += [f"{one.codec_context.name} {one.rate} Hz, {one.channels} channels" for one in container.streams.audio]
-    return f"{path.name}: {'; '.join(said)}"
+            parts.append(f"{one.codec_context.name} {one.width}x{one.height} at {float(one.average_rate or 0):.2f}")
+        parts += [f"{one.codec_context.name} {one.rate} Hz, {one.channels} channels" for one in container.streams.audio]
+    return f"{path.name}: {'; '.join(parts)}"
 
 
 def _numbered(path: Path, least: int, notes: Counter[str]) -> Iterator[tuple[float, int, VideoFrame | None]]:

@@ -1,0 +1,1 @@
+"""From raw files to prepared sets on disk: downloads, digests, memory maps."""

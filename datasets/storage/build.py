@@ -35,11 +35,25 @@ def build(
     decode: Callable[[RawItem], Decoded],
     progress: Progress | None = None,
 ) -> Cache:
-    """Decodes every piece on all cores and writes the prepared set.
+    """Decodes every item on all cores and writes the prepared set.
 
-    Goes on with the journal of a killed preparation if the pieces it holds are still made of the same bytes. Raises
-    what ``decode`` raises, at once; what is decoded by then is kept. A full or read-only disk raises DataError and
-    leaves behind nothing that was not there before.
+    Goes on with the journal of a killed preparation if the items it holds are still made of the same bytes. What
+    ``decode`` raises ends it at once; what is decoded by then is kept.
+
+    Args:
+        folder: The prepared set; it is called FOLDER.part until it is complete.
+        recipe: Everything that decides its bytes, as JSON.
+        items: What is to be decoded.
+        columns: The arrays to fill, by name.
+        decode: Turns one item into rows; called from several threads.
+        progress: Is told how far it is.
+
+    Returns:
+        The prepared set, opened.
+
+    Raises:
+        DataError: The disk is full or read-only (nothing is left behind that was not there before), a link stands
+            where the set is to be made, or another process is making it.
     """
     part = folder.with_name(folder.name + ".part")
     if part.is_symlink():

@@ -26,7 +26,12 @@ FORMAT = 2  # of the folder; goes up when older folders can no longer be read
 
 @dataclass(frozen=True)
 class RawItem:
-    """What is decoded at once, say one clip. ``source`` says which bytes it is made of: a digest of their content."""
+    """What is decoded at once, say one clip.
+
+    Args:
+        key: Its name in the prepared set.
+        source: A digest of the content of the files it is made of.
+    """
 
     key: str
     source: str
@@ -34,7 +39,12 @@ class RawItem:
 
 @dataclass(frozen=True)
 class Decoded:
-    """Rows for some of the columns, each (n, *row shape), and what else is worth knowing about the piece (JSON)."""
+    """What an item was decoded to.
+
+    Args:
+        rows: For some of the columns, (n, *row shape).
+        facts: What else is worth knowing about the item, as JSON.
+    """
 
     rows: Mapping[str, np.ndarray]
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -55,19 +65,22 @@ class Column:
 
 
 def canonical(value: Any) -> str:
+    """JSON with sorted keys and no blanks: equal values give equal texts."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def short_digest(recipe: Mapping[str, Any]) -> str:
-    """The name of the folder that holds what this recipe makes."""
+    """Twelve hex digits of the sha256 of ``canonical(recipe)``: the name of the folder of what a recipe makes."""
     return digest_of(recipe)[:12]
 
 
 def digest_of(value: Any) -> str:
+    """The sha256 of ``canonical(value)``, as 64 hex digits."""
     return hashlib.sha256(canonical(value).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def sha256(path: Path) -> str:
+    """The digest of a file's content, as 64 hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -122,12 +135,16 @@ class Cache:
         return self._maps[column]
 
     def rows(self, column: str, key: str) -> range:
-        """Which rows of a column belong to a piece."""
+        """Which rows of a column belong to an item."""
         place = self._place[key]
         return range(int(self._offsets[column][place]), int(self._offsets[column][place + 1]))
 
     def verify(self, progress: Progress | None = None) -> None:
-        """Reads every byte. Raises CacheError with the name of the first file that is not as it was written."""
+        """Reads every byte.
+
+        Raises:
+            CacheError: A file is not as it was written; the first one is named.
+        """
         for number, (name, facts) in enumerate(self.manifest["files"].items()):
             if progress:
                 progress(f"reading {name}", number, len(self.manifest["files"]))
@@ -169,5 +186,5 @@ class Cache:
 
 
 def source_digest(items: Sequence[RawItem]) -> str:
-    """One word for the raw files a set is made of."""
+    """Twelve hex digits for the raw files a set is made of."""
     return short_digest({item.key: item.source for item in items})

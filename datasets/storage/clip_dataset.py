@@ -7,7 +7,6 @@ their sizes, at their own resolution, and decoded when a sample is made; sound i
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
+from typing_extensions import override
 
 from datasets.core.base import DataModule, ScanReport
 from datasets.core.checks import refuse_missing, refuse_pointer
@@ -33,19 +33,20 @@ from datasets.core.files import convert_disk_errors, write_atomic
 from datasets.core.paths import cache_folder, raw_folder
 from datasets.core.progress import Progress
 from datasets.core.sample_keys import SampleKey, random_numbers, sample_index, sample_seeds
-from datasets.core.split_lists import GitBlob, Pin, describe_list, read_pinned
+from datasets.core.split_lists import GitBlob, Pin, read_pinned
 from datasets.decode import image_files, image_transforms
-from datasets.decode.video import first, stream_facts
-from datasets.storage import content
+from datasets.decode.video import first
+from datasets.storage import clip_notes, content
 from datasets.storage.cache import Cache, Column, Decoded, RawItem, canonical, sha256
 from datasets.storage.clip_files import SOUND, Jpegs, Preset, boxes_of, read_pictures, read_sound
-from datasets.storage.clip_notes import identical_files, note_line
 from datasets.storage.list_files import ListFile, Rows
 from datasets.storage.prepared import DecodePlan, Options, Prepared, command
 from ogm.types import Batch
 
 
 class ClipOptions(Options):
+    """The arguments that all datasets of clips have."""
+
     image_size: int = Field(224, ge=8)
     pick: Literal["preset", "first"] = "preset"  # first: the first frames of a clip, in training and evaluation
     max_missing: int = Field(0, ge=0)  # clips that may be absent or unusable; their number is reported
@@ -53,8 +54,10 @@ class ClipOptions(Options):
 
 
 class ClipDataset(Prepared):
-    """A dataset of clips. A subclass has ``presets`` and says what ``lists`` it needs, who is in which split
-    (``read_splits``) and which files a clip has (``find``).
+    """A dataset of clips with sound and pictures.
+
+    A subclass has ``presets`` and says what ``lists`` it needs, which samples are in which split (``read_splits``) and
+    which files a clip has (``find``).
     """
 
     presets: ClassVar[Mapping[str, Any]]
@@ -75,7 +78,13 @@ class ClipDataset(Prepared):
 
     @classmethod
     def read_list(cls, options: Any, folder: Path, name: str) -> tuple[str, Counter[str]]:
-        """The text of a list, and notes. Raises MissingMediaError, ManifestError, PinMismatchError."""
+        """The text of a list, and notes on it.
+
+        Raises:
+            MissingMediaError: The list is not there.
+            ManifestError: It cannot be read, or is no text.
+            PinMismatchError: It is not the published one.
+        """
         if not (folder / name).is_file():
             raise MissingMediaError(
                 f"{folder / name} is missing: run `python -m datasets download {cls.name}`, then prepare again"
@@ -84,12 +93,31 @@ class ClipDataset(Prepared):
 
     @classmethod
     def read_splits(cls, options: Any, folder: Path) -> tuple[dict[str, Rows], Counter[str]]:
-        """What belongs to train, val and test, there or not, in the order of the lists; and notes. Raises DataError."""
+        """What belongs to each split, whether its files are there or not.
+
+        Args:
+            options: Checked arguments.
+            folder: Where the lists are.
+
+        Returns:
+            ``train``, ``val`` and ``test`` -> (sample, class number) in the order of the lists, and notes on the lists.
+
+        Raises:
+            DataError: A list is missing, not the published one, damaged, or contradicts another.
+        """
         raise NotImplementedError
 
     @classmethod
     def find(cls, raw: Path, clips: Sequence[str]) -> dict[str, dict[str, Path]]:
-        """Every one of these clips whose files are all there -> its files, by what they are for."""
+        """Clips whose files are all there.
+
+        Args:
+            raw: The raw folder.
+            clips: The clips to look for.
+
+        Returns:
+            Clip -> modality -> file or folder.
+        """
         raise NotImplementedError
 
     @classmethod
@@ -138,7 +166,7 @@ class ClipDataset(Prepared):
         self.count = self.visual.count
 
     def batch(self, keys: Sequence[SampleKey]) -> Batch:
-        """audio (B, 1, F, T), visual (B, 3, frames, size, size).
+        """As every dataset's: audio (B, 1, F, T), visual (B, 3, frames, size, size).
 
         For evaluation all is done. For training pictures are uint8, channels last, until ``augment``.
         """
@@ -150,7 +178,17 @@ class ClipDataset(Prepared):
         return Batch(inputs, torch.from_numpy(self.label_rows[index.numpy()]), index)
 
     def inputs(self, index: Tensor, chosen: Tensor, seeds: Sequence[int], draws: Tensor | None) -> dict[str, Tensor]:
-        """Samples ``index`` (B,) with frames ``chosen`` (B, T); for training ``draws`` (B, T, 23) for crop and flip."""
+        """The tensors of a batch.
+
+        Args:
+            index: (B,) positions of the samples.
+            chosen: (B, T) which of its frames each sample sees.
+            seeds: One per sample, for training; else empty.
+            draws: (B, T, 23) numbers in [0, 1) that decide crops and flips, for training; else None.
+
+        Returns:
+            Tensors by modality, as ``batch`` has them.
+        """
         clips = []
         for b, (i, frames) in enumerate(zip(index.tolist(), chosen.tolist(), strict=True)):
             jpegs = self.visual.read(i, frames)
@@ -183,6 +221,7 @@ class ClipDataset(Prepared):
         return "" if cls.raw_available() else cls.card.how_to_get
 
     @classmethod
+    @override
     def storage(cls, options: Any) -> dict[str, Any]:
         return {
             "dataset": cls.name,
@@ -193,6 +232,7 @@ class ClipDataset(Prepared):
 
     @classmethod
     def columns(cls, options: Any, clips: int) -> dict[str, Column]:
+        """The arrays that ``clips`` clips fill, by name."""
         preset: Preset = cls.presets[options.preset]
         assert preset.sound
         return {
@@ -202,13 +242,26 @@ class ClipDataset(Prepared):
 
     @classmethod
     def decode(cls, options: Any, files: Mapping[str, Path], notes: Counter[str]) -> dict[str, np.ndarray]:
-        """The rows of one clip. Raises DataError."""
+        """Decodes one clip.
+
+        Args:
+            options: Checked arguments.
+            files: Modality -> file or folder.
+            notes: Is told what was odd.
+
+        Returns:
+            Column -> rows.
+
+        Raises:
+            DataError: A file is damaged beyond use.
+        """
         preset: Preset = cls.presets[options.preset]
         assert preset.sound
         sound = read_sound(files["audio"], preset.sound, notes)
         return {"audio": sound, **Jpegs.rows("visual", read_pictures(files["visual"], preset, notes))}
 
     @classmethod
+    @override
     def scan(cls, options: Any) -> DecodePlan:
         raw = raw_folder(cls.name)
         splits, _ = cls.read_splits(options, raw / "splits")
@@ -243,6 +296,7 @@ class ClipDataset(Prepared):
         return DecodePlan(items, cls.columns(options, len(items)), decode)
 
     @classmethod
+    @override
     def sources(cls, options: Any, keys: Sequence[str]) -> Mapping[str, str]:
         files, known = cls.find(raw_folder(cls.name), keys), set(keys)
         return content.sources({key: of for key, of in files.items() if key in known})
@@ -278,11 +332,13 @@ class ClipDataset(Prepared):
         return folder
 
     @classmethod
+    @override
     def ready(cls, **args: Any) -> bool:
         splits = cache_folder(cls.name) / "splits"
         return super().ready(**args) and all((splits / name).is_file() for name in cls.lists(cls.options(args)))
 
     @classmethod
+    @override
     def lists_digest(cls, options: Any) -> str:
         paths = [cache_folder(cls.name) / "splits" / name for name in cls.lists(options)]
         return canonical([sha256(path) if path.is_file() else "" for path in paths])
@@ -299,6 +355,7 @@ class ClipDataset(Prepared):
         return set(cache.keys) - reasons.keys(), reasons
 
     @classmethod
+    @override
     def split(cls, options: Any, cache: Cache) -> DataModule:
         listed, notes = cls.read_splits(options, cache_folder(cls.name) / "splits")
         usable, reasons = cls.usable_clips(options, cache)
@@ -308,7 +365,7 @@ class ClipDataset(Prepared):
         how = f"prepare again when their files are there, or go on without them by max_missing={len(missing)}"
         refuse_missing(missing, len(clips), options.max_missing, how)
         found = {part: [row for row in rows if cls.clip(row[0]) in usable] for part, rows in listed.items()}
-        parts, train_content = {}, _TrainContent(cls, cache, found["train"])
+        parts, train_content = {}, clip_notes.TrainContent(cls, cache, found["train"])
         for part, rows in found.items():
             if not rows:
                 raise MissingMediaError(
@@ -329,62 +386,14 @@ class ClipDataset(Prepared):
     # ---- what people are told
     @classmethod
     def describe_lists(cls, options: Any) -> list[str]:
-        """What the lists hold, before anything is prepared. Raises DataError for lists that contradict themselves."""
-        folder = raw_folder(cls.name) / "splits"
-        paths = [folder / name for name in cls.lists(options)]
-        if not all(path.is_file() for path in paths):
-            return [f"not there; `python -m datasets download {cls.name}` fetches them"]
-        splits, notes = cls.read_splits(options, folder)
-        groups = {part: {cls.group(name) for name, _ in rows} for part, rows in splits.items()}
-        clips = {part: {cls.clip(name) for name, _ in rows} for part, rows in splits.items()}
-        lines = [describe_list(path) for path in paths]
-        for part, rows in splits.items():
-            counts = Counter(label for _, label in rows)
-            least, most = min(counts.values()), max(counts.values())
-            line = f"{part}: {len(rows)} samples of {len(counts)} classes ({least} to {most} each)"
-            if part != "train":
-                line += f"; {len(clips[part] & clips['train'])} clips and {len(groups[part] & groups['train'])} sources"
-                line += " are in train too"
-            lines.append(line)
-        return lines + [note_line(kind, count) for kind, count in notes.items()]
+        """What the lists hold, before anything is prepared, in lines for people.
+
+        Raises:
+            DataError: A list is not the published one, damaged, or contradicts another.
+        """
+        return clip_notes.describe_lists(cls, options)
 
     @classmethod
     def describe(cls, options: Any) -> list[str]:
-        """What verify adds: lists, sizes beside the published ones, one line per oddity, files that are the same."""
-        cache = cls.open(options)
-        parts = cls.split(options, cache).splits()
-        lines = [describe_list(cache_folder(cls.name) / "splits" / name) for name in cls.lists(options)]
-        lines += [f"published: {size}" for size in cls.published]
-        for part, dataset in parts.items():
-            lines.append(f"ours: {part} {dataset.report.found} of {dataset.report.listed}")
-            lines += [f"  {part}: {note_line(kind, count)}" for kind, count in dataset.report.notes.items()]
-        lines += [f"  {key}: {cache.facts[key]['why']}" for key in cache.keys if "why" in cache.facts[key]]
-        labels = {cls.clip(name): cls.classes[label] for part in parts.values()
-                  for name, label in zip(part.ids, part.labels, strict=True)}  # fmt: skip
-        for modality, twins in identical_files(cache).items():
-            lines.append(f"{len(twins)} groups of clips with the same {modality} file, byte for byte")
-            lines += ["  " + " = ".join(f"{key} ({labels.get(key, 'in no split')})" for key in keys) for keys in twins]
-        raw = raw_folder(cls.name)
-        if cls.raw_available():
-            chosen = sorted(cache.keys, key=lambda key: hashlib.sha256(key.encode()).hexdigest())[:20]
-            files = {path for found in cls.find(raw, chosen).values() for path in found.values() if path.is_file()}
-            lines += [f"  {stream_facts(path)}" for path in sorted(files)]
-        return lines
-
-
-class _TrainContent:
-    """What train has: its sources and its files' digests."""
-
-    def __init__(self, cls: type[ClipDataset], cache: Cache, rows: Rows) -> None:
-        self.cls, self.cache = cls, cache
-        self.groups = {cls.group(name) for name, _ in rows}
-        self.media = {digest for name, _ in rows for digest in self._digests(name)}
-
-    def shared(self, rows: Rows) -> Counter[str]:
-        names = [name for name, _ in rows]
-        groups = {self.cls.group(name) for name in names} & self.groups
-        media = sum(not self.media.isdisjoint(self._digests(name)) for name in names)
-        return Counter({self.cls.shared_groups: len(groups), "media_also_in_train": media})
-
-    def _digests(self, name: str) -> set[tuple[str, str]]:
-        return set(self.cache.facts[self.cls.clip(name)]["digests"].items())
+        """What ``verify`` adds: lists, sizes beside the published ones, what was odd, files that are the same."""
+        return clip_notes.describe(cls, options)

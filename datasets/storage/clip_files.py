@@ -45,6 +45,7 @@ class Preset:
     expected: int = 11  # frames of a clip, roughly
 
     def parameters(self) -> dict[str, Any]:
+        """Everything about it that decides the stored bytes, as JSON."""
         return {
             "audio": dict(self.sound.parameters) if self.sound else None,
             "frames": {"rule": self.rule, "k": self.k, "jpeg": image_files.QUALITY},
@@ -90,10 +91,12 @@ class Jpegs:
 
     @staticmethod
     def columns(name: str, expected: int, each: int = JPEG_BYTES) -> dict[str, Column]:
+        """The two columns of about ``expected`` pictures of about ``each`` bytes."""
         return {name: Column("|u1", (), expected * each), f"{name}_size": Column("<u4", (), expected)}
 
     @staticmethod
     def rows(name: str, jpegs: Sequence[bytes]) -> dict[str, np.ndarray]:
+        """The rows of one clip's pictures in the two columns."""
         return {
             name: np.frombuffer(b"".join(jpegs), np.uint8),
             f"{name}_size": np.array([len(jpeg) for jpeg in jpegs], np.uint32),
@@ -136,8 +139,8 @@ class RawFiles:
         """The sound and the pictures of one clip, whose files may be called any of ``stems``."""
         found: dict[str, Path] = {}
         for stem in stems:
-            for modality, where in (("audio", self.sounds), ("visual", self.frames)):
-                if path := where.get(stem) or self.videos.get(stem):
+            for modality, extracted in (("audio", self.sounds), ("visual", self.frames)):
+                if path := extracted.get(stem) or self.videos.get(stem):
                     found.setdefault(modality, path)
         return found if len(found) == 2 else None
 

@@ -25,6 +25,11 @@ class ListFile:
     pin: Pin | GitBlob
 
     def fetch(self, folder: Path, base: str | None, progress: Progress | None) -> None:
+        """Downloads it into ``folder``, from under ``base`` if that is given, unless it is there already.
+
+        Raises:
+            DataError: The server fails, or sends another file than the pinned one.
+        """
         path, url = folder / self.name, f"{base}/{self.name}" if base else self.url
         if isinstance(self.pin, Pin):
             fetch(url, path, ExactFile(self.pin.size, self.pin.sha256), progress=progress)
@@ -39,8 +44,17 @@ class ListFile:
 def carve(
     train: Rows, share: int, least: int, key: Callable[[str], str], group: Callable[[str], str]
 ) -> tuple[Rows, Rows]:
-    """Train and val: of each class the first ``share`` percent (at least ``least``) by sha256 of ``key``, and with them
-    all of ``train`` that is of the same source.
+    """Takes a validation set out of the training set, by a fixed rule.
+
+    Args:
+        train: (sample, class number) of the training set.
+        share: Percent of each class, in the order of the sha256 of their keys, that validate.
+        least: At least so many of each class.
+        key: Sample -> what is hashed.
+        group: Sample -> its source; all samples of a source go to the same side.
+
+    Returns:
+        What is left of train, and val.
     """
     by_class: dict[int, list[str]] = defaultdict(list)
     for name, label in train:

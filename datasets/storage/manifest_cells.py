@@ -24,6 +24,8 @@ PICTURE_KINDS, ARRAY_KINDS = ("video", "frames", "image"), ("npy", "npz")
 
 
 class ManifestOptions(Options):
+    """The arguments of ``manifest``: where the CSV is, and how its files are prepared."""
+
     path: str = ""
     root: str = ""
     classes: int | None = Field(None, ge=2)  # labels are the numbers below it
@@ -53,6 +55,7 @@ SOUNDS: dict[str, dict[str, Any]] = {
 
 
 def sound_shape(sound: str, seconds: float) -> tuple[int, int]:
+    """(frequencies, frames) of a spectrogram of this kind; (frames, bins) of ``kaldi_fbank``."""
     if sound == "kaldi_fbank":
         return 1024, 128
     samples = round(seconds * SOUNDS[sound]["rate"])

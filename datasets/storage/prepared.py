@@ -30,9 +30,13 @@ class Options(BaseModel):
 
 
 class DecodePlan:
-    """What a dataset wants decoded: pieces, the columns they fill, and how one piece becomes rows.
+    """What a dataset has to decode.
 
-    ``columns`` may be a function, where they cannot be known without opening large files: it is called to build alone.
+    Args:
+        items: The raw files, divided into what is decoded at once.
+        columns: The arrays to fill, by name; or a function that returns them, where they cannot be known without
+            opening large files. It is called only if something is to be decoded.
+        decode: Turns one item into rows of the columns.
     """
 
     def __init__(
@@ -45,6 +49,7 @@ class DecodePlan:
 
     @property
     def columns(self) -> Mapping[str, Column]:
+        """The arrays to fill, by name."""
         return self._columns() if callable(self._columns) else self._columns
 
 
@@ -52,7 +57,7 @@ class Prepared(MultimodalDataset):
     """A dataset with three verbs, each safe to repeat: ``download``, ``prepare`` and (in its Cache) ``verify``.
 
     A subclass says which of its options decide what is stored (``storage``), what is to be decoded (``scan``), what the
-    raw files of a piece hold (``sources``) and how the prepared pieces become three splits (``split``). Preparations
+    raw files of an item hold (``sources``) and how the prepared items become three splits (``split``). Preparations
     that store the same share one folder.
     """
 
@@ -61,21 +66,34 @@ class Prepared(MultimodalDataset):
     # ---- what a dataset writes
     @classmethod
     def storage(cls, options: Any) -> dict[str, Any]:
-        """The recipe: everything that decides the stored bytes, as JSON. Its hash names the folder."""
+        """Everything that decides the stored bytes, as JSON. Its digest names the prepared folder."""
         raise NotImplementedError
 
     @classmethod
     def scan(cls, options: Any) -> DecodePlan:
-        """Looks at the raw files without decoding any. Raises DataError if something is missing or wrong."""
+        """Looks at the raw files without decoding any.
+
+        Raises:
+            DataError: Something is missing or wrong.
+        """
         raise NotImplementedError
 
     @classmethod
     def sources(cls, options: Any, keys: Sequence[str]) -> Mapping[str, str]:
-        """``RawItem.source`` as it is now, of those pieces whose raw files are there; without decoding any of them."""
+        """What the raw files hold now, without decoding any of them.
+
+        Args:
+            options: Checked arguments.
+            keys: The items of a prepared set.
+
+        Returns:
+            Key -> ``RawItem.source``, of those items whose raw files are there.
+        """
         raise NotImplementedError
 
     @classmethod
     def split(cls, options: Any, cache: Cache) -> DataModule:
+        """The three splits of a prepared set."""
         raise NotImplementedError
 
     @classmethod
@@ -85,9 +103,17 @@ class Prepared(MultimodalDataset):
 
     @classmethod
     def download(cls, base: str | None = None, progress: Progress | None = None) -> str:
-        """Fetches what may be fetched, from ``base`` instead of the official addresses if it is given.
+        """Fetches what may be fetched.
 
-        Returns what is left to do, or "".
+        Args:
+            base: An address to take the files from, instead of the official ones.
+            progress: Is told how far it is.
+
+        Returns:
+            What is left to do by hand, or "".
+
+        Raises:
+            DataError: The server fails, sends other bytes than published, or the disk cannot be written.
         """
         raise NotImplementedError
 
@@ -101,7 +127,11 @@ class Prepared(MultimodalDataset):
 
     @classmethod
     def options(cls, args: Mapping[str, Any]) -> Any:
-        """Checked arguments. Raises DataError with one line that names the nearest known argument."""
+        """Checked arguments.
+
+        Raises:
+            DataError: One line for all mistakes; an unknown argument comes with the nearest known one.
+        """
         try:
             return cls.Options(**args)
         except ValidationError as error:
@@ -111,19 +141,27 @@ class Prepared(MultimodalDataset):
 
     @classmethod
     def raw_available(cls) -> bool:
+        """Whether the raw folder has what preparing needs (looked at, not checked)."""
         return cls.card.raw_files_exist(raw_folder(cls.name))
 
     @classmethod
     def folder(cls, options: Any) -> Path:
+        """Where these options' prepared set is, or would be."""
         return cache_folder(cls.name) / short_digest(cls.storage(options))
 
     @classmethod
     def ready(cls, **args: Any) -> bool:
+        """Whether it is prepared with these arguments."""
         return (cls.folder(cls.options(args)) / "manifest.json").is_file()
 
     @classmethod
     def open(cls, options: Any) -> Cache:
-        """The prepared set. Raises DataError with the command that helps where there is none."""
+        """The prepared set.
+
+        Raises:
+            DataError: There is none; the message names the command that helps.
+            CacheError: It is damaged, or holds another preparation than its name says.
+        """
         folder = cls.folder(options)
         if not (folder / "manifest.json").is_file():
             help_ = command(cls.name, options) if cls.raw_available() else f"python -m datasets download {cls.name}"
@@ -149,9 +187,12 @@ class Prepared(MultimodalDataset):
 
     @classmethod
     def module(cls, **args: Any) -> DataModule:
-        """The three splits, from the prepared set alone; made once per process. Raises DataError.
+        """The three splits, from the prepared set alone; made once per process.
 
-        Raw files need not be there any more; where they are, they are still those that were prepared.
+        Raw files need not be there any more; where they are, they have to be those that were prepared.
+
+        Raises:
+            DataError: Not prepared, damaged, or made of other raw files than are there now.
         """
         options = cls.options(args)
         cache = cls.open(options)
@@ -167,7 +208,14 @@ class Prepared(MultimodalDataset):
         """Decodes what is not decoded yet and returns the prepared folder.
 
         Without raw files an existing folder is taken as it is; with other raw files than it was made of, it is made
-        again. Raises DataError.
+        again.
+
+        Args:
+            progress: Whether to show a progress bar.
+            args: The dataset's arguments.
+
+        Raises:
+            DataError: Files are missing or damaged, an argument is wrong, or the disk cannot be written.
         """
         options = cls.options(args)
         folder = cls.folder(options)
