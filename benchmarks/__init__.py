@@ -1,0 +1,1 @@
+"""The suite: configurations, runs, records, tables and the command line over them."""
