@@ -8,8 +8,8 @@ from benchmarks.config.run_config import configure
 from benchmarks.runner.experiment import build
 from datasets.cg_mnist import CGMNIST, COLORS, tints
 from datasets.core.errors import DataError
-from tests import clips
-from tests.media import write_idx
+from tests.helpers import clips
+from tests.helpers.media import write_idx
 from tests.shared import shared
 
 
