@@ -19,7 +19,7 @@ from datasets.__main__ import main
 from datasets.cmu_mosi import CMUMOSI
 from datasets.core.errors import DataError
 from datasets.storage.download import fetch
-from tests.media import tone, write_wav
+from tests.helpers.media import tone, write_wav
 from tests.test_bad_input import mounted
 from tests.test_cmu import content, write
 

@@ -126,12 +126,17 @@ def read_manifest(path: Path, classes: int | None = None, allow_missing: bool = 
     _raise_mistakes(path, mistakes, ManifestError)
     _raise_mistakes(path, [f"{leak} stands in two splits; remove one of the rows" for leak in leaks], SplitLeakError)
     names = _classes(path, samples, classes)
+    _check_labels(path, samples, names)
+    read = {*REQUIRED, *OPTIONAL, *columns.values()}
+    return Listing(kinds, samples, names, "weight" in header, tuple(name for name in header if name not in read))
+
+
+def _check_labels(path: Path, samples: Sequence[Sample], names: Sequence[str]) -> None:
+    """Raise LabelError for a label that is no class, and for a class without a row of train."""
     known = set(names)
     _raise_mistakes(path, [_unknown(s, names) for s in samples if s.label not in known], LabelError)
     if absent := sorted(known - {s.label for s in samples if s.split == "train"}):
         raise LabelError(f"{path}: no row of train has the label {', '.join(absent[:MAX_SHOWN])}; add some")
-    read = {*REQUIRED, *OPTIONAL, *columns.values()}
-    return Listing(kinds, samples, names, "weight" in header, tuple(name for name in header if name not in read))
 
 
 class _RowChecker:

@@ -13,9 +13,13 @@ import torch
 
 from benchmarks.config.run_config import configure
 from benchmarks.records.record import RunRecord
+<<<<<<< HEAD
 from benchmarks.runner.checkpoint import CorruptFileError, load_checked, save_checked
+=======
+from benchmarks.runner.run import Damaged, load_whole, save_whole
+from tests.datasets.test_damaged_files import SECONDS, damaged, put_through
+>>>>>>> h-data10
 from tests.records import record
-from tests.test_fuzz import SECONDS, damaged, put_through
 
 pytestmark = pytest.mark.long
 GROWTH = 400  # MB that the process may need more after many files than after some

@@ -10,16 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-from torchvision import transforms
 
 from benchmarks.speed import loading
 from datasets.core.loader import Loader
-from datasets.decode import image_transforms
 from datasets.manifest import Manifest
 from ogm.context import fold_in
+<<<<<<<< HEAD:tests/benchmarks/speed/test_loading.py
 from ogm.types import Batch, EpochSampling
 from tests.media import frame, tone, write_clip, write_wav
+========
+from ogm.types import Batch, Draws
+from tests.helpers.media import tone, write_clip, write_wav
+>>>>>>>> h-data10:tests/datasets/core/test_loader.py
 
 ROOT = Path(__file__).parents[3]
 SAMPLES = 22  # of train: uneven batches and ranks
@@ -208,48 +210,6 @@ def test_ranks_share_the_batches_of_one_process(written, tmp_path):
     assert [size for size, _ in alone] == [6, 6, 6, 4]
     for (size, whole), (size_a, a), (size_b, b) in zip(alone, *parts, strict=True):
         assert size == size_a == size_b and a == whole[0::2] and b == whole[1::2]
-
-
-# ---- augmentation
-
-
-def test_parity_is_the_released_pipeline_bit_for_bit():
-    frames = np.stack([[frame(7 * b + t, 120, 90) for t in range(2)] for b in range(5)])
-    frames[4] = np.random.default_rng(0).integers(0, 256, frames[4].shape)
-    released = transforms.Compose(
-        [
-            transforms.RandomResizedCrop(56),
-            transforms.RandomHorizontalFlip(),
-            transforms.ToTensor(),
-            transforms.Normalize(image_transforms.MEAN, image_transforms.STD),
-        ]
-    )
-    seeds = [3, 1 << 62, 5, 6, 7]
-    state = torch.random.get_rng_state()
-    ours = image_transforms.parity(frames, seeds, 56)
-    assert torch.equal(torch.random.get_rng_state(), state)  # the global generator is left as it was
-    for b, seed in enumerate(seeds):
-        torch.manual_seed(seed)
-        for t in range(2):
-            assert torch.equal(ours[b, :, t], released(Image.fromarray(frames[b, t]))), (b, t)
-    torch.random.set_rng_state(state)
-
-
-def test_batched_crops_are_those_of_affine_grid_and_do_not_see_their_batch():
-    frames = torch.randint(0, 256, (9, 2, 45, 60, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    boxes = image_transforms.crop_boxes(
-        torch.rand(9, 2, image_transforms.DRAWS, generator=torch.Generator().manual_seed(1)), 45, 60
-    )
-    together = image_transforms.crop_and_flip(frames, boxes, 32)
-    for b in range(9):
-        assert torch.equal(together[b], image_transforms.crop_and_flip(frames[b : b + 1], boxes[b : b + 1], 32)[0])
-    top, left, h, w, flip = boxes[2, 1].tolist()
-    theta = torch.tensor([[(-w if flip else w) / 60, 0, (2 * left + w) / 60 - 1], [0, h / 45, (2 * top + h) / 45 - 1]])
-    grid = torch.nn.functional.affine_grid(theta[None], [1, 3, 32, 32], align_corners=False)
-    picture = frames[2, 1].permute(2, 0, 1)[None].float()
-    sampled = torch.nn.functional.grid_sample(picture, grid, padding_mode="border", align_corners=False)
-    mean, std = (torch.tensor(x).view(3, 1, 1) for x in (image_transforms.MEAN, image_transforms.STD))
-    torch.testing.assert_close(together[2, :, 1], (sampled[0] / 255 - mean) / std, rtol=1e-4, atol=1e-3)
 
 
 # ---- what the data bench compares

@@ -1,6 +1,6 @@
 """What librosa's default resampler makes of a known signal: how ``resampling.json`` was made, and from what.
 
-python -m tests.resampling   # where librosa and soxr are installed; it was made with librosa 0.11.0 and soxr 1.1.0
+python -m tests.helpers.resampling   # made with librosa 0.11.0 and soxr 1.1.0, which it needs
 """
 
 from __future__ import annotations

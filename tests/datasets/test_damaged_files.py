@@ -35,7 +35,7 @@ from datasets.storage.build import build
 from datasets.storage.cache import Cache, Column, Decoded, RawItem
 from datasets.storage.download import unpack
 from datasets.ucf101 import LISTS, unzip
-from tests.media import frame, tone, write_clip, write_flv, write_idx, write_wav
+from tests.helpers.media import frame, tone, write_clip, write_flv, write_idx, write_wav
 
 SECONDS = 20.0  # that no single file may take, on a busy machine
 CSV = "id,split,label,start,end,a:audio,b:npy\n" + "".join(

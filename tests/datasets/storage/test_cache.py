@@ -17,7 +17,7 @@ from datasets.core.errors import CacheError, DataError, VideoDecodeError
 from datasets.storage.build import build
 from datasets.storage.cache import Cache, Column, Decoded, RawItem, short_digest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[3]
 COLUMNS = {"a": Column("<f4", (3,), 300), "b": Column("|u1", (), 100)}
 PIECES = [RawItem(f"clip {i}", f"{i} bytes") for i in range(150)]
 
@@ -62,7 +62,7 @@ import sys, time
 from pathlib import Path
 from datasets.storage.build import build
 
-from tests.test_datasets_cache import COLUMNS, PIECES, decode
+from tests.datasets.storage.test_cache import COLUMNS, PIECES, decode
 def slowly(piece):
     time.sleep(0.3 if int(piece.key.split()[1]) >= 128 else 0)
     return decode(piece)
@@ -180,7 +180,7 @@ from pathlib import Path
 from datasets.storage.build import build
 
 from datasets.core.errors import DataError
-from tests.test_datasets_cache import COLUMNS, PIECES, decode
+from tests.datasets.storage.test_cache import COLUMNS, PIECES, decode
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
 try:
     build(Path(sys.argv[1]), {}, PIECES, COLUMNS, decode)

@@ -15,7 +15,7 @@ from datasets.core.errors import DataError
 from datasets.storage import content
 from datasets.storage.cache import sha256
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture

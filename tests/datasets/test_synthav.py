@@ -92,11 +92,11 @@ def test_any_size_will_do_and_classes_stay_as_even_as_they_can() -> None:
 
 
 def test_another_process_with_other_threads_makes_the_same_bits() -> None:
-    code = ("from tests.test_synthav import SMALL, SynthAV, digest; m = SynthAV.module(data_seed=3, **SMALL); "
+    code = ("from tests.datasets.test_synthav import SMALL, SynthAV, digest; m = SynthAV.module(data_seed=3, **SMALL); "
             "print(digest(m), m.train.fingerprint)")  # fmt: skip
     out = subprocess.run(
         [sys.executable, "-c", code],
-        cwd=Path(__file__).parents[1],
+        cwd=Path(__file__).parents[2],
         env={**os.environ, "OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2", "PYTHONHASHSEED": "7"},
         capture_output=True,
         text=True,

@@ -14,8 +14,8 @@ from datasets.ave import AVE, CLASSES, parse
 from datasets.core.errors import LabelError, ManifestError, MissingMediaError, NoAudioTrackError, PinMismatchError
 from datasets.decode import audio, image_files, image_transforms
 from datasets.decode.video import read_jpegs
-from tests import clips
-from tests.media import write_clip
+from tests.helpers import clips
+from tests.helpers.media import write_clip
 
 A, B = "Accordion", "Church bell"
 # every class once in train; one video with two labels, one in train and test, one row that lasts no time

@@ -15,8 +15,8 @@ from datasets.crema_d import PAPER
 from datasets.decode import audio
 from datasets.manifest import Manifest
 from datasets.storage.clip_files import PSD, read_sound
-from tests import resampling
-from tests.media import tone, write_wav
+from tests.helpers import resampling
+from tests.helpers.media import tone, write_wav
 from tests.shared import shared
 
 STORED = json.loads(resampling.STORED.read_text())
@@ -32,7 +32,7 @@ def agrees(ours: torch.Tensor, theirs: np.ndarray, rate: int, target: int) -> No
 
 @pytest.mark.parametrize(("rate", "target"), resampling.PAIRS)
 def test_it_is_librosas_default_by_stored_numbers(rate: int, target: int) -> None:
-    """See tests/resampling.py for how they were made. Hann windows of width 6 were up to 9.2 off, above 8.2 kHz."""
+    """tests/helpers/resampling.py made them. Hann windows of width 6 were up to 9.2 off, above 8.2 kHz."""
     ours = audio.resample(torch.from_numpy(resampling.noise(rate)), rate, target)
     agrees(audio.stft_log(ours, 512, 353), np.array(STORED[f"{rate} to {target}"]), rate, target)
 

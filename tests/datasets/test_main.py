@@ -23,11 +23,11 @@ from datasets.registry import DATASETS, card
 from datasets.storage import download
 from datasets.storage.cache import sha256
 from ogm.registry import find
-from tests.media import tone, write_flv, write_lists, write_wav
+from tests.datasets.test_crema_d import TEST, TRAIN
+from tests.helpers.media import tone, write_flv, write_lists, write_wav
 from tests.shared import shared
-from tests.test_crema_d import TEST, TRAIN
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)

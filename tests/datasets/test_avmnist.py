@@ -25,11 +25,11 @@ from datasets.core.errors import (
 from datasets.core.loader import Loader
 from datasets.decode.digit_files import SPEAKERS, Clip, folder_digest, read_idx, scan_images, scan_recordings
 from datasets.registry import fingerprints
-from tests.media import tone, write_idx, write_wav
+from tests.helpers.media import tone, write_idx, write_wav
 from tests.records import committed
 from tests.shared import shared
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DIGESTS = {  # section 8.1 of the data specification: seed 0, k 10 and k 1
     "train": ("5231e06ee1b29c6b23103f5e49298000aa2f16da247bc063d631ffd113fd9959",
               "8ebc507daa5ecadd1a7a642328db2a96c8235ffda89d382c6122bfba06b11d56"),

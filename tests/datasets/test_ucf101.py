@@ -22,8 +22,8 @@ from datasets.core.errors import (
 from datasets.decode import image_files, image_transforms
 from datasets.storage.download import ExactFile
 from datasets.ucf101 import CLASSES, UCF101, ZIP, check_classes, parse, scaled_flow, unzip
-from tests import clips
-from tests.media import write_clip
+from tests.helpers import clips
+from tests.helpers.media import write_clip
 
 OWN = {"allow_unpinned": True, "image_size": 32}
 FEW = (0, 36, 100)  # HandstandPushups is the one whose spelling varies

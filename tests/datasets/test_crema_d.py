@@ -31,11 +31,11 @@ from datasets.core.split_lists import Pin, parse, read_pinned
 from datasets.crema_d import CLASSES, DAMAGED, UNCLEAN, CremaD, actors, all_clips, carve, split_actors
 from datasets.decode import audio, image_transforms
 from datasets.decode.video import read_frames
-from tests import clips
-from tests.media import tone, wav_from_flv, write_flv, write_lists, write_wav
+from tests.helpers import clips
+from tests.helpers.media import tone, wav_from_flv, write_flv, write_lists, write_wav
 from tests.shared import shared
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TRAIN = [
     f"{actor}_{sentence}_{emotion}_XX" for actor in (1001, 1002) for sentence in ("TAI", "IOM") for emotion in CLASSES
 ]

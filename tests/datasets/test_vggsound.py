@@ -13,8 +13,8 @@ from datasets.core.split_lists import parse as parse_simple
 from datasets.decode import audio
 from datasets.decode.video import read_jpegs
 from datasets.vggsound import CLASSES, LATEST, VGGSound, parse, plain_name, spectrogram, window_start
-from tests import clips
-from tests.media import tone, write_clip, write_wav
+from tests.helpers import clips
+from tests.helpers.media import tone, write_clip, write_wav
 from tests.shared import shared
 
 OWN = {"allow_unpinned": True, "image_size": 32}

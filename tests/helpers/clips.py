@@ -29,7 +29,7 @@ from datasets.storage.clip_dataset import ClipDataset
 from datasets.storage.prepared import Prepared
 from ogm.registry import find
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 BAD = {"wrong": "expected", "cut": "body ended after", "500": "HTTP 500", "404": "HTTP 404"}
 
 

@@ -12,8 +12,8 @@ from datasets.core.errors import LabelError, ManifestError, MissingMediaError, S
 from datasets.core.split_lists import Pin
 from datasets.decode import audio
 from datasets.kinetics_sounds import BML, CLASSES, TEST, TRAIN, KineticsSounds, clip_name, parse, parse_json
-from tests import clips
-from tests.media import write_clip
+from tests.helpers import clips
+from tests.helpers.media import write_clip
 from tests.shared import shared
 
 OWN = {"allow_unpinned": True, "image_size": 32}

@@ -21,7 +21,7 @@ from datasets.core.loader import Loader
 from datasets.core.manifest_file import modalities, read_manifest
 from datasets.decode import image_transforms
 from datasets.manifest import Manifest
-from tests.media import frame, tone, write_clip, write_wav
+from tests.helpers.media import frame, tone, write_clip, write_wav
 
 SMALL = {"image_size": 16, "seconds": 0.5}
 HEADER = "id,split,label,audio:audio,visual:video,face:image,walk:frames,words:npy,score:npz"

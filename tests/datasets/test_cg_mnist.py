@@ -9,8 +9,8 @@ from benchmarks.runner.build import build
 from benchmarks.runner.experiment import resolve
 from datasets.cg_mnist import CGMNIST, COLORS, tints
 from datasets.core.errors import DataError
-from tests import clips
-from tests.media import write_idx
+from tests.helpers import clips
+from tests.helpers.media import write_idx
 from tests.shared import shared
 
 
