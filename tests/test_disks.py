@@ -21,7 +21,7 @@ from datasets.core.errors import DataError
 from datasets.storage.download import fetch
 from tests.helpers.media import tone, write_wav
 from tests.test_bad_input import mounted
-from tests.test_cmu import content, write
+from tests.datasets.test_cmu_mosi import content, write
 
 NOBODY = 65534
 CSV = "id,split,label,a:audio,b:npy\n" + "".join(

@@ -13,12 +13,8 @@ import torch
 
 from benchmarks.config.run_config import configure
 from benchmarks.records.record import RunRecord
-<<<<<<< HEAD
 from benchmarks.runner.checkpoint import CorruptFileError, load_checked, save_checked
-=======
-from benchmarks.runner.run import Damaged, load_whole, save_whole
 from tests.datasets.test_damaged_files import SECONDS, damaged, put_through
->>>>>>> h-data10
 from tests.records import record
 
 pytestmark = pytest.mark.long

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.config.run_config import RunConfig, configure
-from benchmarks.records.record import read_records
+from benchmarks.records.store import read_records
 from datasets.registry import DATASETS, card, card_in_source
 from ogm.registry import find
 

@@ -15,13 +15,8 @@ from benchmarks.speed import loading
 from datasets.core.loader import Loader
 from datasets.manifest import Manifest
 from ogm.context import fold_in
-<<<<<<<< HEAD:tests/benchmarks/speed/test_loading.py
 from ogm.types import Batch, EpochSampling
-from tests.media import frame, tone, write_clip, write_wav
-========
-from ogm.types import Batch, Draws
 from tests.helpers.media import tone, write_clip, write_wav
->>>>>>>> h-data10:tests/datasets/core/test_loader.py
 
 ROOT = Path(__file__).parents[3]
 SAMPLES = 22  # of train: uneven batches and ranks
