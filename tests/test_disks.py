@@ -19,9 +19,9 @@ from datasets.__main__ import main
 from datasets.cmu_mosi import CMUMOSI
 from datasets.core.errors import DataError
 from datasets.storage.download import fetch
+from tests.datasets.test_cmu_mosi import content, write
 from tests.helpers.media import tone, write_wav
 from tests.test_bad_input import mounted
-from tests.datasets.test_cmu_mosi import content, write
 
 NOBODY = 65534
 CSV = "id,split,label,a:audio,b:npy\n" + "".join(
