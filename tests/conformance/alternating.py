@@ -36,9 +36,9 @@ def near_prototypes(vector: Vector) -> dict[str, Any]:
     inputs = vector["inputs"]
     features, centres = tensor(inputs["features"]).requires_grad_(), tensor(inputs["prototypes"])
     near = pmr.negative_distances(features, centres, torch.ones(len(centres), dtype=torch.bool))
-    some = batch(inputs["labels"])
+    samples = batch(inputs["labels"])
     method = pmr.PMR(**given(vector, "alpha", "momentum"))
-    loss = Context().mean(method.criterion(near, some.label))
+    loss = Context().mean(method.criterion(near, samples.label))
     loss.backward()
     probability = near.detach().softmax(1)
     return {
@@ -46,7 +46,7 @@ def near_prototypes(vector: Vector) -> dict[str, Any]:
         "gradient": features.grad,
         "distance": -near.detach(),
         "q": probability,
-        "score": probability.gather(1, some.label[:, None]).sum(),
+        "score": probability.gather(1, samples.label[:, None]).sum(),
         "loss": loss.detach(),
     }
 
@@ -56,14 +56,14 @@ def alternation(vector: Vector) -> dict[str, Any]:
     inputs, hyper = vector["inputs"], vector["hyperparams"]
     if "logits" in inputs:
         logits = {m: tensor(z) for m, z in inputs["logits"].items()}
-        there = torch.ones(len(logits), len(next(iter(logits.values()))), dtype=torch.bool)
+        present = torch.ones(len(logits), len(next(iter(logits.values()))), dtype=torch.bool)
         for i, m in enumerate(logits):
-            there[i] = torch.tensor(inputs.get("present", {}).get(m, [True] * there.shape[1]), dtype=torch.bool)
-        weight = dict(zip(logits, mla.confidence_weights(logits, there), strict=True))
+            present[i] = torch.tensor(inputs.get("present", {}).get(m, [True] * present.shape[1]), dtype=torch.bool)
+        weight = dict(zip(logits, mla.confidence_weights(logits, present), strict=True))
         return {
             "entropy": {m: mla.entropy(z) for m, z in logits.items()},
             "weight": weight,
-            "fused": mla.confidence_weighted_sum(logits, there),
+            "fused": mla.confidence_weighted_sum(logits, present),
         }
     if "P" not in inputs:
         raise Unsupported("no projection and no logits among the inputs")
@@ -82,17 +82,19 @@ def boosting(vector: Vector) -> dict[str, Any]:
     inputs, hyper = vector["inputs"], vector["hyperparams"]
     if "current_logits" in inputs:
         current, rest = tensor(inputs["current_logits"]), tensor(inputs["rest_logits"])
-        some, rate = batch(inputs["labels"]), hyper.get("boost_rate", inputs.get("boost_rate", 1.0))
+        samples, rate = batch(inputs["labels"]), hyper.get("boost_rate", inputs.get("boost_rate", 1.0))
         everybody = torch.ones(1, len(rest), dtype=torch.bool)
-        right = reconboost.true_probability(reconboost.boosted_sum({"rest": rest}, everybody, rate), some.label)
+        others_probability = reconboost.true_probability(
+            reconboost.boosted_sum({"rest": rest}, everybody, rate), samples.label
+        )
         method = reconboost.ReconBoost(**given(vector, "weight1", "weight2"))
-        weight = reconboost.boosting_weights(right, method.weight1, method.weight2, current.shape[1])
-        loss = Context().mean(weight * method.criterion(current, some.label))
-        return {"loss": loss, "rest_true_prob": right, "weight": weight}
+        weight = reconboost.boosting_weights(others_probability, method.weight1, method.weight2, current.shape[1])
+        loss = Context().mean(weight * method.criterion(current, samples.label))
+        return {"loss": loss, "rest_true_prob": others_probability, "weight": weight}
     logits = {m: tensor(z) for m, z in inputs["logits"].items()}
-    there = torch.ones(len(logits), len(next(iter(logits.values()))), dtype=torch.bool)
+    present = torch.ones(len(logits), len(next(iter(logits.values()))), dtype=torch.bool)
     rate = inputs.get("boost_rate", hyper.get("boost_rate", 1.0))
-    return {"fused": reconboost.boosted_sum(logits, there, rate)}
+    return {"fused": reconboost.boosted_sum(logits, present, rate)}
 
 
 def turns(vector: Vector) -> dict[str, Any]:
@@ -120,14 +122,14 @@ def valuation(vector: Vector) -> dict[str, Any]:
     """Shapley values and copies from what each subset got right; how many samples come back at the modality level."""
     inputs = vector["inputs"]
     if "correct" in inputs:
-        phi, number = valued({frozenset(some): float(right) for some, right in inputs["correct"].items()})
+        phi, number = valued({frozenset(subset): float(right) for subset, right in inputs["correct"].items()})
         return {"phi": phi, "copies": number}
     if "n_train" in inputs:
         return returns(inputs, vector["hyperparams"])
     found = []
     for row in vector["expected"].get("rows", []):  # a truth table: its left half is the input
         correct = {name.removeprefix("correct_"): right for name, right in row.items() if name.startswith("correct_")}
-        phi, number = valued({frozenset(some): float(right) for some, right in correct.items()})
+        phi, number = valued({frozenset(subset): float(right) for subset, right in correct.items()})
         found.append(
             {**row, **{f"phi_{m}": float(x) for m, x in phi.items()}, **{f"copies_{m}": n for m, n in number.items()}}
         )
@@ -138,7 +140,9 @@ def valuation(vector: Vector) -> dict[str, Any]:
 
 def valued(correct: dict[frozenset[str], float]) -> tuple[dict[str, Any], dict[str, int]]:
     modalities = tuple(sorted(max(correct, key=len)))
-    worth = {some: tensor([len(some) * right]) for some, right in correct.items()} | {frozenset[str](): tensor([0.0])}
+    worth = {subset: tensor([len(subset) * right]) for subset, right in correct.items()} | {
+        frozenset[str](): tensor([0.0])
+    }
     phi = modality_valuation.contributions(worth, modalities)
     return phi, {m: int(modality_valuation.repetitions(x)) for m, x in phi.items()}
 
@@ -150,13 +154,13 @@ def returns(inputs: Any, hyper: Any) -> dict[str, Any]:
     p = {how: modality_valuation.resampled_share(values, alpha, how) for how in ("linear", "tanh", "square")}
     method = modality_valuation.ModalityValuation("modality", alpha=alpha, form=form)
     method.modalities = tuple(mean)
-    again = method.repeated_samples(values.expand(inputs["n_train"], -1), Context())
-    kept = [m for m, index in zip(mean, again, strict=True) if len(index)]
+    repeated = method.repeated_samples(values.expand(inputs["n_train"], -1), Context())
+    kept = [m for m, index in zip(mean, repeated, strict=True) if len(index)]
     return {
         "p": p[form],
         "p_tanh": p["tanh"],
         "p_square": p["square"],
-        "resample_count": sum(map(len, again)),
+        "resample_count": sum(map(len, repeated)),
         "kept_modality": kept[0] if kept else None,
     }
 

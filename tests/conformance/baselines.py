@@ -17,8 +17,8 @@ from tests.conformance.common import Checker, Unsupported, Vector, batch, tensor
 
 def joint_loss(vector: Vector) -> dict[str, Any]:
     """``vanilla`` and ``unimodal``: one cross-entropy."""
-    some = batch(vector["inputs"]["labels"])
-    return {"loss": Vanilla().losses(Output(tensor(vector["inputs"]["logits"])), some, Context())["fused"]}
+    samples = batch(vector["inputs"]["labels"])
+    return {"loss": Vanilla().losses(Output(tensor(vector["inputs"]["logits"])), samples, Context())["fused"]}
 
 
 def equal_weight_multiloss(vector: Vector) -> dict[str, Any]:
@@ -40,8 +40,8 @@ def ume(vector: Vector) -> dict[str, Any]:
     }
     given = vector.get("hyperparams", {}).get("weights")
     weights = None if given is None else dict(zip(logits, given, strict=True))
-    there = {m: torch.ones(len(z), dtype=torch.bool) for m, z in logits.items()}
-    means = {rule: average_predictions(logits, there, rule, weights) for rule in ("prob_mean", "logit_mean")}
+    present = {m: torch.ones(len(z), dtype=torch.bool) for m, z in logits.items()}
+    means = {rule: average_predictions(logits, present, rule, weights) for rule in ("prob_mean", "logit_mean")}
     return {
         "prob_mean": means["prob_mean"].exp(),
         "logit_mean": means["logit_mean"],

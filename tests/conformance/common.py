@@ -65,24 +65,24 @@ def scores(vector: Vector) -> dict[str, Tensor]:
         logits = {m: tensor(z) for m, z in inputs["unimodal_logits"].items()}
         return true_class_scores(logits, batch(inputs["labels"]), Context())
     if "true_class_prob_per_rank" in inputs:
-        ranks = [of_probabilities(said) for said in inputs["true_class_prob_per_rank"]]
+        ranks = [of_probabilities(probabilities) for probabilities in inputs["true_class_prob_per_rank"]]
         return {m: torch.stack([rank[m] for rank in ranks]).sum() for m in ranks[0]}
     if "true_class_prob" in inputs:
         return of_probabilities(inputs["true_class_prob"])
     raise Unsupported("no scores among the inputs")
 
 
-def of_probabilities(said: Mapping[str, list[float | None]]) -> dict[str, Tensor]:
+def of_probabilities(probabilities: Mapping[str, list[float | None]]) -> dict[str, Tensor]:
     """Two-class logits with these true-class probabilities, through the function that makes scores of logits."""
     logits = {
         m: torch.stack(
             [torch.logit(tensor([0.5 if p is None else p for p in ps])), torch.zeros(len(ps), dtype=torch.float64)], 1
         )
-        for m, ps in said.items()
+        for m, ps in probabilities.items()
     }
-    some = batch([0] * len(next(iter(said.values()))))
-    some.present = {m: torch.tensor([p is not None for p in ps]) for m, ps in said.items()}
-    return true_class_scores(logits, some, Context())
+    samples = batch([0] * len(next(iter(probabilities.values()))))
+    samples.present = {m: torch.tensor([p is not None for p in ps]) for m, ps in probabilities.items()}
+    return true_class_scores(logits, samples, Context())
 
 
 def vectors(path: Path) -> Iterator[tuple[str, str, Vector]]:
@@ -93,12 +93,12 @@ def vectors(path: Path) -> Iterator[tuple[str, str, Vector]]:
         raise ValueError(f"not JSON ({error})") from error
     if not isinstance(found, dict):
         raise ValueError("not an object of methods")
-    for method, some in found.items():
+    for method, group in found.items():
         if method.startswith("_"):
             continue
-        if not isinstance(some, list) or not method.isprintable():
+        if not isinstance(group, list) or not method.isprintable():
             raise ValueError(f"{method!a} is not a list of vectors")
-        for number, vector in enumerate(some):
+        for number, vector in enumerate(group):
             name = _checked(vector, f"{method}, vector {number}") or str(number)
             yield method, name, vector
 

@@ -52,25 +52,25 @@ def nothing(modalities: Iterable[str]) -> dict[str, nn.Module]:
 
 
 def opm(vector: Vector) -> dict[str, Any]:
-    inputs, some = vector["inputs"], batch(vector["inputs"]["labels"])
+    inputs, samples = vector["inputs"], batch(vector["inputs"]["labels"])
     if "W" in inputs:
         fusion, features = concat(inputs)
         keep = {m: x > 0 for m, x in named(inputs, "mask").items()}
         theta = inputs["theta"] if "theta" in inputs else dropped_share(named(inputs, "q"), fusion.dims)
         rescale = vector["hyperparams"].get("rescale", True)
         seen = drop_features(features, keep, theta if rescale else 0.0)
-        some.weight = torch.stack(list(keep.values())).any(0).double()
+        samples.weight = torch.stack(list(keep.values())).any(0).double()
         joint = fusion(seen)
-        loss = Vanilla().losses(Output(joint), some, Context())["fused"]
+        loss = Vanilla().losses(Output(joint), samples, Context())["fused"]
         shown = {f"h_{m}": h for m, h in seen.items()} | {f"h_{m}_masked": h for m, h in seen.items()}
-        return {"kept": some.weight, "theta": theta, "joint": joint, "logits": joint, "loss": loss, **shown}
-    said = named(inputs, "u")
-    sums = true_class_scores(said, some, Context())
+        return {"kept": samples.weight, "theta": theta, "joint": joint, "logits": joint, "loss": loss, **shown}
+    unimodal_logits = named(inputs, "u")
+    sums = true_class_scores(unimodal_logits, samples, Context())
     rho = discrepancy_ratios(sums)
     q = drop_rates(rho, **{"q_base": 0.5, "lam": 0.5, **given(vector, "q_base", "lam")})
     found = {**each(sums, "score", "scores"), **each(rho, "rho", "rho"), **each(q, "q", "q")}
     if "dims" in inputs:
-        found["theta"] = dropped_share(q, dict(zip(said, inputs["dims"], strict=True)))
+        found["theta"] = dropped_share(q, dict(zip(unimodal_logits, inputs["dims"], strict=True)))
         found["rescale"] = 1 / (1 - found["theta"])
     return found
 
@@ -95,25 +95,29 @@ def mmcosine(vector: Vector) -> dict[str, Any]:
 
 
 def mbsd(vector: Vector) -> dict[str, Any]:
-    inputs, some = vector["inputs"], batch(vector["inputs"]["labels"])
-    said = {m: u.requires_grad_() for m, u in named(inputs, "u").items()}
+    inputs, samples = vector["inputs"], batch(vector["inputs"]["labels"])
+    unimodal_logits = {m: u.requires_grad_() for m, u in named(inputs, "u").items()}
     plan = MBSD(**given(vector, "variant", "w_kl", "w_rs", "w_uni"))
-    joint = tensor(inputs["joint_logits"]) if "joint_logits" in inputs else torch.stack(list(said.values())).sum(0)
-    losses = plan.losses(Output(joint, said), some, Context())
+    joint = (
+        tensor(inputs["joint_logits"])
+        if "joint_logits" in inputs
+        else torch.stack(list(unimodal_logits.values())).sum(0)
+    )
+    losses = plan.losses(Output(joint, unimodal_logits), samples, Context())
     parts = {
         part: torch.stack([x for name, x in losses.items() if name.startswith(part)]).sum() for part in ("kl", "rs")
     }
-    grads = torch.autograd.grad(parts["kl"] + parts["rs"], list(said.values()))
-    pairs = [(m, n) for m, n in itertools.combinations(said, 2)]
-    weights = {f"{m}{n}": pair_terms(said[m], said[n], some.label).weight for m, n in pairs}
+    grads = torch.autograd.grad(parts["kl"] + parts["rs"], list(unimodal_logits.values()))
+    pairs = [(m, n) for m, n in itertools.combinations(unimodal_logits, 2)]
+    weights = {f"{m}{n}": pair_terms(unimodal_logits[m], unimodal_logits[n], samples.label).weight for m, n in pairs}
     return {
         "weights": next(iter(weights.values())) if len(pairs) == 1 else weights,
         "ce_joint": losses["fused"],
-        **{f"ce_{m}": losses[f"unimodal/{m}"] for m in said},
+        **{f"ce_{m}": losses[f"unimodal/{m}"] for m in unimodal_logits},
         "loss_kl": parts["kl"],
         "loss_rs": parts["rs"],
         "total": torch.stack(list(losses.values())).sum(),
-        **{f"grad_u_{m}": g for m, g in zip(said, grads, strict=True)},
+        **{f"grad_u_{m}": g for m, g in zip(unimodal_logits, grads, strict=True)},
     }
 
 
@@ -122,17 +126,20 @@ def cml(vector: Vector) -> dict[str, Any]:
     inputs, hyper = vector["inputs"], vector["hyperparams"]
     if hyper.get("reduction", "sum") != "sum":
         raise Unsupported("a penalty other than the batch's sum")
-    said, gone, some = named(inputs, "u"), inputs["removal_order"], batch(inputs["labels"])
-    features = {m: u - tensor(inputs["bias"]) / len(said) for m, u in said.items()}
-    fusion = Concat({m: u.shape[1] for m, u in said.items()}, len(inputs["bias"]))
-    filled(fusion, {fusion.head: (torch.cat([torch.eye(len(inputs["bias"]))] * len(said), 1).tolist(), inputs["bias"])})
-    plan = CML(**given(vector, "lam", "mask")).attach(nothing(said), dims=fusion.dims, fusion=fusion)
+    unimodal_logits, gone, samples = named(inputs, "u"), inputs["removal_order"], batch(inputs["labels"])
+    features = {m: u - tensor(inputs["bias"]) / len(unimodal_logits) for m, u in unimodal_logits.items()}
+    fusion = Concat({m: u.shape[1] for m, u in unimodal_logits.items()}, len(inputs["bias"]))
+    filled(
+        fusion,
+        {fusion.head: (torch.cat([torch.eye(len(inputs["bias"]))] * len(unimodal_logits), 1).tolist(), inputs["bias"])},
+    )
+    plan = CML(**given(vector, "lam", "mask")).attach(nothing(unimodal_logits), dims=fusion.dims, fusion=fusion)
     ctx = Context()
-    ctx.chance = lambda purpose: [*gone, *said].index(purpose.removeprefix("cml/")) / 99  # type: ignore[method-assign]
-    losses = plan.losses(Output(fusion(features), said, features), some, ctx)
+    ctx.chance = lambda purpose: [*gone, *unimodal_logits].index(purpose.removeprefix("cml/")) / 99  # type: ignore[method-assign]
+    losses = plan.losses(Output(fusion(features), unimodal_logits, features), samples, ctx)
     chain = [fusion(features, drop=gone[:k]) for k in range(len(gone) + 1)]
-    ce = [Vanilla().losses(Output(x), some, Context())["fused"] for x in chain]
-    gaps = [confidence_rise(a, b, some.label, plan.mask) for a, b in itertools.pairwise(chain)]
+    ce = [Vanilla().losses(Output(x), samples, Context())["fused"] for x in chain]
+    gaps = [confidence_rise(a, b, samples.label, plan.mask) for a, b in itertools.pairwise(chain)]
     hinges = [gap.clamp_min(0).sum() for gap in gaps]
     return {
         "ce_full": ce[0],
@@ -151,20 +158,20 @@ def lfm(vector: Vector) -> dict[str, Any]:
         return learned_weight(vector)
     if "labels" not in inputs:
         return weight_schedules(vector)
-    said, some = named(inputs, "u"), batch(inputs["labels"])
-    joint = torch.stack(list(said.values()))
+    unimodal_logits, samples = named(inputs, "u"), batch(inputs["labels"])
+    joint = torch.stack(list(unimodal_logits.values()))
     joint = tensor(inputs["joint_logits"]) if "joint_logits" in inputs else joint.mean(0)
     gaps = {
-        rule: LFM(align=rule).attach(nothing(said)).gap(Output(joint, said), some, Context())
+        rule: LFM(align=rule).attach(nothing(unimodal_logits)).gap(Output(joint, unimodal_logits), samples, Context())
         for rule in ("mixture_to_branches", "true_js")
     }
-    plan = LFM("learned", **given(vector, "align")).attach(nothing(said), num_samples=99)
+    plan = LFM("learned", **given(vector, "align")).attach(nothing(unimodal_logits), num_samples=99)
     plan.w_cls = tensor(hyper["w_cls"])
-    losses = plan.losses(Output(joint, said), some, Context())
+    losses = plan.losses(Output(joint, unimodal_logits), samples, Context())
     return {
         "align_default": gaps["mixture_to_branches"],
         "align_true_js": gaps["true_js"],
-        "ce_joint": Vanilla().losses(Output(joint), some, Context())["fused"],
+        "ce_joint": Vanilla().losses(Output(joint), samples, Context())["fused"],
         "total": torch.stack(list(losses.values())).sum(),
     }
 
@@ -213,19 +220,19 @@ def amco(vector: Vector) -> dict[str, Any]:
     inputs = vector["inputs"]
     if "labels" not in inputs:
         return mask_schedule(vector)
-    said, some = named(inputs, "u"), batch(inputs["labels"])
-    share = prediction_shares(said, some, Context())
+    unimodal_logits, samples = named(inputs, "u"), batch(inputs["labels"])
+    share = prediction_shares(unimodal_logits, samples, Context())
     classes = len(inputs["mask"])
-    plan = AMCo(**given(vector, "sigma", "eps")).attach(nothing(said), num_classes=classes).double()
+    plan = AMCo(**given(vector, "sigma", "eps")).attach(nothing(unimodal_logits), num_classes=classes).double()
     dependent = torch.stack(list(share.values())) > plan.sigma
-    plan.dependent = torch.tensor([m == inputs["masked_modality"] for m in said])
+    plan.dependent = torch.tensor([m == inputs["masked_modality"] for m in unimodal_logits])
     plan.mask = lambda ctx: tensor(inputs["mask"]) > 0  # type: ignore[method-assign]
-    losses = plan.losses(plan.replace_unimodal_logits(Output(torch.zeros(()), said)), some, Context())
+    losses = plan.losses(plan.replace_unimodal_logits(Output(torch.zeros(()), unimodal_logits)), samples, Context())
     return {
         **{f"dependence_{m}": d for m, d in share.items()},
         "dependent": dependent.double(),
         "ce_joint": losses["fused"],
-        **{f"ce_{m}": losses[f"unimodal/{m}"] for m in said},
+        **{f"ce_{m}": losses[f"unimodal/{m}"] for m in unimodal_logits},
         "total": torch.stack(list(losses.values())).sum(),
     }
 

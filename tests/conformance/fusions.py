@@ -79,9 +79,9 @@ def fusion_logits(vector: Vector) -> dict[str, Any]:
         return centralnet(inputs)
     if {"q", "k", "v"} <= {name.lower() for name in inputs}:
         return core(inputs)
-    said = {name: z for name, z in inputs.items() if name.startswith("logits_")}
-    if said:
-        return late(said)
+    unimodal_logits = {name: z for name, z in inputs.items() if name.startswith("logits_")}
+    if unimodal_logits:
+        return late(unimodal_logits)
     raise Unsupported("a fusion that this project does not have")
 
 
@@ -96,9 +96,9 @@ def mmtm(vector: Vector) -> dict[str, Any]:
         weights = {unit.squeeze: (inputs["W_squeeze"], inputs["b_squeeze"])}
         weights |= {unit.gates[m].layer: (inputs[f"W_{m}"], inputs[f"b_{m}"]) for m in maps}
         filled(unit, weights)
-        unit.squeeze.register_forward_hook(lambda _, given, said: found.update(squeeze=given[0], joint=said.relu()))
+        unit.squeeze.register_forward_hook(lambda _, given, result: found.update(squeeze=given[0], joint=result.relu()))
         for m, gate in unit.gates.items():
-            gate.register_forward_hook(lambda _, given, said, name=f"gate_{m}{suffix}": found.update({name: said}))
+            gate.register_forward_hook(lambda _, given, result, name=f"gate_{m}{suffix}": found.update({name: result}))
         found.update({f"out_{m}": x for m, x in unit(maps).items()})
     return found
 
@@ -133,9 +133,9 @@ def core(inputs: Mapping[str, Any]) -> dict[str, Any]:
 
 def late(logits: Mapping[str, Any]) -> dict[str, Any]:
     """The mean of logits and, for ``late_prob``, the logarithm of the mean of probabilities."""
-    said = torch.stack([tensor(z) for z in logits.values()])
-    everyone = torch.ones(said.shape[:2], dtype=said.dtype)
-    return {"joint": weighted_mean(said, everyone), "joint_log_prob": mixture(said, everyone)}
+    stacked = torch.stack([tensor(z) for z in logits.values()])
+    weight = torch.ones(stacked.shape[:2], dtype=stacked.dtype)
+    return {"joint": weighted_mean(stacked, weight), "joint_log_prob": mixture(stacked, weight)}
 
 
 def unimodal_logits(vector: Vector) -> dict[str, Any]:
@@ -165,14 +165,21 @@ def concat_parts(vector: Vector) -> dict[str, Any]:
     weight, bias = inputs.get("weight", inputs.get("W")), inputs.get("bias", inputs.get("b"))
     fusion = Concat({m: f.shape[1] for m, f in features.items()}, len(bias))
     filled(fusion, {fusion.head: (weight, bias)})
-    said, joint = fusion.unimodal_logits(features), fusion(features)
-    found: dict[str, Any] = {**said, **{f"u_{m}": z for m, z in said.items()}, "joint": joint, "fused": joint}
+    unimodal_logits, joint = fusion.unimodal_logits(features), fusion(features)
+    found: dict[str, Any] = {
+        **unimodal_logits,
+        **{f"u_{m}": z for m, z in unimodal_logits.items()},
+        "joint": joint,
+        "fused": joint,
+    }
     for m, z in by_subsets(fusion, features).items():
-        torch.testing.assert_close(z, said[m], msg="a concat's Shapley responses are not its parts")
+        torch.testing.assert_close(z, unimodal_logits[m], msg="a concat's Shapley responses are not its parts")
     if "labels" in inputs:
-        some = batch(inputs["labels"])
-        found["joint_ce"] = Vanilla().losses(Output(joint), some, Context())["fused"]
-        found |= {f"true_class_prob_sum_{m}": s for m, s in true_class_scores(said, some, Context()).items()}
+        samples = batch(inputs["labels"])
+        found["joint_ce"] = Vanilla().losses(Output(joint), samples, Context())["fused"]
+        found |= {
+            f"true_class_prob_sum_{m}": s for m, s in true_class_scores(unimodal_logits, samples, Context()).items()
+        }
     return found
 
 
@@ -214,7 +221,7 @@ def by_subsets(fusion: Fusion, features: Mapping[str, Tensor]) -> dict[str, Tens
     """Shapley responses of any fusion by evaluating all of its subsets, the empty one shared equally."""
     players = list(features)
     empty = fusion(features, drop=players)
-    worth = {some: fusion(features, drop=set(players) - some) for some in coalitions(players)}
+    worth = {subset: fusion(features, drop=set(players) - subset) for subset in coalitions(players)}
     worth[frozenset()] = empty
     return {m: shapley(worth, m, players) + empty / len(players) for m in players}
 

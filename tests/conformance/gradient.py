@@ -32,9 +32,9 @@ from tests.conformance.common import Checker, Unsupported, Vector, batch, given,
 from tests.conformance.fusions import filled
 
 
-def row(said: dict[str, Any]) -> Tensor:
+def row(by_modality: dict[str, Any]) -> Tensor:
     """(M,) the numbers of {modality: number}."""
-    return tensor(list(said.values()))
+    return tensor(list(by_modality.values()))
 
 
 def named(values: Tensor, like: Any) -> dict[str, float]:
@@ -92,15 +92,15 @@ def agm(vector: Vector) -> dict[str, Any]:
 
 def agm_steps(ce_scores: list[dict[str, float]], alpha: float, cap: float) -> list[dict[str, Any]]:
     steps, running = [], torch.zeros(len(ce_scores[0]), dtype=torch.float64)
-    for t, said in enumerate(ce_scores, 1):
-        ce = row(said)
+    for t, by_modality in enumerate(ce_scores, 1):
+        ce = row(by_modality)
         found = {
             "r": lead_ratios(ce),
             "tau": lead_ratios(running),
             "kappa": modulation_factors(ce, running, alpha, cap),
         }
         running = cumulative_mean(running, ce, t)
-        steps.append({name: named(x, said) for name, x in (found | {"running": running}).items()})
+        steps.append({name: named(x, by_modality) for name, x in (found | {"running": running}).items()})
     return steps
 
 
@@ -110,31 +110,35 @@ def agm_loss(worth: dict[frozenset[str], Tensor], kappa: dict[str, Tensor], labe
 
 
 def mslr(vector: Vector) -> dict[str, Any]:
-    said, hyper = vector["inputs"]["val_acc_per_epoch"], vector["hyperparams"]
-    init = row({m: hyper.get("init", {}).get(m, 1.0) for m in said})
-    past = torch.full((len(said), hyper.get("memory", 5)), torch.nan, dtype=torch.float64)
+    by_modality, hyper = vector["inputs"]["val_acc_per_epoch"], vector["hyperparams"]
+    init = row({m: hyper.get("init", {}).get(m, 1.0) for m in by_modality})
+    past = torch.full((len(by_modality), hyper.get("memory", 5)), torch.nan, dtype=torch.float64)
     factors = [init]
-    for now in torch.stack([tensor(x) for x in said.values()], 1):
+    for now in torch.stack([tensor(x) for x in by_modality.values()], 1):
         factors.append(init * accuracy_quotients(past, now))
         past = torch.cat([past[:, 1:], now[:, None]], 1)
     during = torch.stack(factors[:-1], 1)
     return {
-        "multiplier_during_epoch": dict(zip(said, during.tolist(), strict=True)),
-        "multiplier_next": named(factors[-1], said),
+        "multiplier_during_epoch": dict(zip(by_modality, during.tolist(), strict=True)),
+        "multiplier_next": named(factors[-1], by_modality),
     }
 
 
 def mses(vector: Vector) -> dict[str, Any]:
-    said, hyper = vector["inputs"]["val_loss_per_epoch"], vector["hyperparams"]
+    by_modality, hyper = vector["inputs"]["val_loss_per_epoch"], vector["hyperparams"]
     weight = hyper.get("previous_weight", 0.6)
-    known, smooth = initial_stopping_state(len(said)).double(), {m: [] for m in said}  # type: ignore[var-annotated]
-    for epoch, loss in enumerate(torch.stack([tensor(x) for x in said.values()], 1)):
-        for m, x, stopped in zip(said, smooth_losses(known[0], loss, weight).tolist(), known[3].tolist(), strict=True):
+    state, smooth = initial_stopping_state(len(by_modality)).double(), {m: [] for m in by_modality}  # type: ignore[var-annotated]
+    for epoch, loss in enumerate(torch.stack([tensor(x) for x in by_modality.values()], 1)):
+        for m, x, stopped in zip(
+            by_modality, smooth_losses(state[0], loss, weight).tolist(), state[3].tolist(), strict=True
+        ):
             smooth[m] += [x] if stopped < 0 else []  # who has stopped is not looked at any more
-        known = update_stopping_state(known, loss, epoch, hyper["patience"], weight)
-    ends = {m: None if x < 0 else x for m, x in named(known[3], said).items()}
-    best = named(known[2], said)
-    return {"result": {m: {"smoothed": smooth[m], "best_epoch": best[m], "stop_after_epoch": ends[m]} for m in said}}
+        state = update_stopping_state(state, loss, epoch, hyper["patience"], weight)
+    ends = {m: None if x < 0 else x for m, x in named(state[3], by_modality).items()}
+    best = named(state[2], by_modality)
+    return {
+        "result": {m: {"smoothed": smooth[m], "best_epoch": best[m], "stop_after_epoch": ends[m]} for m in by_modality}
+    }
 
 
 def cggm(vector: Vector) -> dict[str, Any]:
@@ -157,8 +161,8 @@ def inforeg(vector: Vector) -> dict[str, Any]:
         ends = range(window + 2, len(traces) + 1)
         return {"k_after": torch.stack([relative_growth(traces[end - window - 1 : end]) for end in ends])}
     is_open = inputs.get("k", 1.0) > hyper.get("threshold", 0.05)
-    said = {m: tensor(s) for m, s in inputs["score"].items()}
-    pull = pull_strengths(said, hyper.get("beta0", hyper.get("beta")))
+    by_modality = {m: tensor(s) for m, s in inputs["score"].items()}
+    pull = pull_strengths(by_modality, hyper.get("beta0", hyper.get("beta")))
     strength = {m: x if is_open else tensor(0.0) for m, x in pull.items()}
     found: dict[str, Any] = {"strength": strength}
     for m, x in strength.items():

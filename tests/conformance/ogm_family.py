@@ -74,22 +74,22 @@ def data_parallel(vector: Vector) -> dict[str, Any]:
     if "shards" not in inputs:
         raise Unsupported("a method that this project does not have")
     label, logits = torch.tensor(inputs["labels"]), tensor(inputs["joint_logits"])
-    said = {name.removeprefix("u_"): tensor(z) for name, z in inputs.items() if name.startswith("u_")}
+    unimodal_logits = {name.removeprefix("u_"): tensor(z) for name, z in inputs.items() if name.startswith("u_")}
     shards, everyone = inputs["shards"], len(label)
     contexts = [Context(share=len(rows) * len(shards) / everyone) for rows in shards]
     parts = [batch(label[rows].tolist()) for rows in shards]
     local = [
-        true_class_scores({m: z[rows] for m, z in said.items()}, part, Context())
+        true_class_scores({m: z[rows] for m, z in unimodal_logits.items()}, part, Context())
         for rows, part in zip(shards, parts, strict=True)
     ]
-    total = {m: torch.stack([s[m] for s in local]).sum() for m in said}
+    total = {m: torch.stack([s[m] for s in local]).sum() for m in unimodal_logits}
     losses = [
         Vanilla().losses(Output(logits[rows]), part, Context())["fused"]
         for rows, part in zip(shards, parts, strict=True)
     ]
-    first = next(iter(said))
+    first = next(iter(unimodal_logits))
     return {
-        "local_scores": [[float(s[m]) for m in said] for s in local],
+        "local_scores": [[float(s[m]) for m in unimodal_logits] for s in local],
         f"global_rho_{first}": discrepancy_ratios(total)[first],
         "local_ce": torch.stack(losses),
         "global_ce": Vanilla().losses(Output(logits), batch(inputs["labels"]), Context())["fused"],

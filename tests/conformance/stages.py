@@ -60,13 +60,13 @@ def g2d(vector: Vector) -> dict[str, Any]:
             raise Unsupported("not a student and a teacher with logits for each modality")
         ce = cross_entropy(vector, inputs["joint_logits"])
         mse = {m: feature_distance(student[m], teacher[m]).mean() for m in student}
-        apart = {m: kl(z / t, joint / t).mean() for m, z in logits.items()}
+        divergences = {m: kl(z / t, joint / t).mean() for m, z in logits.items()}
         total = options.get("w_ce", 1.0) * ce
         for m in student:
-            total = total + options.get("alpha", 1.0) * mse[m] + options.get("beta", 1.0) * t**2 * apart[m]
+            total = total + options.get("alpha", 1.0) * mse[m] + options.get("beta", 1.0) * t**2 * divergences[m]
         found |= {"ce": ce, "ce_joint": ce, "total": total, "loss": total}
-        found |= {f"mse_{m}": x for m, x in mse.items()} | {f"kl_{m}": x for m, x in apart.items()}
-        found |= {"mse": sum(mse.values()), "kl": sum(apart.values())}
+        found |= {f"mse_{m}": x for m, x in mse.items()} | {f"kl_{m}": x for m, x in divergences.items()}
+        found |= {"mse": sum(mse.values()), "kl": sum(divergences.values())}
     return found
 
 
@@ -86,11 +86,11 @@ def di_mml(vector: Vector) -> dict[str, Any]:
         }
     if "dims_a_only" in inputs:
         a, v = (tensor(inputs[m]).requires_grad_() for m in "av")
-        some = {m: torch.zeros(a.shape[1], dtype=torch.bool) for m in "av"}
-        for m, mask in some.items():
+        masks = {m: torch.zeros(a.shape[1], dtype=torch.bool) for m in "av"}
+        for m, mask in masks.items():
             mask[inputs[f"dims_{m}_only"]] = True
-        v_to_a = interaction(v, a, some["a"], options["temperature"], None).mean()
-        a_to_v = interaction(a, v, some["v"], options["temperature"], None).mean()
+        v_to_a = interaction(v, a, masks["a"], options["temperature"], None).mean()
+        a_to_v = interaction(a, v, masks["v"], options["temperature"], None).mean()
         grads = torch.autograd.grad(v_to_a + a_to_v, [a, v], allow_unused=True)
         grad_a, grad_v = (torch.zeros_like(x) if g is None else g for x, g in zip((a, v), grads, strict=True))
         return {
@@ -104,8 +104,8 @@ def di_mml(vector: Vector) -> dict[str, Any]:
     if len(logits) < 2:
         raise Unsupported("neither features, nor dimensions, nor logits of several heads")
     t = options.get("T2", options.get("temperature", 1.0))
-    there = [torch.ones(len(z), dtype=torch.bool) for z in logits]
-    fused, weight = certainty_weighted_mean(logits, t, there)
+    present = [torch.ones(len(z), dtype=torch.bool) for z in logits]
+    fused, weight = certainty_weighted_mean(logits, t, present)
     certain = torch.stack([z.softmax(1).amax(1) for z in logits], 1)
     found = {"confidence": certain, "weights": weight.T, "fused": fused, "pred": fused.argmax(1).double()}
     other = {"conf": "confidence", "confidences": "confidence", "w": "weights", "logits": "fused", "joint": "fused"}
