@@ -142,7 +142,7 @@ def test_a_training_sample_depends_on_its_seed_alone(prepared):
 
 
 def test_killed_and_damaged(raw, capsys, monkeypatch, tmp_path):
-    clips.survives_kills(AVE, OWN, capsys, monkeypatch, tmp_path)
+    clips.survives_kills(AVE, OWN, capsys, monkeypatch, tmp_path, kills=2)
 
 
 def test_missing_silent_and_broken_videos_are_counted(raw, capsys):
@@ -205,5 +205,6 @@ def test_a_header_and_repeated_rows(tmp_path):
     assert rows == [(f"{A}&_te-0000000", 0)] and notes == Counter(list_repeated_rows=2)
 
 
+@pytest.mark.long  # what is common to all sets of clips runs with CREMA-D
 def test_another_file_of_the_same_size_is_noticed(raw):
     clips.notices_changed_files(AVE, OWN, sorted((raw / "AVE").glob("*.mp4"))[0])

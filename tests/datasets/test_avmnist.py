@@ -429,6 +429,7 @@ AVMNIST.prepare(progress=False, allow_unpinned=True, preset="mel32")
 """
 
 
+@pytest.mark.long  # what is common to all datasets is killed in storage/test_cache.py
 def test_a_killed_preparation_is_finished_later(small, tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", KILLED], env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=60, check=False

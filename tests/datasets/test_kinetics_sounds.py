@@ -11,6 +11,7 @@ import torch
 from datasets.core.errors import LabelError, ManifestError, MissingMediaError, SplitLeakError
 from datasets.core.split_lists import Pin
 from datasets.decode import audio
+from datasets.decode.video import read_jpegs
 from datasets.kinetics_sounds import BML, CLASSES, TEST, TRAIN, KineticsSounds, clip_name, parse, parse_json
 from tests.helpers import clips
 from tests.helpers.media import write_clip
@@ -96,12 +97,11 @@ def test_samples_and_presets(raw):
 
 
 def test_bb_does_not_use_clips_of_three_frames(raw):
+    clip = write_clip(raw / "one.mp4", 1.0, rate=6)
+    jpegs = read_jpegs(clip, "every", 1)[0]
     for path in [*raw.glob("t*/*.mp4"), *raw.glob("val/*.mp4")]:
         (raw / "frames" / path.stem).mkdir(parents=True)
-        write_clip(path, 1.0, rate=6)
-        from datasets.decode.video import read_jpegs
-
-        jpegs = read_jpegs(path, "every", 1)[0]
+        shutil.copy(clip, path)
         few = path.stem.startswith("--val")
         for number, jpeg in enumerate(jpegs[: 3 if few else 6]):
             (raw / "frames" / path.stem / f"frame_{number + 1:05d}.jpg").write_bytes(jpeg)
@@ -116,6 +116,7 @@ def test_bb_does_not_use_clips_of_three_frames(raw):
     assert torch.equal(splits.test[0]["visual"][:, 0], splits.test[0]["visual"][:, 2])  # six frames: the first, thrice
 
 
+@pytest.mark.long  # what is common to all sets of clips runs with AVE and CREMA-D
 def test_killed_and_damaged(raw, capsys, monkeypatch, tmp_path):
     clips.survives_kills(KineticsSounds, OWN, capsys, monkeypatch, tmp_path)
 
@@ -196,5 +197,6 @@ def test_bad_json_is_one_line(tmp_path, text, error):
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.long  # what is common to all sets of clips runs with CREMA-D
 def test_another_file_of_the_same_size_is_noticed(raw):
     clips.notices_changed_files(KineticsSounds, OWN, sorted((raw / "train").glob("*.mp4"))[0])

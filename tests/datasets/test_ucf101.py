@@ -221,6 +221,7 @@ def test_B10_B11_B26_folders_of_pictures(raw):
         UCF101.prepare(progress=False, **OWN)
 
 
+@pytest.mark.long  # what is common to all sets of clips runs with AVE and CREMA-D
 def test_killed_and_damaged(raw, capsys, monkeypatch, tmp_path):
     clips.survives_kills(UCF101, OWN, capsys, monkeypatch, tmp_path, patches=KILLED_PATCH)
 

@@ -109,8 +109,8 @@ def test_windows_reach_from_the_first_sample_to_the_last():
 
 def test_bb_and_what_somebody_extracted_already(raw):
     """Recordings and folders of frames are preferred, with and without .mp4 in their names."""
+    jpegs = read_jpegs(next(raw.glob("t*/*.mp4")), "every", 1)[0]
     for number, path in enumerate(sorted(raw.glob("t*/*"))):
-        jpegs = read_jpegs(path, "every", 1)[0]
         folder = raw / "frames" / path.parent.name / "Image-01-FPS" / (path.stem + (".mp4" if number % 2 else ""))
         folder.mkdir(parents=True)
         for c, jpeg in enumerate(jpegs[:8]):
@@ -154,6 +154,7 @@ def test_equal_videos_and_shared_sources_are_counted(raw, capsys):
     assert "1 sources are in train too" in clips.command(capsys, "info", "vggsound", "allow_unpinned=true")
 
 
+@pytest.mark.long  # what is common to all sets of clips runs with AVE and CREMA-D
 def test_killed_and_damaged(raw, capsys, monkeypatch, tmp_path):
     clips.survives_kills(VGGSound, OWN, capsys, monkeypatch, tmp_path)
 
@@ -215,5 +216,6 @@ def test_another_list_is_refused(raw):
         VGGSound.prepare(progress=False)
 
 
+@pytest.mark.long  # what is common to all sets of clips runs with CREMA-D
 def test_another_file_of_the_same_size_is_noticed(raw):
     clips.notices_changed_files(VGGSound, OWN, sorted((raw / "train").glob("*.mp4"))[0])

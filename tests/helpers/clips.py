@@ -123,10 +123,10 @@ def one_epoch(name: str, args: Mapping[str, Any]) -> RunConfig:
 
 KILLED = """
 import ast, os, signal, sys
-from datasets.storage import cache
+from datasets.storage import build
 from datasets.registry import DATASETS
 from ogm.registry import find
-cache.CHUNK, calls, kind = int(sys.argv[5]), [], find(sys.argv[1], DATASETS, 'dataset')
+build.CHUNK, calls, kind = int(sys.argv[5]), [], find(sys.argv[1], DATASETS, 'dataset')
 real = kind.decode.__func__
 def counted(cls, *args):
     calls.append(1)
