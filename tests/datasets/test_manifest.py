@@ -144,7 +144,7 @@ def test_labels_and_splits_may_change_without_decoding(written, monkeypatch):
     path.write_text(written.read_text())
     args = {"root": str(written.parent)}
     module(path, **args)
-    monkeypatch.setattr("datasets.manifest._decode", lambda *a: pytest.fail("decoded again"))
+    monkeypatch.setattr("datasets.manifest.decode_cell", lambda *a: pytest.fail("decoded again"))
     path.write_text(written.read_text().replace("clip 0,train,a", "clip 0,val,b"))
     splits = module(path, **args)
     assert list(splits.val.ids) == ["clip 0", "clip 6", "clip 7"] and splits.val.labels[0] == 1
