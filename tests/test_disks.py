@@ -123,7 +123,7 @@ def test_a_full_disk_says_where_and_how_full(
         assert main(["prepare", "cmu_mosi"]) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert "needs" in line and f"the disk at {place} has 0.1 of 0.3 MB free" in line and "OGM_CACHE" in line
-        monkeypatch.setattr("datasets.storage.cache._ask_for_space", lambda *_: None)  # as if another program filled it
+        monkeypatch.setattr("datasets.storage.build._ask_for_space", lambda *_: None)  # as if another program filled it
         assert main(["prepare", "cmu_mosi"]) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert (

@@ -9,7 +9,7 @@ import csv
 import difflib
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -93,24 +93,8 @@ def read_manifest(path: Path, classes: int | None = None, allow_missing: bool = 
                 f"line {line}: {len(cells)} fields, the header has {len(header)}; quote fields that hold commas"
             )
             continue
-        row = dict(zip(header, cells, strict=True))
-        here = _RowChecker(row, line, mistakes)
-        files = {m: here.file(column, kinds[m], allow_missing) for m, column in columns.items()}
-        if not any(row[column] for column in columns.values()):
-            mistakes.append(f"line {line}: no modality has a file; remove the row")
-        sample = Sample(
-            line,
-            here.filled("id"),
-            here.choice("split", SPLITS),
-            here.filled("label"),
-            files,
-            here.number("start", 0.0),
-            here.number("end", math.inf),
-            row.get("group", ""),
-            here.number("weight", 1.0),
-        )
-        if not sample.start < sample.end:
-            mistakes.append(f"line {line}, column end: {sample.end:g} s is not behind start, {sample.start:g} s")
+        row = _RowChecker(dict(zip(header, cells, strict=True)), line, mistakes)
+        sample = row.sample(kinds, columns, allow_missing)
         before = seen.setdefault(sample.id, sample) if sample.id else sample
         if before is not sample and before.split == sample.split:
             mistakes.append(f"line {line}, column id: {sample.id!r} is line {before.line} too; name it otherwise")
@@ -144,6 +128,27 @@ class _RowChecker:
 
     def __init__(self, row: dict[str, str], line: int, mistakes: list[str]) -> None:
         self.row, self.line, self.mistakes = row, line, mistakes
+
+    def sample(self, kinds: Mapping[str, str], columns: Mapping[str, str], allow_missing: bool) -> Sample:
+        """The row's sample; ``kinds`` and ``columns`` are those of its modalities."""
+        files = {m: self.file(column, kinds[m], allow_missing) for m, column in columns.items()}
+        if not any(self.row[column] for column in columns.values()):
+            self.mistakes.append(f"line {self.line}: no modality has a file; remove the row")
+        sample = Sample(
+            self.line,
+            self.filled("id"),
+            self.choice("split", SPLITS),
+            self.filled("label"),
+            files,
+            self.number("start", 0.0),
+            self.number("end", math.inf),
+            self.row.get("group", ""),
+            self.number("weight", 1.0),
+        )
+        if not sample.start < sample.end:
+            end, start = f"{sample.end:g} s", f"{sample.start:g} s"
+            self.mistakes.append(f"line {self.line}, column end: {end} is not behind start, {start}")
+        return sample
 
     def wrong(self, column: str, what: str) -> None:
         self.mistakes.append(f"line {self.line}, column {column}: {what}")

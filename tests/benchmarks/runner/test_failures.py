@@ -57,7 +57,7 @@ def statuses(folder: Path) -> dict[str, tuple[str, str]]:
 def test_faults_in_methods_are_failed_records_of_their_runs_alone(tmp_path: Path) -> None:
     flags = [
         *broken(tmp_path, "unreadable", "losses", "open('/nowhere/at/all')"),
-        *broken(tmp_path, "needy", "needs", "raise RuntimeError('no idea what it needs')"),
+        *broken(tmp_path, "needy", "prerequisites", "raise RuntimeError('no idea what it needs')"),
         *broken(tmp_path, "quitter", "losses", "os._exit(3)"),
     ]
     words = command("grid", "method=[unreadable, needy, quitter, vanilla]", "epochs=1", folder=tmp_path)
