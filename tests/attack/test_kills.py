@@ -125,7 +125,7 @@ class Attack:
 @pytest.mark.parametrize(
     ("settings", "processes", "kills"),
     [
-        (FEW, 2, 4),
+        pytest.param(FEW, 2, 4, marks=pytest.mark.long),
         pytest.param(MANY, 2, 100, marks=pytest.mark.long),
         pytest.param(MANY, 4, 100, marks=pytest.mark.long),
     ],
