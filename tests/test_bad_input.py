@@ -254,6 +254,7 @@ def mounted(folder: Path, options: str) -> bool:
         return False
 
 
+@pytest.mark.long
 def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
     place = tmp_path / "small"
     if not mounted(place, "size=8k"):

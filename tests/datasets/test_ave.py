@@ -141,6 +141,7 @@ def test_a_training_sample_depends_on_its_seed_alone(prepared):
     assert torch.equal(alone["audio"], train[3]["audio"])
 
 
+@pytest.mark.long
 def test_killed_and_damaged(raw, capsys, monkeypatch, tmp_path):
     clips.survives_kills(AVE, OWN, capsys, monkeypatch, tmp_path, kills=2)
 

@@ -363,6 +363,7 @@ crema_d.CremaD.prepare(progress=False, allow_unpinned=True)
 """
 
 
+@pytest.mark.long
 def test_a_killed_preparation_keeps_what_it_had(raw, monkeypatch):
     done = subprocess.run(
         [sys.executable, "-c", KILLED], env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=60, check=False

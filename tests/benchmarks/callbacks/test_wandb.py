@@ -30,6 +30,7 @@ def test_offline_by_default(tmp_path: Path, without: Path) -> None:
         assert word in content, word
 
 
+@pytest.mark.long
 def test_no_key(tmp_path: Path, without: Path) -> None:
     words = command("run", *SETTINGS, folder=tmp_path)
     said = done(words, WANDB_MODE="online", WANDB_API_KEY="", HOME=str(tmp_path), WANDB_BASE_URL="http://127.0.0.1:9")
@@ -38,6 +39,7 @@ def test_no_key(tmp_path: Path, without: Path) -> None:
     assert records(tmp_path) == records(without)
 
 
+@pytest.mark.long
 def test_a_full_disk(tmp_path: Path, without: Path) -> None:
     place = tmp_path / "work" / "wandb"
     place.mkdir(parents=True)

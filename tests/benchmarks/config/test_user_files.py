@@ -47,6 +47,7 @@ class Tiny(Encoder):
 """
 
 
+@pytest.mark.long
 def test_they_run_beside_the_projects_own(tmp_path: Path) -> None:
     files = {"method": ("halved", METHOD), "fusion": ("widest", FUSION), "encoder": ("tiny", ENCODER)}
     flags = []
@@ -68,6 +69,7 @@ def test_they_run_beside_the_projects_own(tmp_path: Path) -> None:
     assert len(set(keys)) == 2
 
 
+@pytest.mark.long
 def test_a_suite_and_a_dataset_of_ones_own(tmp_path: Path) -> None:
     """The example of both: records and tables like those of any other, and a folder that knows its suite's content."""
     for name in ("two_noises.py", "two_noises.yaml"):

@@ -83,7 +83,7 @@ def test_run_says_a_fault_as_a_grid_does(tmp_path: Path, capfd: pytest.CaptureFi
     assert statuses(tmp_path)["faulty"][1].startswith("ZeroDivisionError")
 
 
-@pytest.mark.parametrize("verb", ["run", "grid"])
+@pytest.mark.parametrize("verb", ["run", pytest.param("grid", marks=pytest.mark.long)])
 def test_records_that_cannot_be_written_end_everything_in_a_line_that_names_the_run(verb: str, tmp_path: Path) -> None:
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "records").write_text("a file where a folder is needed")
@@ -157,7 +157,12 @@ def test_splits_without_samples_or_classes_to_tell_apart_are_refused() -> None:
 
 # ---- signals and flags
 @pytest.mark.parametrize(
-    ("verb", "number"), [("run", signal.SIGTERM), ("grid", signal.SIGTERM), ("grid", signal.SIGHUP)]
+    ("verb", "number"),
+    [
+        pytest.param("run", signal.SIGTERM, marks=pytest.mark.long),
+        pytest.param("grid", signal.SIGTERM, marks=pytest.mark.long),
+        ("grid", signal.SIGHUP),
+    ],
 )
 def test_signals_end_a_command_as_ctrl_c_does(verb: str, number: int, tmp_path: Path) -> None:
     """Sent to the whole group, as a terminal that is closed does, or a scheduler: workers may hear it first."""

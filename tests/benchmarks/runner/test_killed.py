@@ -55,11 +55,13 @@ def test_kills_leave_no_trace(times: int, tmp_path: Path, undisturbed: list[dict
     assert not list((tmp_path / "results").rglob("*.part"))
 
 
+@pytest.mark.long
 def test_the_same_run_twice_is_the_same_bits(tmp_path: Path, undisturbed: list[dict[str, Any]]) -> None:
     assert done([*command("run", *SETTINGS, folder=tmp_path), "--workers", "2"]).returncode == 0
     assert records(tmp_path) == undisturbed
 
 
+@pytest.mark.long
 def test_a_killed_grid_makes_only_what_is_missing(tmp_path: Path) -> None:
     words = [*command("grid", "method=[vanilla, ogm, ume]", "seed=[0, 1]", "epochs=6", folder=tmp_path), "--jobs", "2"]
     process = subprocess.Popen(words, cwd=ROOT, env=ENV, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -76,6 +78,7 @@ def test_a_killed_grid_makes_only_what_is_missing(tmp_path: Path) -> None:
     assert not list((tmp_path / "results").rglob("*.part"))
 
 
+@pytest.mark.long
 def test_a_worker_that_is_killed_is_a_failed_run_and_the_others_go_on(tmp_path: Path) -> None:
     words = [*command("grid", "method=[vanilla, ogm]", "epochs=25", folder=tmp_path), "--jobs", "1"]
     process = subprocess.Popen(words, cwd=ROOT, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -91,6 +94,7 @@ def test_a_worker_that_is_killed_is_a_failed_run_and_the_others_go_on(tmp_path: 
     assert again.returncode == 0 and "2 runs: 2 done" in again.stdout
 
 
+@pytest.mark.long
 def test_two_processes_give_the_record_of_one(tmp_path: Path) -> None:
     settings = ("method=ogm_ge", "epochs=2", "precision=fp64", "fusion=film")
     ranks = ("-m", "torch.distributed.run", "--nproc-per-node", "2")

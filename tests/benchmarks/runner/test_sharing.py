@@ -131,7 +131,7 @@ def test_a_digest_is_that_of_the_file(tmp_path: Path) -> None:
 
 
 # ---- data
-@pytest.mark.parametrize("verb", ["run", "grid"])
+@pytest.mark.parametrize("verb", ["run", pytest.param("grid", marks=pytest.mark.long)])
 def test_a_record_made_with_other_data_is_refused(
     verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -134,6 +134,7 @@ def test_a_teacher_that_fails_is_not_tried_again_by_each_student(tmp_path: Path)
         assert "which diverged: the loss stopped being finite" in record["reason"] and "\n" not in record["reason"]
 
 
+@pytest.mark.long
 def test_a_killed_run_in_stages_ends_in_the_same_record(tmp_path: Path) -> None:
     """Killed among its teachers, and while it fuses."""
     settings = ("method=kd_strong_to_weak", "epochs=10")
