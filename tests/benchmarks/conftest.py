@@ -1,6 +1,8 @@
 """What a test registers from a file of its own is forgotten after it: the next test may list what the project has."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
+from unittest.mock import patch
 
 import pytest
 
@@ -10,9 +12,7 @@ from benchmarks.config.user_files import KINDS
 
 @pytest.fixture(autouse=True)
 def forget_registered_files() -> Iterator[None]:
-    names = [FILES, *(registry for registry, _, _ in KINDS.values())]
-    before = [dict(one) for one in names]
-    yield
-    for one, content in zip(names, before, strict=True):
-        one.clear()
-        one.update(content)
+    with ExitStack() as restored:
+        for names in (FILES, *(registry for registry, _, _ in KINDS.values())):
+            restored.enter_context(patch.dict(names))
+        yield
