@@ -60,8 +60,8 @@ test-plugin: ## ogm as a wheel with torch alone: its contract and foreign traini
 	rm -rf .work/plugin && mkdir -p .work/plugin/source .work/plugin/tests
 	cp -r ogm pyproject.toml README.md LICENSE .work/plugin/source
 	cp -r models pyproject.toml .work/plugin
-	cp --parents tests/__init__.py tests/conftest.py tests/small.py tests/{contract,helpers,ogm}/__init__.py \
-		tests/helpers/{methods,own_loop}.py $(PLUGIN_TESTS) .work/plugin
+	cp --parents tests/__init__.py tests/conftest.py tests/{contract,helpers,ogm}/__init__.py \
+		tests/helpers/{engines,methods,own_loop}.py $(PLUGIN_TESTS) .work/plugin
 	$(PYTHON) -m venv .work/plugin/venv
 	.work/plugin/venv/bin/python -m pip install --disable-pip-version-check --quiet .work/plugin/source \
 		torch$(if $(TORCH),==$(TORCH)) pytest pytest-timeout pytest-xdist

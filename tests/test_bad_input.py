@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.__main__ import main
-from tests.runs import SMALL, command, done, records
+from tests.helpers.commands import SMALL, command, records, run_here, run_process
 
 # What is typed, and what the line must say.
 RUN = {
@@ -261,14 +261,14 @@ def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
         pytest.skip("needs the right to mount a small disk")
     try:
         words = command("run", "epochs=2", folder=place)
-        full = done(words)
+        full = run_here(words)
         assert full.returncode == 2 and full.stderr.strip().startswith("error: "), full.stderr
         assert len(full.stderr.strip().splitlines()) == 1 and "No space left" in full.stderr
         assert not list(place.rglob("*.part")) and not records(place)
         subprocess.run(["mount", "-o", "remount,size=8m", str(place)], check=True)
-        assert done(words).returncode == 0
+        assert run_here(words).returncode == 0
         whole = tmp_path / "whole"
-        assert done(command("run", "epochs=2", folder=whole)).returncode == 0
+        assert run_here(command("run", "epochs=2", folder=whole)).returncode == 0
         assert records(place) == records(whole)
     finally:
         subprocess.run(["umount", str(place)], check=True)
@@ -279,7 +279,7 @@ def test_a_read_only_disk(tmp_path: Path) -> None:
     if not mounted(place, "ro,size=64k"):
         pytest.skip("needs the right to mount a read-only disk")
     try:
-        said = done(command("run", "epochs=1", folder=place))
+        said = run_here(command("run", "epochs=1", folder=place))
         assert said.returncode == 2 and "Read-only file system" in said.stderr and len(said.stderr.splitlines()) == 1
     finally:
         subprocess.run(["umount", str(place)], check=True)
@@ -366,7 +366,7 @@ def test_a_diverged_run_is_shown_as_diverged(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_no_traceback_in_a_real_process(tmp_path: Path) -> None:
-    said = done(command("run", "mehtod=ogm", folder=tmp_path))
+    said = run_process(command("run", "mehtod=ogm", folder=tmp_path))
     assert said.returncode == 2 and said.stderr == "error: mehtod: there is no such setting; did you mean 'method'?\n"
     assert not list(tmp_path.iterdir())
 

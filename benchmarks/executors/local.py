@@ -18,7 +18,10 @@ from benchmarks.runner.events import Event, RunFinished
 from benchmarks.runner.failures import failed_record, run_or_record_failure, save_failure
 from benchmarks.runner.plan import Job
 
-_SPAWN = multiprocessing.get_context("spawn")  # fork and torch's threads do not go together
+# Workers are forked from a process that has imported what a run needs and started no threads: each of them starts at
+# once. (A fork of this process would inherit torch's threads, half alive.)
+_FORKSERVER = multiprocessing.get_context("forkserver")
+_FORKSERVER.set_forkserver_preload(["benchmarks.executors.local", "torch._inductor.config"])
 _GONE = (EOFError, BrokenPipeError, ConnectionResetError)  # the process at the other end of a connection has ended
 
 
@@ -107,8 +110,8 @@ class _Worker:
 
     def __init__(self, environment: RunEnvironment) -> None:
         self.config: RunConfig | None = None
-        self.connection, theirs = _SPAWN.Pipe()
-        self.process = _SPAWN.Process(target=_work, args=(environment, theirs), daemon=True)
+        self.connection, theirs = _FORKSERVER.Pipe()
+        self.process = _FORKSERVER.Process(target=_work, args=(environment, theirs, dict(os.environ)), daemon=True)
         self.process.start()
         theirs.close()
 
@@ -135,8 +138,9 @@ class _Worker:
         self.process.join()
 
 
-def _work(environment: RunEnvironment, connection: Connection) -> None:
+def _work(environment: RunEnvironment, connection: Connection, variables: dict[str, str]) -> None:
     """The main function of a worker process: jobs in, events out. It ends when the other end of the connection does."""
+    os.environ.update(variables)  # as they are now: the fork server may be older
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # they are for the one who started us
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -15,7 +15,7 @@ from benchmarks.config.run_config import configure
 from benchmarks.records.record import RunRecord
 from benchmarks.runner.checkpoint import CorruptFileError, load_checked, save_checked
 from tests.datasets.test_damaged_files import SECONDS, damaged, put_through
-from tests.records import record
+from tests.helpers.records import record
 
 pytestmark = pytest.mark.long
 GROWTH = 400  # MB that the process may need more after many files than after some

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.runs import command, done, records
+from tests.helpers.commands import command, records, run_here, workers
 
 SERVER = multiprocessing.get_context("forkserver")
 FEW = ["method=[umt, ume]", "seed=[0]", "epochs=8"]
@@ -47,17 +47,6 @@ def changes(folder: Path) -> dict[Path, int]:
     for path in folder.rglob("*"):
         with contextlib.suppress(FileNotFoundError):
             found[path] = path.stat().st_mtime_ns
-    return found
-
-
-def workers(pid: int) -> list[int]:
-    """The processes that a grid has started to make runs."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            status = (entry / "status").read_text()
-            if f"PPid:\t{pid}\n" in status and b"spawn_main" in (entry / "cmdline").read_bytes():
-                found.append(int(entry.name))
     return found
 
 
@@ -132,7 +121,7 @@ class Attack:
 )
 def test_kills_change_no_number(settings: list[str], processes: int, kills: int, tmp_path: Path) -> None:
     undisturbed = tmp_path / "undisturbed"
-    made = done(words(settings, undisturbed))
+    made = run_here(words(settings, undisturbed))
     assert made.returncode == 0, made.stderr
     SERVER.set_forkserver_preload(
         [
@@ -153,7 +142,7 @@ def test_kills_change_no_number(settings: list[str], processes: int, kills: int,
             while sum(attack.kills.values()) < wanted and attack.go_on():
                 pass
             attack.end()
-        last = done(words(settings, folder))  # a run whose worker was killed is tried again
+        last = run_here(words(settings, folder))  # a run whose worker was killed is tried again
         assert last.returncode == 0 and "0 refused, 0 not made" in last.stdout, last.stderr
         assert records(folder) == records(undisturbed)
         assert not list(folder.rglob("*.part"))

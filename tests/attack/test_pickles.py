@@ -11,7 +11,7 @@ import pytest
 
 from datasets.decode.safe_pickle import read_pickle
 from tests.attack.pickles import HOSTILE, array, dtype, good, outcome, plain, within
-from tests.runs import ROOT
+from tests.helpers.commands import ROOT
 
 
 @pytest.mark.parametrize("what", HOSTILE)

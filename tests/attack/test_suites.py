@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.suites import MADE, SUITES, damage_made, damage_suites
+from tests.helpers.suites import MADE, SUITES, damage_made, damage_suites
 
 pytestmark = pytest.mark.long
 

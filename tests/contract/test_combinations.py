@@ -14,8 +14,8 @@ from ogm.context import fold_in
 from ogm.engine import Engine
 from ogm.registry import STRATEGIES, find
 from ogm.types import Batch
+from tests.helpers.engines import FOUR, FUSION_OPTIONS, THREE, TRAINED, TWO, build, flat, strategy, train
 from tests.helpers.models import EXCHANGING
-from tests.small import FOUR, FUSION_OPTIONS, THREE, TRAINED, TWO, build, flat, strategy, train
 
 NEW = [name for name in FUSIONS if name not in FOUR]
 METHODS = [m for m in ("vanilla", "ogm_ge", "mmpareto", "opm") if m in STRATEGIES]

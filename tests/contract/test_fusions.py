@@ -16,8 +16,8 @@ from ogm.context import Context
 from ogm.registry import find
 from ogm.shapley import responses
 from ogm.types import Batch, Output
+from tests.helpers.engines import build
 from tests.helpers.models import EVEN, EXCHANGING, OF_FEATURES, SAMPLES, UNEVEN, features, fusion, inputs, model
-from tests.small import build
 
 # d = 512 for both of two modalities, 6 classes.
 PARAMETERS = {

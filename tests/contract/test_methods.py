@@ -11,8 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.helpers.methods import gradients, one_hot_logits, run_once
-from tests.small import (
+from tests.helpers.engines import (
     CLASSES_OF,
     FOUR,
     JOINT,
@@ -28,6 +27,7 @@ from tests.small import (
     strategy,
     train,
 )
+from tests.helpers.methods import gradients, one_hot_logits, run_once
 
 Q64 = {"dtype": torch.float64}
 

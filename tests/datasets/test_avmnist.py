@@ -26,8 +26,8 @@ from datasets.core.loader import Loader
 from datasets.decode.digit_files import SPEAKERS, Clip, folder_digest, read_idx, scan_images, scan_recordings
 from datasets.registry import fingerprints
 from tests.helpers.media import tone, write_idx, write_wav
-from tests.records import committed
-from tests.shared import shared
+from tests.helpers.records import committed
+from tests.helpers.shared_media import shared
 
 ROOT = Path(__file__).parents[2]
 DIGESTS = {  # section 8.1 of the data specification: seed 0, k 10 and k 1

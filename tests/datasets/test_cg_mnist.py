@@ -11,7 +11,7 @@ from datasets.cg_mnist import CGMNIST, COLORS, tints
 from datasets.core.errors import DataError
 from tests.helpers import clips
 from tests.helpers.media import write_idx
-from tests.shared import shared
+from tests.helpers.shared_media import shared
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ from datasets.decode import audio, image_transforms
 from datasets.decode.video import read_frames
 from tests.helpers import clips
 from tests.helpers.media import tone, wav_from_flv, write_flv, write_lists, write_wav
-from tests.shared import shared
+from tests.helpers.shared_media import shared
 
 ROOT = Path(__file__).parents[2]
 TRAIN = [

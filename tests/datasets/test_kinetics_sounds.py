@@ -15,7 +15,7 @@ from datasets.decode.video import read_jpegs
 from datasets.kinetics_sounds import BML, CLASSES, TEST, TRAIN, KineticsSounds, clip_name, parse, parse_json
 from tests.helpers import clips
 from tests.helpers.media import write_clip
-from tests.shared import shared
+from tests.helpers.shared_media import shared
 
 OWN = {"allow_unpinned": True, "image_size": 32}
 LABELS = list(range(31))

@@ -25,7 +25,7 @@ from datasets.storage.cache import sha256
 from ogm.registry import find
 from tests.datasets.test_crema_d import TEST, TRAIN
 from tests.helpers.media import tone, write_flv, write_lists, write_wav
-from tests.shared import shared
+from tests.helpers.shared_media import shared
 
 ROOT = Path(__file__).parents[2]
 

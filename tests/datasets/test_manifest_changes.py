@@ -16,7 +16,7 @@ from datasets.core.manifest_file import MODALITY
 from datasets.manifest import RESERVED_NAMES, Manifest
 from datasets.registry import fingerprints
 from datasets.storage.cache import Cache
-from tests.runs import done
+from tests.helpers.commands import run_here
 
 SPLITS = ["train"] * 8 + ["val"] * 4 + ["test"] * 4
 
@@ -190,7 +190,7 @@ def test_a_run_refuses_data_that_changed_in_a_line(tmp_path):
     args = own(tmp_path / "a")
     write_arrays(tmp_path / "a", 1)
     words = [sys.executable, "-m", "benchmarks", "run", "dataset=manifest", f"dataset_args.path={args['path']}"]
-    made = done([*words, "--results", str(tmp_path / "results"), "--work", str(tmp_path / "work")])
+    made = run_here([*words, "--results", str(tmp_path / "results"), "--work", str(tmp_path / "work")])
     (line,) = made.stderr.strip().splitlines()
     assert made.returncode == 2 and "have changed since they were prepared: run `python -m datasets prepare" in line
 

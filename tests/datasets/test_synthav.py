@@ -19,7 +19,7 @@ from datasets.core.base import DataModule
 from datasets.core.loader import Loader
 from datasets.registry import fingerprints, load
 from datasets.synthav import PRESETS, SHAPES, SynthAV
-from tests.records import committed
+from tests.helpers.records import committed
 
 SMALL = {"num_train": 64, "num_val": 16, "num_test": 24}
 MIDDLE = {"num_train": 800, "num_val": 8, "num_test": 800}

@@ -15,7 +15,7 @@ from datasets.decode.video import read_jpegs
 from datasets.vggsound import CLASSES, LATEST, VGGSound, parse, plain_name, spectrogram, window_start
 from tests.helpers import clips
 from tests.helpers.media import tone, write_clip, write_wav
-from tests.shared import shared
+from tests.helpers.shared_media import shared
 
 OWN = {"allow_unpinned": True, "image_size": 32}
 FEW = (16, 63, 308)  # one of the names with commas among them

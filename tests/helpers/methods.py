@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ogm.context import Context
 from ogm.engine import Engine
 from ogm.types import Batch, Output
-from tests.small import (
+from tests.helpers.engines import (
     TWO,
     build,
     strategy,

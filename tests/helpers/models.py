@@ -14,7 +14,7 @@ from models.fusion import Fusion
 from models.model import MultimodalModel
 from models.registry import FUSIONS, encoder_args_from_name, encoder_path
 from ogm.registry import find
-from tests.small import FUSION_OPTIONS
+from tests.helpers.engines import FUSION_OPTIONS
 
 SAMPLES = 5
 UNEVEN = {"audio": 4, "visual": 6, "text": 3}

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 import ogm
 from ogm import Batch, Output
 from ogm.engine import Engine
-from tests.small import CLASSES_OF, TRAINED
+from tests.helpers.engines import CLASSES_OF, TRAINED
 
 OWN_LOOP = [m for m in TRAINED if not CLASSES_OF[m].needs_engine]
 

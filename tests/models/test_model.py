@@ -18,7 +18,7 @@ from models.encoders.mlp import MLP
 from models.fusions.concat import Concat
 from models.model import MultimodalModel, channels_last, compile_encoders
 from ogm.types import Batch
-from tests.small import build, train
+from tests.helpers.engines import build, train
 
 
 def test_another_encoder_for_each_modality() -> None:

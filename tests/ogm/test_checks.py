@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 import ogm
 from ogm import Batch, Output
+from tests.helpers.engines import THREE, TWO, build, refusal
 from tests.helpers.own_loop import OWN_LOOP, Net, data, forward, three_batches
-from tests.small import THREE, TWO, build, refusal
 
 
 @pytest.mark.parametrize("method", ["opm", "agm"])

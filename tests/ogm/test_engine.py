@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.small import (
+from tests.helpers.engines import (
     build,
     train,
 )

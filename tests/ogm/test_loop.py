@@ -15,9 +15,9 @@ import ogm
 from ogm import Batch, Output, Strategy
 from ogm.engine import Engine
 from ogm.loop import Gradients
+from tests.helpers.engines import CLASSES, CLASSES_OF, THREE, TWO, build, digest, flat, refusal, strategy
 from tests.helpers.methods import build64, close
 from tests.helpers.own_loop import OWN_LOOP, Net, data, engines, forward, hand_written, same, three_batches
-from tests.small import CLASSES, CLASSES_OF, THREE, TWO, build, digest, flat, refusal, strategy
 
 MICRO = [m for m in OWN_LOOP if not CLASSES_OF[m].needs_whole_batch]
 

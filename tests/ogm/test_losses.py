@@ -16,8 +16,8 @@ from torch import Tensor
 from ogm.context import Context
 from ogm.losses import gather, info_nce, nt_xent
 from ogm.strategies.ssl_unimodal import vicreg
+from tests.helpers.engines import build, flat, train
 from tests.helpers.methods import Q64, rows
-from tests.small import build, flat, train
 
 
 def slow_info_nce(a: Tensor, b: Tensor, t: float, valid: list[bool]) -> list[float]:

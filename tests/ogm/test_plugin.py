@@ -14,7 +14,7 @@ from torch import nn
 
 import ogm
 from ogm import Output
-from tests.small import TWO, build
+from tests.helpers.engines import TWO, build
 
 ROOT = Path(__file__).resolve().parents[2]
 

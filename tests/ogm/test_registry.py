@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import ogm
-from tests.small import build, strategy
+from tests.helpers.engines import build, strategy
 
 
 def test_misspelt_options_get_the_suggestion_of_the_command_line() -> None:

@@ -13,8 +13,8 @@ from benchmarks.callbacks.json_lines import JsonLinesLog
 from benchmarks.callbacks.progress import ProgressDisplay
 from benchmarks.config.run_config import configure
 from benchmarks.runner.events import EpochEnded, Event, RunFinished, RunStarted, StepDone, Warned
-from tests.records import record
-from tests.runs import command, records
+from tests.helpers.commands import command, records
+from tests.helpers.records import record
 
 CONFIG = configure({"method": "umt"})
 TEACHER = configure({"method": "unimodal", "method_args": {"modality": "audio"}})

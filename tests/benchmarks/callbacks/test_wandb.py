@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.runs import command, done, records
+from tests.helpers.commands import command, records, run_here, run_process
 
 SETTINGS = ("method=ogm_ge", "epochs=2")
 
@@ -15,13 +15,13 @@ SETTINGS = ("method=ogm_ge", "epochs=2")
 @pytest.fixture(scope="module")
 def without(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("without")
-    assert done(command("run", *SETTINGS, folder=folder)).returncode == 0
+    assert run_here(command("run", *SETTINGS, folder=folder)).returncode == 0
     assert not (folder / "work" / "wandb").exists()
     return folder
 
 
 def test_offline_by_default(tmp_path: Path, without: Path) -> None:
-    said = done(command("run", *SETTINGS, folder=tmp_path), WANDB_MODE="offline")
+    said = run_process(command("run", *SETTINGS, folder=tmp_path), WANDB_MODE="offline")
     assert said.returncode == 0 and "warning" not in said.stderr, said.stderr
     assert records(tmp_path) == records(without)
     (file,) = (tmp_path / "work" / "wandb").rglob("run-*.wandb")
@@ -33,7 +33,9 @@ def test_offline_by_default(tmp_path: Path, without: Path) -> None:
 @pytest.mark.long
 def test_no_key(tmp_path: Path, without: Path) -> None:
     words = command("run", *SETTINGS, folder=tmp_path)
-    said = done(words, WANDB_MODE="online", WANDB_API_KEY="", HOME=str(tmp_path), WANDB_BASE_URL="http://127.0.0.1:9")
+    said = run_process(
+        words, WANDB_MODE="online", WANDB_API_KEY="", HOME=str(tmp_path), WANDB_BASE_URL="http://127.0.0.1:9"
+    )
     assert said.returncode == 0 and "warning: wandb: " in said.stderr, said.stderr
     assert "our own records are complete" in said.stderr
     assert records(tmp_path) == records(without)
@@ -47,7 +49,7 @@ def test_a_full_disk(tmp_path: Path, without: Path) -> None:
     if subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("needs the right to mount a small disk")
     try:
-        said = done(command("run", *SETTINGS, folder=tmp_path), WANDB_MODE="offline")
+        said = run_process(command("run", *SETTINGS, folder=tmp_path), WANDB_MODE="offline")
         assert said.returncode == 0 and "warning: wandb: " in said.stderr, said.stderr
         assert records(tmp_path) == records(without)
     finally:

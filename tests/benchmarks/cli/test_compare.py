@@ -13,7 +13,7 @@ from benchmarks.__main__ import read as read_command
 from benchmarks.config.suite import competing, names
 from benchmarks.records.record import RunRecord
 from benchmarks.records.suite_file import Comparison, Recipe, read
-from tests.runs import SMALL, command, done
+from tests.helpers.commands import SMALL, command, run_process
 
 REFERENCE = Path("results") / "reference"
 WORDS = [*SMALL, "epochs=1"]
@@ -154,7 +154,7 @@ def test_methods_are_compared_on_ones_own_data(methods: list[str], tmp_path: Pat
         "seeds=1",
     ]
     words = [w for w in command("compare", *words, folder=tmp_path) if w not in SMALL]
-    made = done([*words, "--jobs", "1"], OGM_CACHE=str(tmp_path / "cache"))
+    made = run_process([*words, "--jobs", "1"], OGM_CACHE=str(tmp_path / "cache"))
     assert made.returncode == 0, made.stderr
     made = read(tmp_path / "results")
     assert made is not None

@@ -8,8 +8,8 @@ import pytest
 
 from benchmarks.__main__ import main
 from benchmarks.config.run_config import configure
-from tests.records import record, stopped
-from tests.suites import one_line_each
+from tests.helpers.records import record, stopped
+from tests.helpers.suites import one_line_each
 
 CONFIG = configure({"method": "ogm_ge", "epochs": 4})
 

@@ -11,7 +11,7 @@ from benchmarks.config import suite
 from benchmarks.config.run_config import ConfigError
 from benchmarks.records import suite_file
 from benchmarks.records.suite_file import Recipe
-from tests.suites import MADE, SUITES, damage_made, damage_suites, one_line_each
+from tests.helpers.suites import MADE, SUITES, damage_made, damage_suites, one_line_each
 
 GOOD = """
 title: A suite

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.runs import ROOT, command, done, records
+from tests.helpers.commands import ROOT, command, records, run_here
 
 METHOD = (ROOT / "examples" / "halved.py").read_text()
 FUSION = '''
@@ -56,7 +56,7 @@ def test_they_run_beside_the_projects_own(tmp_path: Path) -> None:
         flags += [f"--{kind}-file", str(tmp_path / f"{name}.py")]
     settings = ["methods=vanilla,halved", "seeds=1", "epochs=1", "fusion=widest", "encoders.visual=tiny"]
     words = [w for w in command("compare", *settings, folder=tmp_path) if not w.startswith("encoder_args.visual")]
-    made = done([*words, *flags, "--jobs", "1"])
+    made = run_here([*words, *flags, "--jobs", "1"])
     assert made.returncode == 0, made.stderr
     assert "halved" in made.stdout and "2 done" in made.stdout
     theirs, plain = (next(r for r in records(tmp_path) if r["config"]["method"] == m) for m in ("halved", "vanilla"))
@@ -64,7 +64,7 @@ def test_they_run_beside_the_projects_own(tmp_path: Path) -> None:
     assert plain["config"]["files"].keys() == {"widest", "tiny"}
     assert theirs["curves"]["train/loss/fused"] != plain["curves"]["train/loss/fused"]
     (tmp_path / "halved.py").write_text(METHOD.replace("0.5", "0.25"))  # another content is another run
-    assert done([*words, *flags, "--jobs", "1"]).returncode == 0
+    assert run_here([*words, *flags, "--jobs", "1"]).returncode == 0
     keys = [json.loads(p.read_text())["key"] for p in (tmp_path / "results").rglob("widest/halved/*.json")]
     assert len(set(keys)) == 2
 
@@ -77,7 +77,7 @@ def test_a_suite_and_a_dataset_of_ones_own(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "benchmarks", "reproduce", "--suite", str(tmp_path / "two_noises.yaml")]
     words += ["--dataset-file", str(tmp_path / "two_noises.py"), "--jobs", "1", "--seeds", "1"]
     words += ["--results", str(tmp_path / "results"), "--work", str(tmp_path / "work")]
-    made = done(words)
+    made = run_here(words)
     assert made.returncode == 0, made.stderr
     assert "2 runs: 2 done" in made.stdout
     first, second = records(tmp_path)
@@ -86,11 +86,11 @@ def test_a_suite_and_a_dataset_of_ones_own(tmp_path: Path) -> None:
     table = (tmp_path / "results" / "tables" / "methods-two-noises.md").read_text()
     assert "ogm_ge" in table and "1/1" in table
     (tmp_path / "results" / "README.md").unlink()
-    assert done([*words[:3], "tables", str(tmp_path / "results")]).returncode == 0, "tables need none of the files"
+    assert run_here([*words[:3], "tables", str(tmp_path / "results")]).returncode == 0, "tables need none of the files"
     assert (tmp_path / "results" / "README.md").exists()
     text = (tmp_path / "two_noises.yaml").read_text()
     (tmp_path / "two_noises.yaml").write_text(text.replace("Joint training", "Joint"))
-    refused = done(words)
+    refused = run_here(words)
     assert refused.returncode == 2 and "two_noises.yaml as it was before it was changed" in refused.stderr
 
 
@@ -100,7 +100,7 @@ def test_names_are_given_once(tmp_path: Path) -> None:
     (tmp_path / "twin.py").write_text(METHOD)
     (tmp_path / "a" / "twin.py").write_text(FUSION)
     flags = ["--method-file", str(tmp_path / "twin.py"), "--fusion-file", str(tmp_path / "a" / "twin.py")]
-    made = done([*command("run", folder=tmp_path), *flags])
+    made = run_here([*command("run", folder=tmp_path), *flags])
     assert made.returncode == 2 and "another file is called twin" in made.stderr
 
 
@@ -118,7 +118,7 @@ def test_names_are_given_once(tmp_path: Path) -> None:
 )
 def test_a_file_that_will_not_do(name: str, text: str, said: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(text)
-    made = done([*command("run", "epochs=1", folder=tmp_path), "--method-file", str(tmp_path / name)])
+    made = run_here([*command("run", "epochs=1", folder=tmp_path), "--method-file", str(tmp_path / name)])
     (line,) = made.stderr.splitlines()
     assert made.returncode == 2 and said in line and name in line
     assert not (tmp_path / "results").exists()

@@ -21,7 +21,7 @@ from benchmarks.runner.events import EpochEnded, Event, RunDeferred, RunFinished
 from benchmarks.runner.experiment import resolve
 from benchmarks.runner.plan import Job
 from benchmarks.runner.run import run
-from tests.runs import SMALL, records
+from tests.helpers.commands import SMALL, records
 
 Maker = Callable[[RunEnvironment], Executor]
 MAKING: dict[str, Maker] = {"local": lambda environment: LocalExecutor(environment, 2)}

@@ -11,7 +11,7 @@ from benchmarks.__main__ import main, read
 from benchmarks.config.run_config import RunConfig, configure, parse
 from benchmarks.executors.print_commands import command_line, settings
 from benchmarks.runner.environment import RunEnvironment
-from tests.runs import command, records
+from tests.helpers.commands import command, records
 
 
 def configuration(line: str) -> RunConfig:

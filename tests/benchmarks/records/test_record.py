@@ -16,8 +16,8 @@ from benchmarks.config.run_config import RunConfig, configure, key_of
 from benchmarks.records import suite_file
 from benchmarks.records.record import RunRecord, canonical, read_whole
 from benchmarks.records.suite_file import Recorded
-from tests.records import record, small, stopped
-from tests.runs import SMALL
+from tests.helpers.commands import SMALL
+from tests.helpers.records import record, small, stopped
 
 CONFIG = configure({"method": "ogm_ge", "epochs": 4})
 

@@ -13,7 +13,7 @@ from benchmarks.config.run_config import RunConfig, configure
 from benchmarks.records import store
 from benchmarks.records.record import RunRecord
 from benchmarks.records.store import find_record, pack, read_records, results_folders
-from tests.records import record, stopped
+from tests.helpers.records import record, stopped
 
 CONFIGS = [configure({"method": m, "seed": s, "epochs": 4}) for m in ("vanilla", "ogm_ge") for s in (0, 1, 10)]
 

@@ -17,8 +17,8 @@ from benchmarks.records import suite_file
 from benchmarks.records.suite_file import Recorded
 from benchmarks.reporting.report import files
 from benchmarks.reporting.tables import format_table
-from tests.records import filled, record, small
-from tests.suites import one_line_each
+from tests.helpers.records import filled, record, small
+from tests.helpers.suites import one_line_each
 
 REFERENCE = Path(__file__).resolve().parents[3] / "results" / "reference"
 

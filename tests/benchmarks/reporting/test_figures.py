@@ -23,7 +23,7 @@ from benchmarks.config.suite import Suite, load
 from benchmarks.records.record import RunRecord
 from benchmarks.reporting import figures, report
 from benchmarks.reporting.tables import format_table
-from tests.records import HOSTILE, filled, record, small, stopped
+from tests.helpers.records import HOSTILE, filled, record, small, stopped
 
 ACCURACIES = [[0.80, 0.82, 0.78], [0.85, 0.83, 0.87], [0.84, 0.84, 0.84]]
 
@@ -218,7 +218,7 @@ def test_the_same_records_make_the_same_bytes_in_another_process(
     """In another order, with other hashes: what depends on either would differ."""
     code = (
         "import sys, hashlib; from pathlib import Path; from benchmarks.reporting import report\n"
-        "from benchmarks.records.store import read_records; from tests.records import HOSTILE, small\n"
+        "from benchmarks.records.store import read_records; from tests.helpers.records import HOSTILE, small\n"
         "records = {r.key: r for r in reversed(list(read_records(Path(sys.argv[1]))))}\n"
         "for name, content in report.files(small(('vanilla', HOSTILE, 'ogm')), records):\n"
         "    print(hashlib.sha256(content).hexdigest(), name)\n"

@@ -22,8 +22,8 @@ from benchmarks.records.record import RunRecord
 from benchmarks.reporting import tables
 from benchmarks.reporting.frames import PUBLISHED, read_published, runs_frame, table_frame
 from benchmarks.reporting.tables import EMPTY, escape_latex, escape_markdown, format_table
-from tests.records import HOSTILE, filled, record, small, stopped
-from tests.shared import shared
+from tests.helpers.records import HOSTILE, filled, record, small, stopped
+from tests.helpers.shared_media import shared
 
 VANILLA, OGM_GE = [0.80, 0.82, 0.78], [0.85, 0.83, 0.87]
 

@@ -19,7 +19,7 @@ from benchmarks.runner.run import run
 from ogm.registry import STRATEGIES
 from ogm.strategy import Strategy
 from ogm.types import Prerequisite
-from tests.runs import SMALL
+from tests.helpers.commands import SMALL
 
 
 def config(*settings: str) -> RunConfig:

@@ -20,7 +20,7 @@ from benchmarks.runner.experiment import resolve
 from benchmarks.runner.failures import run_or_record_failure
 from datasets.core.errors import DataError
 from datasets.registry import load
-from tests.runs import ROOT, SMALL, command, done, records
+from tests.helpers.commands import ROOT, SMALL, command, records, run_here
 
 ENV = {**os.environ, "WANDB_MODE": "disabled"}
 # A method that ends its first step by a statement of its own.
@@ -61,7 +61,7 @@ def test_faults_in_methods_are_failed_records_of_their_runs_alone(tmp_path: Path
         *broken(tmp_path, "quitter", "losses", "os._exit(3)"),
     ]
     words = command("grid", "method=[unreadable, needy, quitter, vanilla]", "epochs=1", folder=tmp_path)
-    made = done([*words, *flags, "--jobs", "2"])
+    made = run_here([*words, *flags, "--jobs", "2"])
     assert made.returncode == 1 and "4 runs: 1 done, 0 refused, 3 not made" in made.stdout, made.stderr
     assert "Traceback" not in made.stderr
     found = statuses(tmp_path)
@@ -87,7 +87,9 @@ def test_run_says_a_fault_as_a_grid_does(tmp_path: Path, capfd: pytest.CaptureFi
 def test_records_that_cannot_be_written_end_everything_in_a_line_that_names_the_run(verb: str, tmp_path: Path) -> None:
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "records").write_text("a file where a folder is needed")
-    said = done(command(verb, "method=vanilla" if verb == "run" else "method=[vanilla]", "epochs=1", folder=tmp_path))
+    said = run_here(
+        command(verb, "method=vanilla" if verb == "run" else "method=[vanilla]", "epochs=1", folder=tmp_path)
+    )
     (line,) = said.stderr.strip().splitlines()
     assert said.returncode == 2 and line.startswith("error: ") and str(tmp_path / "results" / "records") in line
     assert "vanilla" in line and "Not a directory" in line

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.runs import ROOT, command, done, records
+from tests.helpers.commands import ROOT, command, records, run_here, run_process, workers
 
 SETTINGS = ("method=ogm_ge", "epochs=100")  # long enough for ten kills on a fast machine
 ENV = {**os.environ, "WANDB_MODE": "disabled"}
@@ -21,7 +21,7 @@ ENV = {**os.environ, "WANDB_MODE": "disabled"}
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     folder = tmp_path_factory.mktemp("undisturbed")
-    assert done(command("run", *SETTINGS, folder=folder)).returncode == 0
+    assert run_here(command("run", *SETTINGS, folder=folder)).returncode == 0
     return records(folder)
 
 
@@ -49,7 +49,7 @@ def test_kills_leave_no_trace(times: int, tmp_path: Path, undisturbed: list[dict
         process.wait()
         kills += 1
         assert not records(tmp_path)
-    finished = done(words)
+    finished = run_here(words)
     assert finished.returncode == 0, finished.stderr
     assert records(tmp_path) == undisturbed
     assert not list((tmp_path / "results").rglob("*.part"))
@@ -57,7 +57,7 @@ def test_kills_leave_no_trace(times: int, tmp_path: Path, undisturbed: list[dict
 
 @pytest.mark.long
 def test_the_same_run_twice_is_the_same_bits(tmp_path: Path, undisturbed: list[dict[str, Any]]) -> None:
-    assert done([*command("run", *SETTINGS, folder=tmp_path), "--workers", "2"]).returncode == 0
+    assert run_here([*command("run", *SETTINGS, folder=tmp_path), "--workers", "2"]).returncode == 0
     assert records(tmp_path) == undisturbed
 
 
@@ -71,7 +71,7 @@ def test_a_killed_grid_makes_only_what_is_missing(tmp_path: Path) -> None:
     process.wait()
     first = {path: path.read_bytes() for path in (tmp_path / "results").rglob("*.json")}
     assert 2 <= len(first) < 10
-    finished = done(words)
+    finished = run_here(words)
     assert finished.returncode == 0, finished.stderr
     assert "10 runs: 10 done" in finished.stdout  # 6 asked for, and the 4 that ume builds on
     assert all(path.read_bytes() == content for path, content in first.items())
@@ -84,13 +84,12 @@ def test_a_worker_that_is_killed_is_a_failed_run_and_the_others_go_on(tmp_path: 
     process = subprocess.Popen(words, cwd=ROOT, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while process.poll() is None and not list((tmp_path / "work").rglob("checkpoint.pt")):
         time.sleep(0.02)
-    started = [p for p in Path("/proc").glob("[0-9]*") if f"PPid:\t{process.pid}\n" in (p / "status").read_text()]
-    (worker,) = [p.name for p in started if "spawn_main" in (p / "cmdline").read_text()]
-    os.kill(int(worker), signal.SIGKILL)
+    (worker,) = workers(process.pid)
+    os.kill(worker, signal.SIGKILL)
     out, err = process.communicate(timeout=200)
     assert process.returncode == 1
     assert "2 runs: 1 done" in out and "killed by SIGKILL" in err
-    again = done(words)  # only "done" is not tried again
+    again = run_here(words)  # only "done" is not tried again
     assert again.returncode == 0 and "2 runs: 2 done" in again.stdout
 
 
@@ -98,8 +97,8 @@ def test_a_worker_that_is_killed_is_a_failed_run_and_the_others_go_on(tmp_path: 
 def test_two_processes_give_the_record_of_one(tmp_path: Path) -> None:
     settings = ("method=ogm_ge", "epochs=2", "precision=fp64", "fusion=film")
     ranks = ("-m", "torch.distributed.run", "--nproc-per-node", "2")
-    one = done(command("run", *settings, folder=tmp_path / "one"))
-    two = done(command("run", *settings, folder=tmp_path / "two", more=ranks), OMP_NUM_THREADS="1")
+    one = run_here(command("run", *settings, folder=tmp_path / "one"))
+    two = run_process(command("run", *settings, folder=tmp_path / "two", more=ranks), OMP_NUM_THREADS="1")
     assert one.returncode == two.returncode == 0, two.stderr
     (a,), (b,) = records(tmp_path / "one"), records(tmp_path / "two")
     assert a["test"].keys() == b["test"].keys() and a["selected"] == b["selected"] and a["probe"] == b["probe"]

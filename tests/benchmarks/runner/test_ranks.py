@@ -15,8 +15,8 @@ import torch.multiprocessing as mp
 from ogm.context import Context
 from ogm.engine import Engine
 from ogm.types import Batch, Output
-from tests.runs import command, done
-from tests.small import CLASSES_OF, TRAINED, build, flat, refusal, train
+from tests.helpers.commands import command, run_process
+from tests.helpers.engines import CLASSES_OF, TRAINED, build, flat, refusal, train
 
 SIZE = 15  # odd: shards of 8 and 7, a last batch too
 CASES = [
@@ -134,7 +134,7 @@ def test_more_ranks_than_samples_in_a_batch_are_refused(ranks: list[dict[Any, An
     torchrun = ("-m", "torch.distributed.run", "--nproc-per-node", "2")
     words = command("run", "epochs=1", folder=tmp_path, more=torchrun)
     words[words.index("batch_size=32")] = "batch_size=1"
-    said = done(words, OMP_NUM_THREADS="1")
+    said = run_process(words, OMP_NUM_THREADS="1")
     (line,) = [line for line in said.stderr.splitlines() if line.startswith("error:")]
     assert said.returncode and "batch_size=1" in line and "2 processes" in line
     assert not list(tmp_path.rglob("*.json"))

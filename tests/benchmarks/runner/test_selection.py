@@ -17,10 +17,10 @@ from benchmarks.runner.environment import RunEnvironment
 from benchmarks.runner.experiment import resolve
 from benchmarks.runner.run import run
 from ogm.engine import Engine
-from tests.runs import SMALL
-from tests.small import TRAINED, build, strategy
+from tests.helpers.commands import SMALL
+from tests.helpers.engines import TRAINED, build, strategy
 
-EPOCHS = 4  # of tests.small
+EPOCHS = 4  # of tests.helpers.engines
 
 
 def parts(engine: Engine) -> set[str]:

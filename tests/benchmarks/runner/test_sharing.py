@@ -20,7 +20,7 @@ from benchmarks.runner.environment import OtherDataError, RunEnvironment
 from benchmarks.runner.events import EpochEnded, Event
 from benchmarks.runner.experiment import resolve
 from benchmarks.runner.run import run
-from tests.runs import SMALL, command, records
+from tests.helpers.commands import SMALL, command, records
 
 ON_TEACHERS = ("umt", "ume", "g2d", "kd_strong_to_weak")
 

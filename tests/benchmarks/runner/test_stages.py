@@ -20,7 +20,7 @@ from benchmarks.runner.checkpoint import load_checked
 from benchmarks.runner.environment import RunEnvironment
 from benchmarks.runner.experiment import resolve
 from benchmarks.runner.metrics import evaluate
-from tests.runs import ROOT, SMALL, command, done, records
+from tests.helpers.commands import ROOT, SMALL, command, records, run_here, run_process
 
 ENV = {**os.environ, "WANDB_MODE": "disabled"}
 # A method that builds on one that builds on others itself.
@@ -63,7 +63,7 @@ def staged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "chained.py").write_text(CHAINED)
     methods = "umt, g2d, di_mml, kd_strong_to_weak, ssl_pretrain, unimodal_pretrain_finetune, chained"
     words = command("grid", f"method=[{methods}]", "fusion=[sum]", "epochs=3", folder=folder)
-    made = done([*words, "--method-file", str(folder / "chained.py"), "--jobs", "2"])
+    made = run_here([*words, "--method-file", str(folder / "chained.py"), "--jobs", "2"])
     assert made.returncode == 0, made.stderr
     assert "12 runs: 12 done" in made.stdout  # 7 asked for, 2 teachers, 2 without labels, 1 that one builds on
     return folder
@@ -117,14 +117,14 @@ def test_work_is_left_only_where_something_builds_on_it(staged: Path) -> None:
 
 def test_asking_again_makes_nothing(staged: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in (staged / "results").rglob("*.json")}
-    again = done(command("grid", "method=[umt, g2d]", "fusion=[sum]", "epochs=3", folder=staged))
+    again = run_here(command("grid", "method=[umt, g2d]", "fusion=[sum]", "epochs=3", folder=staged))
     assert again.returncode == 0 and "2 runs: 2 done" in again.stdout
     assert {path: path.stat().st_mtime_ns for path in (staged / "results").rglob("*.json")} == before
 
 
 def test_a_teacher_that_fails_is_not_tried_again_by_each_student(tmp_path: Path) -> None:
     words = command("grid", "method=[umt, g2d, unimodal_pretrain_finetune]", "epochs=2", "lr=1e30", folder=tmp_path)
-    made = done([*words, "--jobs", "1"])
+    made = run_here([*words, "--jobs", "1"])
     assert made.returncode == 1 and "5 runs: 0 done, 0 refused, 5 not made" in made.stdout
     found = all_records(tmp_path)
     assert {r["status"] for r in found["unimodal"]} == {"diverged"}
@@ -138,7 +138,7 @@ def test_a_teacher_that_fails_is_not_tried_again_by_each_student(tmp_path: Path)
 def test_a_killed_run_in_stages_ends_in_the_same_record(tmp_path: Path) -> None:
     """Killed among its teachers, and while it fuses."""
     settings = ("method=kd_strong_to_weak", "epochs=10")
-    assert done(command("run", *settings, folder=tmp_path / "whole")).returncode == 0
+    assert run_here(command("run", *settings, folder=tmp_path / "whole")).returncode == 0
     words = command("run", *settings, folder=tmp_path / "killed")
     own = configure(parse([*SMALL, *settings])).key
     for stage in ("teacher", "fuse"):
@@ -153,7 +153,7 @@ def test_a_killed_run_in_stages_ends_in_the_same_record(tmp_path: Path) -> None:
         assert process.poll() is None, f"it was over before it could be killed in stage {stage}"
         process.send_signal(signal.SIGKILL)
         process.wait()
-    assert done(words).returncode == 0
+    assert run_here(words).returncode == 0
     assert records(tmp_path / "killed") == records(tmp_path / "whole")
 
 
@@ -161,8 +161,8 @@ def test_a_killed_run_in_stages_ends_in_the_same_record(tmp_path: Path) -> None:
 def test_two_processes_build_on_the_same_teachers(tmp_path: Path) -> None:
     settings = ("method=kd_strong_to_weak", "epochs=3", "precision=fp64")
     ranks = ("-m", "torch.distributed.run", "--nproc-per-node", "2")
-    one = done(command("run", *settings, folder=tmp_path / "one"))
-    two = done(command("run", *settings, folder=tmp_path / "two", more=ranks), OMP_NUM_THREADS="1")
+    one = run_here(command("run", *settings, folder=tmp_path / "one"))
+    two = run_process(command("run", *settings, folder=tmp_path / "two", more=ranks), OMP_NUM_THREADS="1")
     assert one.returncode == two.returncode == 0, two.stderr
     for a, b in zip(records(tmp_path / "one"), records(tmp_path / "two"), strict=True):
         assert a["test"].keys() == b["test"].keys() and a["selected"] == b["selected"] and a["probe"] == b["probe"]

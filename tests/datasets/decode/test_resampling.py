@@ -17,7 +17,7 @@ from datasets.manifest import Manifest
 from datasets.storage.clip_files import PSD, read_sound
 from tests.helpers import resampling
 from tests.helpers.media import tone, write_wav
-from tests.shared import shared
+from tests.helpers.shared_media import shared
 
 STORED = json.loads(resampling.STORED.read_text())
 USUAL = (8000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 37_800, 44_100, 48_000, 88_200, 96_000, 176_400, 192_000)

@@ -11,7 +11,7 @@ from datasets.core.errors import VideoDecodeError
 from datasets.decode import audio, image_files
 from datasets.decode.video import bb_ks, first, fps_blocks, read_frames, read_jpegs, segments, thirds_first
 from tests.helpers.media import frame, tone, wav_from_flv, write_clip, write_flv, write_wav
-from tests.shared import shared
+from tests.helpers.shared_media import shared
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 81000\n"
 GENUINE = ("data", "media", "crema_d", "VideoFlash")

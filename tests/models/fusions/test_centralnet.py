@@ -9,8 +9,8 @@ from torch import Tensor
 from benchmarks.config.run_config import configure
 from benchmarks.runner.build import build as built_from
 from benchmarks.runner.experiment import resolve
+from tests.helpers.engines import build
 from tests.helpers.models import SAMPLES, inputs, model
-from tests.small import build
 
 
 def test_a_central_network_by_hand() -> None:

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 import ogm
+from tests.helpers.engines import CLASSES, THREE, TWO, build, digest
 from tests.helpers.own_loop import engines, hand_written, three_batches
-from tests.small import CLASSES, THREE, TWO, build, digest
 
 
 def test_a_linear_head_splits_as_the_fusion_does() -> None:

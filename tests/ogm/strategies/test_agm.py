@@ -14,8 +14,8 @@ from ogm.context import Context
 from ogm.engine import Engine
 from ogm.strategies.agm import AGM, evaluation_mode, lead_ratios, modulation_factors, scale_backward, shapley_responses
 from ogm.types import Batch, Output
+from tests.helpers.engines import THREE, TWO, build, strategy
 from tests.helpers.methods import D, build64, close, one_step
-from tests.small import THREE, TWO, build, strategy
 
 
 class Normed(nn.Module):

@@ -10,7 +10,7 @@ import torch
 from ogm.context import Context
 from ogm.strategies.amco import hidden_classes
 from ogm.types import Batch, Output
-from tests.small import TWO, build, train
+from tests.helpers.engines import TWO, build, train
 
 
 def test_the_mask_grows_to_everything_and_stays() -> None:

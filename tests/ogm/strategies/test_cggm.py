@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from ogm.strategies.cggm import CGGM, others_share
+from tests.helpers.engines import TWO
 from tests.helpers.methods import D, build64, close, one_step
-from tests.small import TWO
 
 
 def test_shares_are_of_the_others_gains() -> None:

@@ -10,7 +10,7 @@ import torch
 from ogm.context import Context
 from ogm.engine import Engine
 from ogm.strategies.cml import confidence_rise
-from tests.small import THREE, build, train
+from tests.helpers.engines import THREE, build, train
 
 
 def fell(engine: Engine) -> float:

@@ -9,8 +9,8 @@ from torch import nn
 
 from ogm.parts.stages import last_stage_length
 from ogm.strategies.di_mml import certainty_weighted_mean, dimension_accuracy, effective_dimensions, interaction
+from tests.helpers.engines import CLASSES, build, strategy, train
 from tests.helpers.methods import rows, weights
-from tests.small import CLASSES, build, strategy, train
 
 
 def test_only_what_the_other_lacks_is_pulled() -> None:

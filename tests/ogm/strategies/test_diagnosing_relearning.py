@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from ogm.strategies import diagnosing_relearning as relearning
+from tests.helpers.engines import build, flat, train
 from tests.helpers.methods import Q64
-from tests.small import build, flat, train
 
 
 def test_purity_and_clusters() -> None:

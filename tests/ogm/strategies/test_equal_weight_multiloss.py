@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from tests.small import TWO, build, digest, train
+from tests.helpers.engines import TWO, build, digest, train
 
 
 def test_the_losses_are_those_of_all_logits_each_with_weight_one() -> None:

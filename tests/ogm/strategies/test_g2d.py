@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from ogm.strategies.g2d import trained_modalities, weak_to_strong
+from tests.helpers.engines import THREE, TWO, build, digest, train
 from tests.helpers.methods import weights
-from tests.small import THREE, TWO, build, digest, train
 
 
 def test_the_weakest_go_first() -> None:

@@ -9,8 +9,8 @@ import torch
 
 from ogm.engine import Engine
 from ogm.strategies import gblend
+from tests.helpers.engines import TWO, build, flat, train
 from tests.helpers.methods import Q64
-from tests.small import TWO, build, flat, train
 
 
 def test_what_does_not_generalise_gets_no_weight_and_overfitting_costs() -> None:

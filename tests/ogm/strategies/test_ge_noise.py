@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.small import build, digest, train
+from tests.helpers.engines import build, digest, train
 
 
 def test_it_is_ogm_ge_with_coefficients_of_one() -> None:

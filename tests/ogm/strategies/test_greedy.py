@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from ogm.strategies import greedy
+from tests.helpers.engines import THREE, TWO, build, flat, train
 from tests.helpers.methods import Q64
-from tests.small import THREE, TWO, build, flat, train
 
 
 def test_the_branch_that_learns_fastest_from_others_is_held() -> None:

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from ogm.strategies.inforeg import pull_strengths, relative_growth
+from tests.helpers.engines import THREE, TWO, build, train
 from tests.helpers.methods import D, build64, close, one_step
-from tests.small import THREE, TWO, build, train
 
 
 def test_the_pull_is_to_where_the_epoch_began() -> None:

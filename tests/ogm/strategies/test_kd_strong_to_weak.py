@@ -9,8 +9,8 @@ from torch import nn
 
 from ogm.losses import kl
 from ogm.strategies.kd_strong_to_weak import align_positions, attention_alignment, pooling_matrix, soft_targets
+from tests.helpers.engines import THREE, TWO, build, strategy, train
 from tests.helpers.methods import rows, weights
-from tests.small import THREE, TWO, build, strategy, train
 
 
 def test_a_perfect_teacher_at_temperature_one_is_the_label() -> None:

@@ -15,8 +15,8 @@ from datasets.registry import load
 from ogm.engine import Engine
 from ogm.strategies.lfm import divergence, scheduled_weight
 from ogm.types import Batch, Output
+from tests.helpers.engines import SAMPLES, THREE, TWO, build, digest, flat, strategy, train
 from tests.helpers.methods import LOGITS, Q64
-from tests.small import SAMPLES, THREE, TWO, build, digest, flat, strategy, train
 
 
 def test_alignment_gives_way_to_fitting() -> None:

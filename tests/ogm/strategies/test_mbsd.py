@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from ogm.strategies.mbsd import pair_terms
+from tests.helpers.engines import THREE, build, digest, flat, train
 from tests.helpers.methods import LOGITS
-from tests.small import THREE, build, digest, flat, train
 
 
 def test_the_weaker_learns_from_the_stronger_and_never_the_other_way() -> None:

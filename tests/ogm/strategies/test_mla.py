@@ -9,7 +9,7 @@ from torch import nn
 from ogm.engine import Engine
 from ogm.strategies import mla
 from ogm.types import Batch
-from tests.small import THREE, TWO, build, strategy
+from tests.helpers.engines import THREE, TWO, build, strategy
 
 
 def test_the_head_keeps_what_it_has_seen() -> None:

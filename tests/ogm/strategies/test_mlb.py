@@ -7,8 +7,8 @@ import torch
 
 from ogm.parts.heads import unimodal_head_parts
 from ogm.strategies.mlb import pace_factors
+from tests.helpers.engines import TWO
 from tests.helpers.methods import D, build64, close, one_step
-from tests.small import TWO
 
 
 def test_paces_vanish_at_balance_and_stay_in_bounds() -> None:

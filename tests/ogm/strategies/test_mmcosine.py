@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ogm.strategies.mmcosine import scaled_cosines, smallest_scale
-from tests.small import build, train
+from tests.helpers.engines import build, train
 
 
 def test_no_norm_matters() -> None:

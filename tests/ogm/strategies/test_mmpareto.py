@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from ogm.strategies.mmpareto import combine_gradients
+from tests.helpers.engines import build, train
 from tests.helpers.methods import D, build64, close, one_step
-from tests.small import build, train
 
 
 def naive(joint: list[np.ndarray], own: list[np.ndarray], gamma: float) -> list[np.ndarray]:

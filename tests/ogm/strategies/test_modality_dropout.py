@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ogm.strategies.modality_dropout import keep_patterns, sample_patterns
-from tests.small import THREE, build, digest, train
+from tests.helpers.engines import THREE, build, digest, train
 
 
 def test_patterns_have_their_probabilities_and_never_drop_everything() -> None:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ogm.context import Context
+from tests.helpers.engines import SAMPLES, THREE, TWO, build, flat, strategy, train
 from tests.helpers.methods import Q64
-from tests.small import SAMPLES, THREE, TWO, build, flat, strategy, train
 
 
 @pytest.mark.parametrize("missing", [False, True], ids=["complete", "missing"])

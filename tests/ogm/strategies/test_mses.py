@@ -9,7 +9,7 @@ import torch
 
 from ogm.engine import Engine
 from ogm.strategies.mses import initial_stopping_state, update_stopping_state
-from tests.small import TWO, build, digest, train
+from tests.helpers.engines import TWO, build, digest, train
 
 
 def test_a_modality_stops_after_its_patience() -> None:

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from ogm.strategies.mslr import accuracy_quotients
+from tests.helpers.engines import build, train
 from tests.helpers.methods import D, build64, close
-from tests.small import build, train
 
 
 def test_a_quotient_is_of_the_epochs_before() -> None:

@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from ogm.parts.gradients import modulation_coefficients
-from tests.helpers.methods import D, gradients, run_once
-from tests.small import (
+from tests.helpers.engines import (
     TWO,
     build,
     digest,
     train,
 )
+from tests.helpers.methods import D, gradients, run_once
 
 
 def test_the_journals_coefficient_is_continuous_and_gentler() -> None:

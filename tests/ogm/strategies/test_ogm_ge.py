@@ -9,14 +9,14 @@ from torch import Tensor, nn
 from ogm.context import Context
 from ogm.strategies.ogm_ge import OGMGE
 from ogm.types import Batch, Output
-from tests.helpers.methods import one_hot_logits
-from tests.small import (
+from tests.helpers.engines import (
     SAMPLES,
     TWO,
     build,
     digest,
     train,
 )
+from tests.helpers.methods import one_hot_logits
 
 
 def test_a_batch_of_one_and_a_tensor_of_one() -> None:

@@ -9,7 +9,7 @@ from torch import nn
 from ogm.context import Context
 from ogm.strategies.opm import drop_features, drop_rates, dropped_share
 from ogm.types import Output
-from tests.small import TWO, build, digest, strategy, train
+from tests.helpers.engines import TWO, build, digest, strategy, train
 
 
 def test_only_who_is_ahead_is_hidden_and_the_further_the_more() -> None:

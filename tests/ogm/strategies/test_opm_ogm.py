@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.small import build, digest, train
+from tests.helpers.engines import build, digest, train
 
 
 def test_both_halves_of_opm_ogm_go_by_the_same_ratios() -> None:

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ogm.context import Context
 from ogm.strategies import pmr
+from tests.helpers.engines import CLASSES, THREE, TWO, build, flat, train
 from tests.helpers.methods import Q64
-from tests.small import CLASSES, THREE, TWO, build, flat, train
 
 
 def numbers(**values: float) -> dict[str, Tensor]:

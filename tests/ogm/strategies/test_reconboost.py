@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from ogm.strategies import reconboost
+from tests.helpers.engines import CLASSES, THREE, TWO, build, train
 from tests.helpers.methods import Q64
-from tests.small import CLASSES, THREE, TWO, build, train
 
 
 def test_turns_and_rectifications() -> None:

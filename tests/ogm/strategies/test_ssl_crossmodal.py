@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ogm.strategies.ssl_crossmodal import avid_loss
-from tests.small import build, train
+from tests.helpers.engines import build, train
 
 
 def test_the_bank_keeps_unit_vectors_and_its_first_normalizer() -> None:

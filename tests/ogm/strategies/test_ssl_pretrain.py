@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
+from tests.helpers.engines import build, flat, train
 from tests.helpers.methods import Q64, weights
-from tests.small import build, flat, train
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import torch
 
 from ogm.engine import Engine
 from ogm.strategies.ssl_unimodal import vicreg
+from tests.helpers.engines import TWO, build, train
 from tests.helpers.methods import rows, weights
-from tests.small import TWO, build, train
 
 
 def test_vicreg_asks_for_spread_and_for_independence() -> None:

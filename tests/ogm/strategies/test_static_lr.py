@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from tests.helpers.methods import Q64
-from tests.small import (
+from tests.helpers.engines import (
     build,
     train,
 )
+from tests.helpers.methods import Q64
 
 
 def test_static_lr_is_a_smaller_learning_rate() -> None:

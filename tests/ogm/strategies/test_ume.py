@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from ogm.parts.ensembles import average_predictions
-from tests.helpers.methods import rows
-from tests.small import (
+from tests.helpers.engines import (
     THREE,
     TWO,
     build,
     train,
 )
+from tests.helpers.methods import rows
 
 
 def test_weights_count_for_the_modalities_that_are_there() -> None:

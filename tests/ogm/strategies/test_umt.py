@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from ogm.parts.teachers import feature_distance, run_teachers
+from tests.helpers.engines import CLASSES, TWO, build, digest, strategy, train
 from tests.helpers.methods import weights
-from tests.small import CLASSES, TWO, build, digest, strategy, train
 
 
 @pytest.mark.parametrize("method", ["umt", "g2d"])

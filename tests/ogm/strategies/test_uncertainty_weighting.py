@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from ogm.strategies.uncertainty_weighting import weighted_loss
+from tests.helpers.engines import build, train
 from tests.helpers.methods import D, build64, close, one_step
-from tests.small import build, train
 
 
 def test_weights_are_trained_apart() -> None:

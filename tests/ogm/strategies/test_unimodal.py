@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from ogm.parts.heads import UnimodalModel
+from tests.helpers.engines import build, train
 from tests.helpers.methods import weights
-from tests.small import build, train
 
 
 def test_only_the_one_encoder_is_trained_and_exported() -> None:

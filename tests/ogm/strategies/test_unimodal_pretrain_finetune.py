@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from ogm.types import Prerequisite
+from tests.helpers.engines import TWO, build, strategy
 from tests.helpers.methods import weights
-from tests.small import TWO, build, strategy
 
 
 def test_its_encoders_start_as_the_unimodal_runs_ended() -> None:

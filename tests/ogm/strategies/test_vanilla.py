@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from tests.small import build, flat, train
+from tests.helpers.engines import build, flat, train
 
 
 def test_it_is_the_training_loop_that_one_would_write() -> None:

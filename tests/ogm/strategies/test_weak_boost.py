@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from tests.helpers.methods import one_hot_logits, run_once
-from tests.small import (
+from tests.helpers.engines import (
     TWO,
 )
+from tests.helpers.methods import one_hot_logits, run_once
 
 
 def test_weak_boost_only_boosts_the_weak() -> None:

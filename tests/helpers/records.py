@@ -64,7 +64,7 @@ def record(config: RunConfig, accuracy: float = 0.8, **changes: Any) -> RunRecor
 def committed(dataset: str) -> list[tuple[dict[str, Any], dict[str, str]]]:
     """What the repository's own results say of a dataset: its arguments, and the fingerprint of each split."""
     found = {}
-    for folder in results_folders(Path(__file__).parents[1] / "results" / "reference"):
+    for folder in results_folders(Path(__file__).parents[2] / "results" / "reference"):
         for made in read_records(folder):
             args, words = made.config["dataset_args"], made.data.get("fingerprint")
             if made.config["dataset"] == dataset and words:

@@ -13,9 +13,9 @@ from benchmarks.__main__ import main
 from benchmarks.config import suite
 from benchmarks.config.run_config import ConfigError
 from benchmarks.records import suite_file
-from tests.mutations import changed, garbled
+from tests.helpers.mutations import changed, garbled
 
-REFERENCE = Path(__file__).resolve().parents[1] / "results" / "reference"
+REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
 SUITES = sorted(suite.FOLDER.glob("*.yaml"))
 MADE = sorted(REFERENCE.glob("*/suite.json"))
 
