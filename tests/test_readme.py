@@ -16,6 +16,7 @@ from benchmarks.runner.events import RunFinished
 from datasets.registry import DATASETS
 from models.registry import ENCODERS, FUSIONS
 from ogm.registry import STRATEGIES
+from tests.helpers.commands import run_here
 
 ROOT = Path(__file__).resolve().parents[1]
 BLOCKS, CONTRIBUTING = (
@@ -83,7 +84,8 @@ def test_command_lines_run(line: str, tmp_path: Path) -> None:
         words += [*flags, "--results", str(tmp_path / "results"), "--work", str(tmp_path / "work")]
     elif "reproduce" in words:
         words += ["--results", str(tmp_path / "results"), "--work", str(tmp_path / "work")]
-    done = run(sys.executable, *words)
+    command = [sys.executable, *words]
+    done = run_here(command) if words[:2] == ["-m", "benchmarks"] else run(*command)
     assert done.returncode == 0, done.stderr
 
 

@@ -22,7 +22,7 @@ settings (name=value; dots go deeper; values are YAML):
 What is not given comes from the dataset's recipe and the method's defaults (benchmarks/config/method_defaults.py).
 
 several processes on one run:
-  python -m torch.distributed.run --nproc-per-node 2 -m benchmarks run dataset=synthav method=ogm_ge
+  python -m torch.distributed.run --standalone --nproc-per-node 2 -m benchmarks run dataset=synthav method=ogm_ge
 """
 
 

@@ -20,8 +20,8 @@ from benchmarks.runner.plan import Job
 
 # Workers are forked from a process that has imported what a run needs and started no threads: each of them starts at
 # once. (A fork of this process would inherit torch's threads, half alive.)
-_FORKSERVER = multiprocessing.get_context("forkserver")
-_FORKSERVER.set_forkserver_preload(["benchmarks.executors.local", "torch._inductor.config"])
+FORKSERVER = multiprocessing.get_context("forkserver")
+FORKSERVER.set_forkserver_preload(["benchmarks.executors.local", "torch._inductor.config"])
 _GONE = (EOFError, BrokenPipeError, ConnectionResetError)  # the process at the other end of a connection has ended
 
 
@@ -110,8 +110,8 @@ class _Worker:
 
     def __init__(self, environment: RunEnvironment) -> None:
         self.config: RunConfig | None = None
-        self.connection, theirs = _FORKSERVER.Pipe()
-        self.process = _FORKSERVER.Process(target=_work, args=(environment, theirs, dict(os.environ)), daemon=True)
+        self.connection, theirs = FORKSERVER.Pipe()
+        self.process = FORKSERVER.Process(target=_work, args=(environment, theirs, dict(os.environ)), daemon=True)
         self.process.start()
         theirs.close()
 

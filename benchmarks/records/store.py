@@ -143,7 +143,10 @@ def read_records(folder: Path, *, overwrite: bool = False, indexed: bool = True)
     found = [] if pack is None else [pack.record(line) for line in range(len(pack.lines))]
     packed = {record.path(Path()): record for record in found}
     for place in sorted({*singles, *packed}, key=lambda place: place.parts):
-        single = RunRecord.load(singles[place]) if place in singles else packed[place]
+        if place not in singles:
+            yield packed[place]
+            continue
+        single = RunRecord.load(singles[place])
         yield _same(folder, single, packed[place]) if place in packed and not overwrite else single
 
 

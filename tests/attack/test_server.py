@@ -127,7 +127,7 @@ LIES: dict[str, tuple[Callable[[Send], object], str]] = {
 def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[[Send], object]], str]]:
     """Starts a server that answers every request in one way, and gives its address."""
     monkeypatch.setattr(fetching, "PAUSE", 0.01)
-    monkeypatch.setattr(fetching, "TIMEOUT", 0.5)
+    monkeypatch.setattr(fetching, "TIMEOUT", 0.2)
     stop, threads, listener = threading.Event(), [], socket.create_server(("127.0.0.1", 0))
     listener.settimeout(0.05)
 

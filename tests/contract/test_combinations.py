@@ -95,11 +95,11 @@ def test_small_encoders(encoder: str, fusion: str) -> None:
 
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_large_encoders_beside_small_ones(fusion: str) -> None:
-    """One ResNet and one network of another library, in turn, with one method: it only sees their parameters."""
+    """A ResNet or a network of another library, in turn, with one method: it only sees their parameters."""
     number = list(FUSIONS).index(fusion)
     method, modalities = METHODS[number % len(METHODS)], (TWO, THREE)[number // len(METHODS) % 2]
-    combine(RESNETS[number % len(RESNETS)], modalities, fusion, method, beside="cnn")
-    combine("torchvision:shufflenet_v2_x0_5", modalities, fusion, method, beside="cnn")
+    large = [*RESNETS, "torchvision:shufflenet_v2_x0_5"]
+    combine(large[number % len(large)], modalities, fusion, method, beside="cnn")
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)

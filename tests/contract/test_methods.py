@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -217,6 +218,15 @@ def test_one_modality_is_refused_in_a_line(method: str) -> None:
     assert "\n" not in str(error.value)
 
 
+@pytest.fixture
+def few_objects() -> Iterator[None]:
+    """``gc`` leaves out what exists already: with all of torch's objects, each look takes a third of a second."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.mark.usefixtures("few_objects")
 @pytest.mark.parametrize("method", TRAINED)
 def test_memory_does_not_grow(method: str) -> None:
     engine = train(build(method))
@@ -232,7 +242,7 @@ def test_memory_does_not_grow(method: str) -> None:
             engine.logs = {}
             engine.strategy.step(batches[number % len(batches)], engine)  # type: ignore[index]
         counts.append(alive())
-    assert counts[2] <= counts[1]
+    assert counts[0] > 0 and counts[2] <= counts[1]
 
 
 @pytest.mark.parametrize("method", TRAINED)

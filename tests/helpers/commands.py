@@ -16,7 +16,9 @@ from unittest.mock import patch
 from benchmarks.__main__ import main
 from benchmarks.config.run_config import FILES
 from benchmarks.config.user_files import KINDS
+from benchmarks.executors import local
 
+FORKSERVER = local.FORKSERVER  # one per process of pytest: it has imported torch
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = [
     "dataset_args.num_train=128",

@@ -13,7 +13,7 @@ from benchmarks.__main__ import read as read_command
 from benchmarks.config.suite import competing, names
 from benchmarks.records.record import RunRecord
 from benchmarks.records.suite_file import Comparison, Recipe, read
-from tests.helpers.commands import SMALL, command, run_process
+from tests.helpers.commands import SMALL, command, run_here
 
 REFERENCE = Path("results") / "reference"
 WORDS = [*SMALL, "epochs=1"]
@@ -143,7 +143,10 @@ METHODS = [["vanilla,unimodal"], pytest.param(["all"], marks=pytest.mark.long)]
 
 
 @pytest.mark.parametrize("methods", METHODS)
-def test_methods_are_compared_on_ones_own_data(methods: list[str], tmp_path: Path) -> None:
+def test_methods_are_compared_on_ones_own_data(
+    methods: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OGM_CACHE", str(tmp_path / "cache"))
     path = own_data(tmp_path)
     words = [
         f"methods={methods[0]}",
@@ -154,7 +157,7 @@ def test_methods_are_compared_on_ones_own_data(methods: list[str], tmp_path: Pat
         "seeds=1",
     ]
     words = [w for w in command("compare", *words, folder=tmp_path) if w not in SMALL]
-    made = run_process([*words, "--jobs", "1"], OGM_CACHE=str(tmp_path / "cache"))
+    made = run_here([*words, "--jobs", "1"])
     assert made.returncode == 0, made.stderr
     made = read(tmp_path / "results")
     assert made is not None

@@ -12,6 +12,7 @@ from benchmarks.__main__ import main
 from benchmarks.config.run_config import RunConfig, configure
 from benchmarks.records.record import RunRecord
 from benchmarks.records.store import read_records
+from benchmarks.reporting import figures
 from benchmarks.runner.environment import RunEnvironment
 from benchmarks.runner.experiment import resolve
 from benchmarks.runner.run import run
@@ -22,7 +23,10 @@ FOLDERS = sorted(REFERENCE.iterdir())
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
-def test_tables_follow_from_the_records(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_tables_follow_from_the_records(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures, "render", lambda figure, kind: b"<svg></svg>")  # tested in test_figures.py; slow
     for name in ("records.jsonl.gz", "records.csv", "suite.json"):
         shutil.copy(folder / name, tmp_path)
     assert main(["tables", str(tmp_path)]) == 0

@@ -10,12 +10,11 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from ogm.context import Context
 from ogm.engine import Engine
 from ogm.types import Batch, Output
-from tests.helpers.commands import command, run_process
+from tests.helpers.commands import FORKSERVER, command, run_process
 from tests.helpers.engines import CLASSES_OF, TRAINED, build, flat, refusal, train
 
 SIZE = 15  # odd: shards of 8 and 7, a last batch too
@@ -90,9 +89,8 @@ def two_processes(work: Callable[[], dict[Any, Any]]) -> list[dict[Any, Any]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    spawn = mp.get_context("spawn")
-    results = spawn.Queue()
-    processes = [spawn.Process(target=_rank, args=(rank, port, work, results)) for rank in range(2)]
+    results = FORKSERVER.Queue()
+    processes = [FORKSERVER.Process(target=_rank, args=(rank, port, work, results)) for rank in range(2)]
     for process in processes:
         process.start()
     found = dict(results.get(timeout=240) for _ in processes)
@@ -129,9 +127,13 @@ def test_no_micro_batch_is_without_a_sample(ranks: list[dict[Any, Any]]) -> None
         assert (torch.from_numpy(found["micro"]) - alone).abs().max() < 1e-10
 
 
-def test_more_ranks_than_samples_in_a_batch_are_refused(ranks: list[dict[Any, Any]], tmp_path: Path) -> None:
+def test_more_ranks_than_samples_in_a_batch_are_refused(ranks: list[dict[Any, Any]]) -> None:
     assert all("cannot be shared by 2 processes" in found["a sample for two"] for found in ranks)
-    torchrun = ("-m", "torch.distributed.run", "--nproc-per-node", "2")
+
+
+@pytest.mark.long
+def test_the_command_refuses_more_ranks_than_samples_in_a_batch_in_a_line(tmp_path: Path) -> None:
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
     words = command("run", "epochs=1", folder=tmp_path, more=torchrun)
     words[words.index("batch_size=32")] = "batch_size=1"
     said = run_process(words, OMP_NUM_THREADS="1")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import multiprocessing
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +19,7 @@ from benchmarks.runner.environment import OtherDataError, RunEnvironment
 from benchmarks.runner.events import EpochEnded, Event
 from benchmarks.runner.experiment import resolve
 from benchmarks.runner.run import run
-from tests.helpers.commands import SMALL, command, records
+from tests.helpers.commands import FORKSERVER, SMALL, command, records
 
 ON_TEACHERS = ("umt", "ume", "g2d", "kd_strong_to_weak")
 
@@ -61,9 +60,8 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 def test_processes_that_share_folders_make_each_run_once(
     processes: int, tmp_path: Path, alone: list[dict[str, Any]]
 ) -> None:
-    spawn = multiprocessing.get_context("spawn")
-    trained = spawn.Queue()
-    team = [spawn.Process(target=make_all, args=(tmp_path, trained)) for _ in range(processes)]
+    trained = FORKSERVER.Queue()
+    team = [FORKSERVER.Process(target=make_all, args=(tmp_path, trained)) for _ in range(processes)]
     for process in team:
         process.start()
     seen: Counter[tuple[str, int]] = Counter(

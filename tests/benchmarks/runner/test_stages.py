@@ -160,7 +160,7 @@ def test_a_killed_run_in_stages_ends_in_the_same_record(tmp_path: Path) -> None:
 @pytest.mark.long
 def test_two_processes_build_on_the_same_teachers(tmp_path: Path) -> None:
     settings = ("method=kd_strong_to_weak", "epochs=3", "precision=fp64")
-    ranks = ("-m", "torch.distributed.run", "--nproc-per-node", "2")
+    ranks = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
     one = run_here(command("run", *settings, folder=tmp_path / "one"))
     two = run_process(command("run", *settings, folder=tmp_path / "two", more=ranks), OMP_NUM_THREADS="1")
     assert one.returncode == two.returncode == 0, two.stderr

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from benchmarks.speed import steps
 
 
+@pytest.mark.long
 def test_peak_memory_is_the_fresh_processs_own() -> None:
     held = np.ones(200_000_000)  # 1.6 GB in this process
     held.sum()
