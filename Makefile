@@ -3,6 +3,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 PY := .venv/bin/python
+# Commands and tests start many processes: what is compiled once is kept, whatever the caller's shell says.
+unexport PYTHONDONTWRITEBYTECODE
 PLUGIN_TESTS := tests/contract/test_methods.py tests/ogm/test_loop.py tests/ogm/test_checks.py tests/ogm/test_registry.py
 # What torch 2.4 warns of by itself: that NumPy is absent, and (as it unpickles) its own torch.load.
 OLD_TORCH := -W 'ignore:Failed to initialize NumPy' -W 'ignore:You are using `torch.load`'

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from rich import box
 from rich.console import Console
 from rich.markup import escape
@@ -92,8 +93,9 @@ def print_encoders() -> None:
 
 def fusion_parameters(cls: type[Fusion]) -> int:
     """How many parameters a fusion adds to two ResNet-18s, for six classes."""
-    encoders = {m: ResNet18((1, 32, 32)) for m in SHAPES}
-    model = MultimodalModel(encoders, cls({m: e.dim for m, e in encoders.items()}, CLASSES))
+    with torch.device("meta"):  # sizes without values
+        encoders = {m: ResNet18((1, 32, 32)) for m in SHAPES}
+        model = MultimodalModel(encoders, cls({m: e.dim for m, e in encoders.items()}, CLASSES))
     inside = sum(p.numel() for e in encoders.values() for p in e.parameters())
     return sum(p.numel() for p in model.parameters()) - inside
 
@@ -109,7 +111,8 @@ def encoder_parameters(cls: type[Any], shape: tuple[int, ...]) -> tuple[int, boo
         Its number of parameters, and whether it shows its maps; None if it takes no such inputs.
     """
     try:
-        encoder = cls(shape)
+        with torch.device("meta"):
+            encoder = cls(shape)
     except ValueError:
         return None
     return sum(p.numel() for p in encoder.parameters()), bool(encoder.widths)
