@@ -51,10 +51,10 @@ compare: setup ## all methods in one ranked table (METHODS= DATASET= FUSION= SEE
 		seeds=$(or $(SEEDS),3) --jobs $(JOBS) $(if $(DEVICE),--device $(DEVICE)) $(if $(RESULTS),--results $(RESULTS))
 
 test: setup ## the tests (under 10 minutes on 2 cores)
-	$(PY) -m pytest -q -n $(JOBS) --dist loadfile -m "not long"
+	$(PY) -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not long"
 
 test-all: setup ## the tests and the long checks
-	$(PY) -m pytest -q -n $(JOBS) --dist loadfile
+	$(PY) -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 # From a copy: a wheel built in place would carry what an earlier build left in build/. The tests get models/ (it needs
 # torch alone) and no ogm/, so they import the installed one.

@@ -74,7 +74,14 @@ def test_the_callback_that_contributing_shows_works(capsys: pytest.CaptureFixtur
     assert capsys.readouterr() == ("2 runs ended\n", "")
 
 
-@pytest.mark.parametrize("line", [x for x in LINES if x.startswith(".venv/bin/python")])
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param(line, marks=pytest.mark.long if "torch.distributed" in line else ())  # two processes, two imports
+        for line in LINES
+        if line.startswith(".venv/bin/python")
+    ],
+)
 def test_command_lines_run(line: str, tmp_path: Path) -> None:
     words = shlex.split(line.removeprefix(".venv/bin/python"))
     if any(command in words for command in ("run", "grid", "compare")) and "list" not in words:

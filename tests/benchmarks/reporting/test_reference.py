@@ -44,6 +44,7 @@ def test_records_come_from_one_commit_and_say_so(folder: Path) -> None:
     }
 
 
+@pytest.mark.long
 def test_a_run_of_the_reference_can_be_made_again(tmp_path: Path) -> None:
     """The whole run, 20 epochs. Another processor rounds differently, so it is compared as accuracies are read."""
     config = configure({"dataset": "synthav", "method": "unimodal", "method_args.modality": "audio", "seed": 0})
