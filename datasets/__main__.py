@@ -9,11 +9,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from datasets.core.files import one_line
 from datasets.core.paths import cache_folder, raw_folder
 from datasets.core.progress import bar
+from datasets.core.settings import read_settings
 from datasets.registry import DATASETS, card
 from ogm.registry import find
 
@@ -114,18 +113,12 @@ def _class(name: str) -> Any:
     return find(name, DATASETS, "dataset")
 
 
-def _pairs(words: Sequence[str]) -> dict[str, Any]:
-    """key=value words, the values read as YAML."""
-    args = {}
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not key or not equals:
-            raise ValueError(f"{word!r} is not KEY=VALUE, such as preset=mel32")
-        try:
-            args[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise ValueError(f"{word!r}: the value cannot be read as YAML") from error
-    return args
+def _settings(words: Sequence[str]) -> dict[str, Any]:
+    """The options of a dataset. Raises ValueError for words that are no settings."""
+    values, mistakes = read_settings(words, "preset=mel32")
+    if mistakes:
+        raise ValueError("; ".join(mistakes))
+    return values
 
 
 def _list(args: argparse.Namespace) -> None:
@@ -140,7 +133,7 @@ def _list(args: argparse.Namespace) -> None:
 
 
 def _info(args: argparse.Namespace) -> None:
-    kind, given = _class(args.name), _pairs(args.args)
+    kind, given = _class(args.name), _settings(args.args)
     if _embedded(kind) or kind.ready(**given):
         samples = _counts(kind.module(**given), per_class=True)
     else:
@@ -189,7 +182,7 @@ def _download(args: argparse.Namespace) -> None:
 
 
 def _prepare(args: argparse.Namespace) -> None:
-    kind, given = _class(args.name), _pairs(args.args)
+    kind, given = _class(args.name), _settings(args.args)
     if _embedded(kind):
         kind.module(**given)
         print(f"{args.name} is generated: there is nothing to prepare")
@@ -199,7 +192,7 @@ def _prepare(args: argparse.Namespace) -> None:
 
 
 def _verify(args: argparse.Namespace) -> None:
-    kind, given = _class(args.name), _pairs(args.args)
+    kind, given = _class(args.name), _settings(args.args)
     if _embedded(kind):
         print(f"{args.name} is generated: there is nothing to verify")
         return

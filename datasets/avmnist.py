@@ -30,9 +30,9 @@ from datasets.core.progress import Progress
 from datasets.core.recipes import SMALL
 from datasets.core.sample_keys import SampleKey, sample_index
 from datasets.decode import audio
-from datasets.decode.digit_files import SPEAKERS, Clip, download, image_sources, scan_images, scan_recordings
 from datasets.storage import content
 from datasets.storage.cache import Cache, Column, Decoded, RawItem
+from datasets.storage.digit_files import SPEAKERS, Clip, download, image_sources, scan_images, scan_recordings
 from datasets.storage.prepared import DecodePlan, Options, Prepared
 from ogm.context import fold_in
 from ogm.types import Batch

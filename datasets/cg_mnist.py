@@ -28,8 +28,8 @@ from datasets.core.paths import raw_folder
 from datasets.core.progress import Progress
 from datasets.core.recipes import SMALL
 from datasets.core.sample_keys import SampleKey, sample_index
-from datasets.decode.digit_files import download_images, image_sources, scan_images
 from datasets.storage.cache import Cache, Column, Decoded, RawItem
+from datasets.storage.digit_files import download_images, image_sources, scan_images
 from datasets.storage.prepared import DecodePlan, Options, Prepared
 from ogm.context import fold_in
 from ogm.types import Batch

@@ -79,7 +79,7 @@ def ready(name: str, args: Mapping[str, Any]) -> bool:
     return not hasattr(dataset, "ready") or bool(dataset.ready(**args))
 
 
-def getting(name: str) -> str:
+def command_to_get(name: str) -> str:
     """The one command that gets a dataset: to fetch it, or to prepare the files that are there."""
     dataset = find(name, DATASETS, "dataset")
     return f"python -m datasets {'prepare' if dataset.raw_available() else 'download'} {name}"

@@ -14,7 +14,6 @@ one per channel. "Absent" is the cue, never the modality, so ``present`` stays N
 
 from __future__ import annotations
 
-import difflib
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -32,6 +31,7 @@ from datasets.core.base import DataModule, MultimodalDataset, ScanReport
 from datasets.core.card import Card
 from datasets.core.recipes import SMALL
 from datasets.core.sample_keys import SampleKey, sample_index
+from ogm.registry import nearest
 from ogm.types import Batch
 
 GENERATOR = 1  # raise it whenever the same knobs and seed come to mean other tensors
@@ -95,12 +95,8 @@ PRESETS: dict[str, dict[str, float]] = {
 
 def _check_name(name: str, names: list[str], what: str) -> None:
     if name not in names:
-        near = difflib.get_close_matches(str(name), names, 1)
-        raise ValueError(
-            f"synthav: no {what} is called {name!r}; "
-            + (f"did you mean {near[0]!r}? " if near else "")
-            + f"there are {', '.join(names)}"
-        )
+        hint = nearest(str(name), names, f"there are {', '.join(names)}")
+        raise ValueError(f"synthav: no {what} is called {name!r}{hint}")
 
 
 # ---- sound: 4096 samples at 8 kHz, seen as 32 mel bands x 32 frames

@@ -167,7 +167,7 @@ def check_modalities(strategy: Strategy, what: str, tensors: Mapping[str, Any]) 
     """
     for m in tensors:
         if m not in strategy.modalities:
-            hint = nearest(m, strategy.modalities) or f"; attach was given {', '.join(strategy.modalities)}"
+            hint = nearest(m, strategy.modalities, f"attach was given {', '.join(strategy.modalities)}")
             raise ValueError(f"{strategy.id}: {what} of {m!r}, which is no modality{hint}")
 
 

@@ -36,7 +36,7 @@ def execute(args: argparse.Namespace) -> int:
     """Make the suite on every dataset that is named or ready. Returns the exit code."""
     from benchmarks.config.suite import load
     from benchmarks.records.suite_file import Recipe
-    from datasets.registry import getting, prepare, ready
+    from datasets.registry import command_to_get, prepare, ready
 
     named = [name for name in args.datasets.split(",") if name]
     suite = load(args.suite, datasets=named, seeds=args.seeds, quick=args.quick)
@@ -48,7 +48,7 @@ def execute(args: argparse.Namespace) -> int:
         if all(ready(name, variant) for variant in variants):
             usable.append(name)
         else:
-            print(f"{name} is not here, so its tables are left out; to get it: {getting(name)}", file=sys.stderr)
+            print(f"{name} is not here, so its tables are left out; to get it: {command_to_get(name)}", file=sys.stderr)
     asked = Recipe(name=args.suite, datasets=usable, seeds=args.seeds, quick=args.quick)
     args.results = args.results or asked.folder()
     return make_tables(asked.suite(), asked, args)

@@ -10,10 +10,10 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from benchmarks.config.method_defaults import adaptive_lr, encoders_by_kind, method_defaults, recipe
+from datasets.core.settings import read_settings
 from datasets.registry import DATASETS
 from models.registry import ENCODERS, FAMILIES, FUSIONS
 from ogm.registry import STRATEGIES, nearest
@@ -217,29 +217,7 @@ def parse(settings: Sequence[str]) -> dict[str, Any]:
     Raises:
         ConfigError: One line per mistake.
     """
-    out: dict[str, Any] = {}
-    mistakes = []
-    for setting in settings:
-        name, equals, text = setting.partition("=")
-        if not equals or not name:
-            mistakes.append(f"{setting!r}: settings are written name=value, such as method=ogm_ge or lr=0.05")
-            continue
-        if name in out:
-            mistakes.append(f"{name}: given twice")
-        try:
-            out[name] = number(yaml.safe_load(text))
-        except yaml.YAMLError:
-            mistakes.append(f"{setting!r}: the value is not readable as YAML")
+    values, mistakes = read_settings(settings, "method=ogm_ge or lr=0.05")
     if mistakes:
         raise ConfigError(mistakes)
-    return out
-
-
-def number(value: Any) -> Any:
-    """YAML reads 1e-3 as text, for want of a dot; people mean the number."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return float(value)
-    except ValueError:
-        return value
+    return values

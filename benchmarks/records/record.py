@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
-import glob
 import hashlib
 import json
 import sys
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from benchmarks.config.run_config import explain, key_of
+from datasets.core.files import write_atomic
 
 SELECTIONS = ("last", "val_best", "test_best")
 FRACTIONS = ("accuracy", "macro_f1")  # what lies in [0, 1], of the prediction or (accuracy/audio) of a modality
@@ -249,33 +247,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """A file that is either there completely or not at all; its folder is made. Raises Unwritable.
-
-    What a process that was killed has left of the same file is cleared away: a part that is still being written is
-    locked by whoever writes it.
-    """
+    """A file that is either there completely or not at all; its folder is made. Raises Unwritable."""
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        for part in path.parent.glob(f"{glob.escape(path.name)}.*.part"):
-            with contextlib.suppress(FileNotFoundError, BlockingIOError), part.open("rb") as left:
-                fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                part.unlink()
-        fresh, file = _part_of(path)
-        try:
-            with file:
-                file.write(content.encode() if isinstance(content, str) else content)
-                file.flush()
-                fresh.replace(path)
-        finally:
-            fresh.unlink(missing_ok=True)
-
-
-def _part_of(path: Path) -> tuple[Path, BinaryIO]:
-    """A new file beside ``path``, open and locked."""
-    while True:
-        fresh = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.part")
-        file = fresh.open("xb")
-        fcntl.flock(file, fcntl.LOCK_EX)
-        if fresh.exists():  # else it was taken for one that was left, before it was locked
-            return fresh, file
-        file.close()
+        write_atomic(path, content)

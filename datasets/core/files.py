@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
+import glob
 import os
 import shutil
 import stat
+import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -34,7 +37,7 @@ def one_line(error: OSError) -> str:
     return f"{os.fsdecode(name)}: {reason}" if name else reason
 
 
-@contextmanager
+@contextlib.contextmanager
 def convert_disk_errors(folder: Path) -> Iterator[None]:
     """Turns what the operating system says about a full or read-only disk into a DataError of one line.
 
@@ -93,17 +96,45 @@ def open_part(path: Path, append: bool = False) -> IO[bytes]:
     return file
 
 
-def write_atomic(path: Path, content: bytes) -> None:
-    """Writes a file that is there whole or not at all: into ``path``.part, which is renamed.
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Writes a file that is there whole or not at all: into a part beside it, of a name of its own, which is renamed.
+
+    Several processes may write the same file at a time. What a process that was killed has left of it is cleared away:
+    a part that is still being written is locked by whoever writes it.
 
     Raises:
-        DataError: A link, a device or somebody else's file stands where ``path``.part is to be written.
         OSError: The disk is full, or may not be written.
     """
-    part = path.with_name(path.name + ".part")
-    with open_part(part) as file:
-        file.write(content)
-    part.replace(path)
+    for left in path.parent.glob(f"{glob.escape(path.name)}.*.part"):
+        _remove_unlocked(left)
+    part, file = _new_part(path)
+    try:
+        with file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _remove_unlocked(part: Path) -> None:
+    """Removes a part that nobody is writing; a link or a device that stands there is left alone."""
+    with contextlib.suppress(FileNotFoundError, BlockingIOError):
+        if stat.S_ISREG(part.lstat().st_mode):
+            with part.open("rb") as left:
+                fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                part.unlink()
+
+
+def _new_part(path: Path) -> tuple[Path, IO[bytes]]:
+    """A new file beside ``path``, open and locked."""
+    while True:
+        part = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.part")
+        file = part.open("xb")  # only where nothing stands, so never through a link
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if part.exists():  # else it was taken for one that was left, before it was locked
+            return part, file
+        file.close()
 
 
 def _refuse_foreign(path: Path, facts: os.stat_result) -> None:

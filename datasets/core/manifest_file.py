@@ -6,7 +6,6 @@ Needs no torch, so that a configuration can ask for the modalities before anythi
 from __future__ import annotations
 
 import csv
-import difflib
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from datasets.core.checks import advice
 from datasets.core.errors import DataError, LabelError, ManifestError, SplitLeakError
 from datasets.core.paths import raw_folder
+from ogm.registry import nearest
 
 KINDS = ("audio", "video", "frames", "image", "npy", "npz")
 REQUIRED = ("id", "split", "label")
@@ -161,9 +161,7 @@ class _RowChecker:
     def choice(self, column: str, known: Sequence[str]) -> str:
         value = self.row[column]
         if value not in known:
-            near = difflib.get_close_matches(value.lower(), known, 1)
-            advice = f"did you mean {near[0]!r}?" if near else f"write one of {', '.join(known)}"
-            self.wrong(column, f"{value!r}; {advice}")
+            self.wrong(column, f"{value!r}{nearest(value, known, 'write one of ' + ', '.join(known))}")
         return value
 
     def number(self, column: str, default: float) -> float:
@@ -237,11 +235,10 @@ def _kinds(path: Path, line: int, header: Sequence[str]) -> dict[str, str]:
         if not colon:
             continue
         if kind not in KINDS:
-            near = difflib.get_close_matches(kind, KINDS, 1)
-            advice = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(KINDS)}"
+            advice = nearest(kind, KINDS, f"there are {', '.join(KINDS)}")
             if kind in ("text", "flow"):
-                advice = "make features of it and give them as npy"
-            mistakes.append(f"line {line}, column {column}: {kind!r} is no kind of file; {advice}")
+                advice = "; make features of it and give them as npy"
+            mistakes.append(f"line {line}, column {column}: {kind!r} is no kind of file{advice}")
         elif not MODALITY.fullmatch(name) or name in kinds:
             mistakes.append(f"line {line}, column {column}: {name!r} is no name of a modality, or used twice")
         else:
@@ -270,11 +267,9 @@ def _classes(path: Path, samples: Sequence[Sample], count: int | None) -> tuple[
 
 
 def _unknown(sample: Sample, classes: Sequence[str]) -> str:
-    folded = {name.lower(): name for name in reversed(classes)}
-    near = [folded[x] for x in difflib.get_close_matches(sample.label.lower(), folded, 1)]
     known = ", ".join(classes[:MAX_SHOWN]) + (", ..." if len(classes) > MAX_SHOWN else "")
-    advice = f"did you mean {near[0]!r}?" if near else f"there are {known}"
-    return f"line {sample.line}, column label: {sample.label!r} is no class of train; {advice}"
+    advice = nearest(sample.label, classes, f"there are {known}")
+    return f"line {sample.line}, column label: {sample.label!r} is no class of train{advice}"
 
 
 def _raise_mistakes(path: Path, mistakes: Sequence[str], kind: type[DataError]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from datasets.core.checks import advice
 from datasets.core.errors import LabelError, ManifestError, PinMismatchError, SplitLeakError
+from ogm.registry import closest
 
 LABEL_HEADERS = {"label", "labels", "class", "category", "emotion"}
 
@@ -141,8 +141,7 @@ def collect(
     for row, (line, name, label) in enumerate(named):
         if label not in place:
             if row or label.lower() not in LABEL_HEADERS:
-                folded = {c.lower(): c for c in reversed(classes)}
-                near = [folded[x] for x in difflib.get_close_matches(label.lower(), folded, 1)]
+                near = closest(label, classes)
                 unknown.append(f"line {line}: {label!r}" + (f" (nearest class: {near[0]})" if near else ""))
             continue
         notes["list_repeated_rows"] += name in rows

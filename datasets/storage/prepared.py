@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +18,7 @@ from datasets.core.paths import cache_folder, raw_folder
 from datasets.core.progress import Progress, bar
 from datasets.storage.build import build
 from datasets.storage.cache import Cache, Column, Decoded, RawItem, canonical, short_digest, source_digest
+from ogm.registry import nearest
 
 _MODULES: dict[tuple[str, ...], DataModule] = {}
 
@@ -241,8 +241,6 @@ def command(name: str, options: Options) -> str:
 def _complaint(error: Mapping[str, Any], known: Mapping[str, Any]) -> str:
     name = str(error["loc"][0]) if error["loc"] else ""
     if error["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(name, known, 1)
-        advice = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
-        return f"no argument is called {name!r}; {advice}"
+        return f"no argument is called {name!r}{nearest(name, known, 'there are ' + ', '.join(known))}"
     reason = str(error["msg"]).removeprefix("Value error, ")
     return f"{name}={error['input']!r}: {reason[0].lower()}{reason[1:]}" if name else reason

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from torchvision import models
 from models.encoder import Encoder, channels, measure_width
 from models.layers import Pooling, TimePooling
 from models.weights import load_weights, set_channels
+from ogm.registry import closest
 
 
 class Torchvision(Encoder):
@@ -36,10 +36,8 @@ class Torchvision(Encoder):
         super().__init__()
         names = models.list_models(module=models)
         if name not in names:
-            near = difflib.get_close_matches(name, names, 3)
-            raise ValueError(
-                f"torchvision has no classification network {name!r}; near it: {', '.join(near) or 'none'}"
-            )
+            near = ", ".join(closest(name, names, 3)) or "none"
+            raise ValueError(f"torchvision has no classification network {name!r}; near it: {near}")
         network, head = without_classifier(name, shape)
         set_channels(network, channels(shape))
         if weights is not None:

@@ -23,8 +23,9 @@ from datasets.core.errors import (
     PinMismatchError,
 )
 from datasets.core.loader import Loader
-from datasets.decode.digit_files import SPEAKERS, Clip, folder_digest, read_idx, scan_images, scan_recordings
+from datasets.decode.idx import read_idx
 from datasets.registry import fingerprints
+from datasets.storage.digit_files import SPEAKERS, Clip, folder_digest, scan_images, scan_recordings
 from tests.helpers.media import tone, write_idx, write_wav
 from tests.helpers.records import committed
 from tests.helpers.shared_media import shared

@@ -27,7 +27,7 @@ from datasets.core.split_lists import parse, read_pinned
 from datasets.crema_d import CLASSES
 from datasets.decode import audio, image_files, image_transforms
 from datasets.decode.arrays import read_array
-from datasets.decode.digit_files import read_idx
+from datasets.decode.idx import read_idx
 from datasets.decode.safe_pickle import read_pickle
 from datasets.decode.video import read_frames, read_jpegs
 from datasets.manifest import Manifest

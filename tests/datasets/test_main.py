@@ -18,10 +18,10 @@ import pytest
 from datasets.__main__ import main
 from datasets.core.split_lists import Pin
 from datasets.crema_d import CremaD
-from datasets.decode.digit_files import FSDD_ARCHIVE, MNIST
 from datasets.registry import DATASETS, card
 from datasets.storage import download
 from datasets.storage.cache import sha256
+from datasets.storage.digit_files import FSDD_ARCHIVE, MNIST
 from ogm.registry import find
 from tests.datasets.test_crema_d import TEST, TRAIN
 from tests.helpers.media import tone, write_flv, write_lists, write_wav
@@ -116,8 +116,8 @@ def test_list_shows_where_each_stands(capsys, folders):
     (["info", "avmnst"], "error: no dataset is called 'avmnst'; did you mean 'avmnist'?"),
     (["prepare", "avmnist", "presett=mel32"], "avmnist: no argument is called 'presett'; did you mean 'preset'?"),
     (["prepare", "avmnist", "k=0"], "error: avmnist: k=0: input should be greater than or equal to 1"),
-    (["prepare", "avmnist", "k"], "error: 'k' is not KEY=VALUE, such as preset=mel32"),
-    (["prepare", "avmnist", "k=[1"], "error: 'k=[1': the value cannot be read as YAML"),
+    (["prepare", "avmnist", "k"], "error: 'k': settings are written name=value, such as preset=mel32"),
+    (["prepare", "avmnist", "k=[1"], "error: 'k=[1': the value is not readable as YAML"),
     (["info", "synthav", "presett=x"], "error: synthav: no knob is called 'presett'"),
     (["verify", "avmnist"], "error: avmnist is not prepared ("),
     (["prepare", "avmnist"], "run `python -m datasets download avmnist`"),

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import math
 import os
 import re
 import shutil
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.core.checks import refuse_missing, refuse_pointer
+from datasets.core.checks import refuse_missing
 from datasets.core.errors import ManifestError, PinMismatchError
 from datasets.core.files import convert_disk_errors
 from datasets.core.progress import Progress
+from datasets.decode.idx import read_idx
 from datasets.storage import content
 from datasets.storage.cache import sha256
 from datasets.storage.download import ExactFile, fetch, unpack
@@ -31,7 +29,6 @@ FSDD_PIN = "04e1baae96c6a26e39c623f2b01d0182ddae627ba0ac02a3cdc17ba2af99fd9b"  #
 SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
 TAKES = 50
 NAME = re.compile(rf"([0-9])_({'|'.join(SPEAKERS)})_([0-9]|[1-4][0-9])")
-LIMIT = 100_000_000  # bytes in an idx file, twice MNIST's largest; a header that promises more is damaged
 MAGIC = {"images-idx3-ubyte": 2051, "labels-idx1-ubyte": 2049}
 # The gzipped files as published, and the sha256 of what is inside.
 MNIST = {
@@ -199,38 +196,3 @@ def _image_sources(folder: Path, pinned: bool, digests: tuple[str, ...]) -> dict
         source: hashlib.sha256(pixels.tobytes() + labels.tobytes()).hexdigest()
         for source, (pixels, labels) in scan_images(folder, pinned).items()
     }
-
-
-def read_idx(path: Path, magic: int, pin: str | None) -> np.ndarray:
-    """An idx file, plain or gzipped: magic number and sizes as big-endian int32, then bytes.
-
-    Raises:
-        ManifestError: The file is damaged.
-        PinMismatchError: The sha256 of its content is not ``pin``.
-    """
-    refuse_pointer(path, ManifestError)
-    start = 4 + 4 * (magic % 256)
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            head = file.read(start)
-            header = np.frombuffer(head, ">i4") if len(head) == start else np.zeros(1, ">i4")
-            shape = tuple(int(n) for n in header[1:])
-            promised = math.prod(shape)
-            # No more than the header promises: a small gzip file may hold gigabytes.
-            data = head + file.read(min(promised, LIMIT) + 1) if header[0] == magic and min(shape) > 0 else head
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise ManifestError(f"{path}: cannot be read ({error}); get the file again") from error
-    if header[0] != magic:
-        raise ManifestError(f"{path}: magic number {header[0]}, expected {magic}: not an idx file of this kind")
-    if min(shape) < 1 or promised > LIMIT or len(data) != start + promised:
-        more = " or more" if len(data) > start + promised else ""
-        raise ManifestError(
-            f"{path}: {len(data)} bytes{more}, but the header promises {' x '.join(map(str, shape))} behind {start}, "
-            f"of at most {LIMIT}; get the file again"
-        )
-    if pin and (found := hashlib.sha256(data).hexdigest()) != pin:
-        raise PinMismatchError(
-            f"{path}: not the published file (sha256 of its content {found}, expected {pin}); "
-            "get it again, or say allow_unpinned=true"
-        )
-    return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
