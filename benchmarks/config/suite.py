@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from benchmarks.config.run_config import ConfigError, RunConfig, configure, explain, known, merge, nest
+from benchmarks.config.units import DRAWS
 from datasets.registry import DATASETS
 
 FOLDER = Path(__file__).parent / "suites"
@@ -295,7 +296,8 @@ def compare(given: Mapping[str, Any], methods: Sequence[str], seeds: int) -> Sui
     Args:
         given: The settings that all rows share.
         methods: Names of methods, or of ``FORMS``.
-        seeds: Training seeds per row.
+        seeds: Runs per row. Where the data set can be drawn anew, each has a draw of its own, which is what a result is
+            to carry over to; otherwise they differ in their training seeds.
 
     Raises:
         ConfigError: One line per mistake.
@@ -304,7 +306,12 @@ def compare(given: Mapping[str, Any], methods: Sequence[str], seeds: int) -> Sui
     for method in methods:
         try:
             for label, args in _forms(method, given):
-                places = [{"method": method, "seed": s, **args} for s in range(seeds)]
+                one = configure(merge(nest(given), {"method": method, **args}))
+                fixed = nest(given).get("dataset_args", {})
+                drawn = [name for name in DRAWS if name in one.dataset_args and name not in fixed]
+                places = [
+                    {"method": method, "seed": s, "dataset_args": dict.fromkeys(drawn, s), **args} for s in range(seeds)
+                ]
                 configs = tuple(configure(merge(nest(given), place)) for place in places)
                 rows.append(Row(label, configs, None if method == "vanilla" else "vanilla"))
         except ConfigError as error:

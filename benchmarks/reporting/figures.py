@@ -1,4 +1,4 @@
-"""Records to pictures: accuracies as bars, and how they came about as curves. The same records give the same bytes."""
+"""Records to pictures: accuracies, and how they came about as curves. The same records give the same bytes."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from matplotlib.ticker import MaxNLocator
 
 from benchmarks.config.suite import Row, Table
 from benchmarks.records.record import RunRecord
-from benchmarks.reporting.frames import modalities, state
-from benchmarks.reporting.tables import FormattedTable
+from benchmarks.reporting.frames import SELECTION, modalities, state
+from benchmarks.reporting.tables import ACCURACY, FormattedTable
 
 # Okabe and Ito's palette, told apart by colour-blind eyes; shapes and dashes say the same once more.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 MARKERS = ("o", "^", "s", "D", "v", "P")
 DASHES = ("-", "--", "-.", (0, (2, 1)), (0, (5, 1, 1, 1, 1, 1)), ":")
-BAR, INK, ALARM = "#D5D9E0", "#222222", "#A00000"
+RULE, INK, ALARM = "#D5D9E0", "#222222", "#A00000"
 STYLE: Any = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -55,15 +55,17 @@ def render(figure: Figure, kind: str) -> bytes:
 
 
 @matplotlib.rc_context(STYLE)
-def bars(table: FormattedTable) -> Figure:
-    """Fused accuracy at the last epoch, with its std; each modality's branch (open) and probe (filled)."""
+def accuracies(table: FormattedTable) -> Figure:
+    """Fused accuracy with its std over the runs; each modality's branch (open) and probe (filled)."""
     rows = table.numbers
     y = np.arange(len(rows))
     figure = Figure(figsize=(7.2, 1.4 + 0.3 * len(rows)), layout="constrained")
     axes = figure.subplots()
-    axes.barh(y, rows["last_mean"], color=BAR, height=0.72)
-    axes.errorbar(rows["last_mean"], y, xerr=rows["last_std"], fmt="none", ecolor=INK, capsize=2.5, lw=1)
-    handles = [Line2D([], [], color=BAR, lw=7, label="fused, ± std")]
+    axes.hlines(y, 0, 1, transform=axes.get_yaxis_transform(), color=RULE, lw=0.7, zorder=0)
+    look: dict[str, Any] = {"marker": "o", "color": INK, "ms": 6}
+    mean, std = (rows[f"{SELECTION}_{part}"] for part in ("mean", "std"))
+    axes.errorbar(mean, y, xerr=std, ls="", capsize=2.5, lw=1.2, **look)
+    handles = [Line2D([], [], ls="", label="fused, ± std over runs", **look)]
     names = [c.removeprefix("branch_").removesuffix("_mean") for c in rows if c.startswith("branch_") and "_mean" in c]
     for i, name in enumerate(names):
         for kind, offset in (("branch", 0.16), ("probe", -0.16)):
@@ -77,16 +79,17 @@ def bars(table: FormattedTable) -> Figure:
     bases = rows["against"].dropna().unique()
     if len(bases) == 1:
         look = {"color": INK, "lw": 0.8, "ls": ":"}
-        axes.axvline(float(rows.loc[rows["row"] == bases[0], "last_mean"].iloc[0]), zorder=0.5, **look)
+        axes.axvline(float(rows.loc[rows["row"] == bases[0], f"{SELECTION}_mean"].iloc[0]), zorder=0.5, **look)
         handles.append(Line2D([], [], label=bases[0], **look))
     right = axes.get_yaxis_transform()
-    for i, (broken, text) in enumerate(zip(rows["state"], table.cells["last epoch"], strict=True)):
+    for i, (broken, text) in enumerate(zip(rows["state"], table.cells[ACCURACY], strict=True)):
         if broken:
-            axes.text(1, i, textwrap.shorten(broken, 70), va="center", color=ALARM, style="italic")
+            axes.text(0.01, i, textwrap.shorten(broken, 70), va="center", color=ALARM, style="italic", transform=right)
         else:
             axes.text(1.01, i, text, va="center", transform=right)
     axes.set_yticks(y, rows["row"])
-    axes.set(xlim=(0, 100), ylim=(len(rows) - 0.4, -0.6), xlabel="test accuracy (%), last epoch")
+    axes.margins(x=0.03)
+    axes.set(ylim=(len(rows) - 0.4, -0.6), xlabel="test accuracy (%), epoch chosen by validation")
     axes.tick_params(axis="y", length=0)
     axes.set_title(table.title, loc="left")
     columns = math.ceil(len(handles) / math.ceil(len(handles) / 5))

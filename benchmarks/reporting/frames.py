@@ -14,12 +14,14 @@ from typing import Any, Literal
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from benchmarks.config.run_config import explain
+from benchmarks.config.run_config import RunConfig, explain
 from benchmarks.config.suite import Row, Table
+from benchmarks.config.units import Unit, unit_of
 from benchmarks.records.record import SELECTIONS, RunRecord
 from benchmarks.reporting.statistics import Summary, holm, mean_ranks, paired, summary
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "results" / "published.csv"
+SELECTION = "val_best"  # of the epoch whose accuracies tables and figures show and compare
 Reader = Callable[[RunRecord], float | None]  # one number of a run, if it has it
 
 
@@ -99,9 +101,10 @@ def table_frame(
         printed: Row label -> what a paper prints for it, a line of published.csv.
 
     Returns:
-        Numbers in percent. A row whose runs are not all done has no means: ``state`` says why. ``difference`` is the
-        last epoch's accuracy minus that of the row named in ``against``, run by run; ``p_holm`` is corrected for all
-        the comparisons of this table.
+        Numbers in percent. A row whose runs are not all done has no means: ``state`` says why. ``std`` is that of the
+        runs; ``difference``, ``wins`` and ``p`` are of the accuracies that validation selected, minus those of the row
+        named in ``against``, unit by unit, or run by run where there is one unit (``pairs`` of them). ``p`` is not yet
+        corrected: ``correct`` does that, for all tables of a suite together.
 
     Raises:
         ValueError: Rows are compared that do not share their seeds.
@@ -114,19 +117,25 @@ def table_frame(
         line: dict[str, Any] = {"table": table.name, "variant": table.variant, "row": row.label}
         line |= {"state": state(row, records), "asked": len(row.configs), "against": row.against}
         line |= {"done": sum(_done(records.get(c.key)) for c in row.configs)}
+        line |= {"units": len({unit_of(c.dataset_args) for c in row.configs})}
         for name, read in readers.items():
             line |= _mean_and_std(name, summary(v) if (v := values(row, records, read)) else None)
         line |= _difference(row, rows, records)
         line |= _published_columns((printed or {}).get(row.label))
         lines.append(line)
-    for line, p in zip(lines, holm([line["p"] for line in lines]), strict=True):
-        line["p_holm"] = p
-    columns = ["table", "variant", "row", "state", "done", "asked"]
+    columns = ["table", "variant", "row", "state", "done", "asked", "units"]
     columns += [f"{name}_{part}" for name in readers for part in ("mean", "std")]
-    columns += ["against", "difference_mean", "difference_low", "difference_high", "wins", "pairs", "p", "p_holm"]
+    columns += ["against", *_COMPARED]
     frame = pd.DataFrame(lines, columns=[*columns, "published", "published_note"])
     frame = frame.astype({"wins": "Int64", "pairs": "Int64"})
-    return _with_ranks(table, frame, records, readers) if table.ranked else frame
+    return _with_ranks(table, frame, records) if table.ranked else frame
+
+
+def correct(frames: Sequence[pd.DataFrame]) -> None:
+    """Add ``p_holm`` to the frames of a suite's tables: Holm's correction for all of their comparisons together."""
+    corrected = iter(holm([p for frame in frames for p in frame["p"]]))
+    for frame in frames:
+        frame.insert(frame.columns.get_loc("p") + 1, "p_holm", [next(corrected) for _ in range(len(frame))])
 
 
 def state(row: Row, records: Mapping[str, RunRecord]) -> str:
@@ -183,9 +192,9 @@ def _readers(names: Sequence[str]) -> dict[str, Reader]:
         return lambda r: _percent(r.probe.get(name))
 
     readers = {selection: test(selection, "accuracy") for selection in SELECTIONS}
-    readers |= {f"branch_{m}": test("last", f"accuracy/{m}") for m in names}
+    readers |= {f"branch_{m}": test(SELECTION, f"accuracy/{m}") for m in names}
     readers |= {f"probe_{m}": probe(m) for m in names}
-    return readers | {"macro_f1": test("last", "macro_f1"), "seconds": _seconds}
+    return readers | {"macro_f1": test(SELECTION, "macro_f1")}
 
 
 def _seconds(record: RunRecord) -> float | None:
@@ -202,13 +211,22 @@ def _mean_and_std(name: str, s: Summary | None) -> dict[str, float]:
     return {f"{name}_mean": s.mean if s else math.nan, f"{name}_std": s.std if s else math.nan}
 
 
+_COMPARED = (
+    "difference_mean",
+    "difference_std",
+    "difference_low",
+    "difference_high",
+    "difference_least",
+    "difference_greatest",
+    "wins",
+    "pairs",
+    "improvement",
+    "p",
+)
+
+
 def _difference(row: Row, rows: Mapping[str, Row], records: Mapping[str, RunRecord]) -> dict[str, float | None]:
-    nothing: dict[str, float | None] = {
-        "difference_mean": math.nan,
-        "difference_low": math.nan,
-        "difference_high": math.nan,
-        "p": math.nan,
-    }
+    nothing: dict[str, float | None] = {name: math.nan for name in _COMPARED if name not in ("wins", "pairs")}
     if row.against is None:
         return nothing
     if row.against not in rows:
@@ -218,48 +236,52 @@ def _difference(row: Row, rows: Mapping[str, Row], records: Mapping[str, RunReco
         return nothing
     if [_seeds(c) for c in row.configs] != [_seeds(c) for c in other.configs]:
         raise ValueError(f"rows {row.label!r} and {other.label!r} are compared but do not share their seeds")
-    ours, theirs = exact_accuracies(row, records, "last"), exact_accuracies(other, records, "last")
+    ours, theirs = exact_accuracies(row, records, SELECTION), exact_accuracies(other, records, SELECTION)
     if ours is None or theirs is None:
         return nothing
+    several = len({unit_of(c.dataset_args) for c in row.configs}) > 1
+    if several:
+        ours, theirs = unit_means(row, ours), unit_means(other, theirs)
     pair = paired([float(100 * x) for x in ours], [float(100 * x) for x in theirs])
     d = pair.difference
-    interval: dict[str, float | None] = {"difference_mean": d.mean, "difference_low": d.low, "difference_high": d.high}
-    return interval | {"wins": pair.wins, "pairs": d.n, "p": pair.p}
+    found: dict[str, float | None] = {"difference_mean": d.mean, "difference_std": d.std}
+    found |= {"difference_least": d.least, "difference_greatest": d.greatest}
+    if several:  # runs on the same data allow neither an interval nor a test
+        found |= {"difference_low": d.low, "difference_high": d.high, "p": pair.p}
+    return {**nothing, **found, "wins": pair.wins, "pairs": d.n, "improvement": pair.improvement}
 
 
-def _seeds(config: Any) -> tuple[int, Any]:
-    return config.seed, config.dataset_args.get("data_seed")
+def unit_means(row: Row, numbers: Sequence[Fraction]) -> list[Fraction]:
+    """The mean over the runs of each unit of replication, in the order of the row's configs."""
+    of_unit: dict[Unit, list[Fraction]] = {}
+    for config, number in zip(row.configs, numbers, strict=True):
+        of_unit.setdefault(unit_of(config.dataset_args), []).append(number)
+    return [sum(same, Fraction(0)) / len(same) for same in of_unit.values()]
 
 
-def _with_ranks(
-    table: Table, frame: pd.DataFrame, records: Mapping[str, RunRecord], readers: Mapping[str, Reader]
-) -> pd.DataFrame:
+def _seeds(config: RunConfig) -> tuple[int, Unit]:
+    return config.seed, unit_of(config.dataset_args)
+
+
+def _with_ranks(table: Table, frame: pd.DataFrame, records: Mapping[str, RunRecord]) -> pd.DataFrame:
     """Best first by validation-selected accuracy; rows without a mean at the end, without a rank.
 
-    ``time`` is relative to the row compared with, where both were made in the same way.
+    ``mean_rank`` is averaged over the units.
     """
     rows = {row.label: row for row in table.rows}
-    scores = {label: v for label, row in rows.items() if (v := exact_accuracies(row, records, "val_best"))}
-    per_run = dict(zip(scores, mean_ranks(list(scores.values())), strict=True)) if scores else {}
-    means = frame["row"].map({label: float(sum(v) / len(v)) for label, v in scores.items()})
-    bases = set(frame["against"].dropna())
-    base = frame["against"].where(frame["against"].notna(), frame["row"].where(frame["row"].isin(bases)))
-    alike = [
-        b in rows and _timing_conditions(rows[label], records) == _timing_conditions(rows[b], records)
-        for label, b in zip(frame["row"], base, strict=True)
-    ]
+    accuracies = {label: v for label, row in rows.items() if (v := exact_accuracies(row, records, SELECTION))}
+    scores = {label: unit_means(rows[label], v) for label, v in accuracies.items()}
+    units = {len(v) for v in scores.values()}
+    several = len(units) == 1 and max(units) > 1
+    ranks = dict(zip(scores, mean_ranks(list(scores.values())), strict=True)) if several else {}
+    means = frame["row"].map({label: float(sum(v) / len(v)) for label, v in accuracies.items()})
     frame = frame.assign(
         rank=means.rank(ascending=False, method="min").astype("Int64"),
-        mean_rank=[per_run.get(label, math.nan) for label in frame["row"]],
-        time=(frame["seconds_mean"] / base.map(frame.set_index("row")["seconds_mean"])).where(alike),
+        mean_rank=[ranks[label].mean if label in ranks else math.nan for label in frame["row"]],
+        mean_rank_low=[ranks[label].low if label in ranks else math.nan for label in frame["row"]],
+        mean_rank_high=[ranks[label].high if label in ranks else math.nan for label in frame["row"]],
     )
     return frame.sort_values("rank", kind="stable", na_position="last", ignore_index=True)
-
-
-def _timing_conditions(row: Row, records: Mapping[str, RunRecord]) -> list[list[Any]]:
-    """What wall times depend on besides the work: machine, threads, and the command, which says how many at once."""
-    conditions = ("device", "threads", "ranks", "command")
-    return [[records[c.key].provenance.get(k) for k in conditions] for c in row.configs if c.key in records]
 
 
 # ---- what others printed

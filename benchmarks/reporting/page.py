@@ -57,7 +57,7 @@ def page(
                 "rows": list(zip(table.numbers["state"], table.cells.to_dict("records"), strict=True)),
                 "figures": [
                     (name, Markup(inline(drawings[f"{table.table.slug}-{kind}"])))
-                    for kind, name in (("bars", "accuracies"), ("curves", "course of training"))
+                    for kind, name in (("accuracies", "accuracies"), ("curves", "course of training"))
                 ],
                 "notes": table.notes,
             }

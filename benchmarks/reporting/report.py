@@ -50,8 +50,7 @@ def show(suite: Suite, folder: Path) -> None:
     console = Console()
     if not console.is_terminal:
         console.width = 220  # whole lines for files
-    for table in suite.tables:
-        formatted = tables.format_table(table, records, quick=suite.quick)
+    for formatted in tables.format_tables(suite.tables, records, quick=suite.quick):
         grid = Grid(title=escape(formatted.title), box=box.SIMPLE_HEAD, pad_edge=False)
         for column in formatted.cells:
             grid.add_column(escape(column), justify="left" if column == "setting" else "right")
@@ -62,7 +61,7 @@ def show(suite: Suite, folder: Path) -> None:
 
 def files(suite: Suite, records: Mapping[str, RunRecord], published: Path = PUBLISHED) -> Iterator[tuple[str, bytes]]:
     """Path below the results folder and content of every file that ``write`` writes."""
-    formatted = [tables.format_table(t, records, quick=suite.quick, published=published) for t in suite.tables]
+    formatted = tables.format_tables(suite.tables, records, quick=suite.quick, published=published)
     drawings: dict[str, bytes] = {}
     yield "runs.csv", tables.to_csv(runs_frame(list(records.values()))).encode()
     for table in formatted:
@@ -70,7 +69,7 @@ def files(suite: Suite, records: Mapping[str, RunRecord], published: Path = PUBL
         yield f"tables/{slug}.csv", tables.to_csv(table.numbers).encode()
         yield f"tables/{slug}.md", tables.to_markdown(table).encode()
         yield f"tables/{slug}.tex", tables.to_latex(table).encode()
-        pictures = {"bars": figures.bars(table), "curves": figures.curves(table, records)}
+        pictures = {"accuracies": figures.accuracies(table), "curves": figures.curves(table, records)}
         for kind, figure in pictures.items():
             drawings[f"{slug}-{kind}"] = figures.render(figure, "svg")
             yield f"figures/{slug}-{kind}.svg", drawings[f"{slug}-{kind}"]
@@ -93,7 +92,7 @@ def readme(suite: Suite, formatted: Sequence[FormattedTable], records: Mapping[s
         for table in group:
             slug, alt = table.table.slug, escape_markdown(table.title)
             parts.append(tables.to_markdown(table).rstrip())
-            parts.append(f"![{alt}: accuracies](figures/{slug}-bars.svg)")
+            parts.append(f"![{alt}: accuracies](figures/{slug}-accuracies.svg)")
             parts.append(f"![{alt}: course of training](figures/{slug}-curves.svg)")
     parts.append("## Runs without a result")
     lines = [f"{run.title}: {state}: {reason}" for run, state, reason in runs_without_result(suite, records)]

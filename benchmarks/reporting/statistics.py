@@ -1,24 +1,40 @@
-"""How sure a few runs make us: means with their spread, paired differences with an interval and a test, ranks."""
+"""What a few units of replication allow to say: means, paired differences with an interval and a test, ranks.
+
+A unit is a draw of the data (see ``benchmarks.config.units``); runs on the same data are averaged before anything here
+sees them.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import SupportsFloat
 
 import numpy as np
 from scipy import stats
 
+LEVEL = 0.05  # of every test and, as 1 - LEVEL, every interval
+LEAST_UNITS = 5  # for an interval; with fewer, mean and range are all there is to say
+POWER = 0.8  # at which ``units_needed`` plans
 EXACT = 20  # differences whose 2 ** EXACT patterns of signs can all be counted, in 10 ms
 DRAWS = 99_999  # patterns drawn where there are more
+RESAMPLES = 9_999  # of the bootstrap
 
 
 @dataclass(frozen=True)
 class Summary:
-    """n numbers. ``std`` is the sample's (n - 1); [low, high] holds the mean with 95 % confidence (Student's t).
+    """n numbers.
 
-    One number has no spread: std, low and high are NaN.
+    Args:
+        n: How many.
+        mean: Their mean.
+        std: The sample's standard deviation (n - 1); NaN for one number.
+        low: The lower end of the mean's 95 % interval (Student's t); NaN for fewer than LEAST_UNITS numbers.
+        high: Its upper end.
+        least: The smallest number.
+        greatest: The largest.
     """
 
     n: int
@@ -26,14 +42,24 @@ class Summary:
     std: float
     low: float
     high: float
+    least: float
+    greatest: float
 
 
 @dataclass(frozen=True)
 class Paired:
-    """``ours - theirs``, run by run. ``wins``: differences above zero (a tie is none). ``p``: ``sign_flip_p``."""
+    """``ours - theirs``, unit by unit.
+
+    Args:
+        difference: The differences.
+        wins: How many are above zero (a tie is none).
+        improvement: The probability that ours is better in a unit, as observed; a tie counts half.
+        p: ``sign_flip_p``.
+    """
 
     difference: Summary
     wins: int
+    improvement: float
     p: float
 
 
@@ -43,27 +69,34 @@ def summary(values: Sequence[float]) -> Summary:
     if n == 0:
         raise ValueError("there is no mean of no values")
     mean = float(np.mean(values))
-    if n == 1:
-        return Summary(1, mean, math.nan, math.nan, math.nan)
-    std = float(np.std(values, ddof=1))
-    half = float(stats.t.ppf(0.975, n - 1)) * std / math.sqrt(n)
-    return Summary(n, mean, std, mean - half, mean + half)
+    std = float(np.std(values, ddof=1)) if n > 1 else math.nan
+    half = _quantile(n - 1) * std / math.sqrt(n) if n >= LEAST_UNITS else math.nan
+    return Summary(n, mean, std, mean - half, mean + half, min(values), max(values))
+
+
+@cache
+def _quantile(freedom: int) -> float:
+    """Of Student's t, for a two-sided interval. Remembered: scipy takes a tenth of a millisecond."""
+    return float(stats.t.ppf(1 - LEVEL / 2, freedom))
 
 
 def paired(ours: Sequence[float], theirs: Sequence[float]) -> Paired:
-    """Both in the same order of runs. Raises ValueError where the lengths differ."""
+    """Both in the same order of units. Raises ValueError where the lengths differ."""
     differences = [a - b for a, b in zip(ours, theirs, strict=True)]
-    return Paired(summary(differences), sum(d > 0 for d in differences), sign_flip_p(differences))
+    wins, ties = sum(d > 0 for d in differences), sum(d == 0 for d in differences)
+    found = summary(differences)
+    return Paired(found, wins, (wins + ties / 2) / found.n, sign_flip_p(differences))
 
 
 def sign_flip_p(differences: Sequence[float]) -> float:
     """Two-sided p of the mean under random signs: were the two methods alike, either could have been called ours.
 
     Up to EXACT differences every pattern of signs is counted, and p cannot fall below 2 ** (1 - n); beyond, scipy draws
-    patterns with a fixed seed. NaN for one difference, whose only possible p is 1.
+    patterns with a fixed seed. NaN where even the least attainable p is not below LEVEL: such a test cannot find
+    anything, so it is none.
     """
     n = len(differences)
-    if n < 2:
+    if n == 0 or 2.0 ** (1 - n) >= LEVEL:
         return math.nan
     if n > EXACT:
         drawn = stats.permutation_test(
@@ -87,6 +120,49 @@ def holm(ps: Sequence[float]) -> list[float]:
     return corrected
 
 
-def mean_ranks(scores: Sequence[Sequence[SupportsFloat]]) -> list[float]:
-    """scores[method][run] -> each method's rank (1 is the highest score; ties share), averaged over the runs."""
-    return [float(r) for r in stats.rankdata(-np.asarray(scores, dtype=float), axis=0).mean(axis=1)]
+def units_needed(std: float, difference: float = 1.0) -> int:
+    """How many units a paired two-sided t-test needs to find a difference with probability POWER.
+
+    Args:
+        std: Standard deviation of the paired differences between units, in points.
+        difference: The true mean difference that is to be found, in points.
+
+    Returns:
+        The least number, at least LEAST_UNITS.
+    """
+
+    def power(n: int) -> float:
+        centre, critical = difference / std * math.sqrt(n), stats.t.ppf(1 - LEVEL / 2, n - 1)
+        return float(stats.nct.sf(critical, n - 1, centre) + stats.nct.cdf(-critical, n - 1, centre))
+
+    if std == 0:
+        return LEAST_UNITS
+    high = LEAST_UNITS
+    while power(high) < POWER:
+        high *= 2
+    low = max(high // 2, LEAST_UNITS - 1)  # too few, or one less than the least
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if power(middle) >= POWER else (middle, high)
+    return high
+
+
+def mean_ranks(scores: Sequence[Sequence[SupportsFloat]]) -> list[Summary]:
+    """Each method's rank, averaged over the units.
+
+    Args:
+        scores: scores[method][unit]; rank 1 is the highest score in a unit, and ties share a rank.
+
+    Returns:
+        A summary of each method's ranks. The interval is the percentile bootstrap's over units, all methods together,
+        with a fixed seed (ranks are bounded and skewed, so Student's t does not fit them).
+    """
+    ranks = stats.rankdata(-np.asarray(scores, dtype=float), axis=0)
+    methods, n = ranks.shape
+    low = high = np.full(methods, math.nan)
+    if n >= LEAST_UNITS:
+        drawn = np.random.default_rng(0).integers(0, n, (RESAMPLES, n))
+        low, high = np.quantile(ranks[:, drawn].mean(axis=2), [LEVEL / 2, 1 - LEVEL / 2], axis=1)
+    std = ranks.std(axis=1, ddof=1) if n > 1 else np.full(methods, math.nan)
+    columns = (ranks.mean(axis=1), std, low, high, ranks.min(axis=1), ranks.max(axis=1))
+    return [Summary(n, *(float(x) for x in row)) for row in zip(*columns, strict=True)]

@@ -13,33 +13,31 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.config.suite import Table
+from benchmarks.config.units import unit_of
 from benchmarks.records.record import RunRecord
-from benchmarks.reporting.frames import PUBLISHED, fingerprints, read_published, table_frame
+from benchmarks.reporting.frames import PUBLISHED, SELECTION, correct, fingerprints, read_published, table_frame
+from benchmarks.reporting.statistics import LEAST_UNITS, units_needed
 
 EMPTY = "\N{EN DASH}"  # a cell that cannot have a value: no such modality, nothing to compare with
 QUICK = "QUICK: shortened, not comparable"
+ACCURACY = "accuracy (by validation)"
 EXPLAINED = (
     ("Numbers", "Test accuracy in percent, mean ± sample standard deviation over the runs."),
     (
         "Selection",
-        "last epoch: none; chosen by validation: the epoch with the best validation accuracy; best test epoch: chosen "
-        "on the test set itself, as the papers do, which flatters: only for comparison with them.",
+        "all accuracies are those of the epoch with the best validation accuracy; the CSV file also has the last epoch "
+        "and the best test epoch (chosen on the test set itself, as papers do, which flatters).",
     ),
     (
         "Branch and probe",
         "branch: accuracy of a modality's own part of the trained model; probe: of a logistic regression on its frozen "
-        "features; both after the last epoch.",
+        "features after the last epoch.",
     ),
 )
-DIFFERENCE = (
-    "last epoch, percentage points, paired by seeds: mean [95 % confidence interval, Student's t]; wins: runs with a "
-    "higher accuracy; p: two-sided sign-flip permutation test, Holm-corrected"
-)
-RANK = (
-    "by validation-selected accuracy; mean rank: averaged over the runs; time: wall time relative to the row compared "
-    "with, runs that it builds on included, as it happened to be, other work on the machine included; left out where "
-    "the two were made on different machines or by different commands."
-)
+DIFFERENCE = "percentage points, paired by unit: mean"
+INTERVAL = " [95 % confidence interval of the mean, Student's t over units]"
+RANGE = " (the least to the greatest difference)"
+TEST = "; p: two-sided sign-flip permutation test over units, Holm-corrected for all comparisons of all tables here"
 
 
 @dataclass(frozen=True)
@@ -64,22 +62,44 @@ class FormattedTable:
 def format_table(
     table: Table, records: Mapping[str, RunRecord], *, quick: bool = False, published: Path = PUBLISHED
 ) -> FormattedTable:
-    """A table's numbers, cells and notes, from the records of its runs.
+    """A single table; see ``format_tables``."""
+    return format_tables([table], records, quick=quick, published=published)[0]
+
+
+def format_tables(
+    asked: Sequence[Table], records: Mapping[str, RunRecord], *, quick: bool = False, published: Path = PUBLISHED
+) -> list[FormattedTable]:
+    """The numbers, cells and notes of a suite's tables, from the records of their runs.
 
     Args:
-        table: Its rows and their runs.
+        asked: Their rows and runs. All their comparisons are one family of tests.
         records: Key -> record. Those of other runs are ignored.
-        quick: Whether the runs are shortened, which the table then says.
+        quick: Whether the runs are shortened, which the tables then say.
         published: The file with the numbers that papers print.
 
     Raises:
         ValueError: Rows are compared that do not share their seeds, or ``published`` is not usable.
     """
-    printed = read_published(table, published)
-    numbers = table_frame(table, records, printed)
+    printed = [read_published(table, published) for table in asked]
+    frames = [table_frame(table, records, lines) for table, lines in zip(asked, printed, strict=True)]
+    correct(frames)
+    return [
+        _formatted(table, numbers, lines, records, quick=quick)
+        for table, numbers, lines in zip(asked, frames, printed, strict=True)
+    ]
+
+
+def _formatted(
+    table: Table,
+    numbers: pd.DataFrame,
+    printed: Mapping[str, Mapping[str, str]],
+    records: Mapping[str, RunRecord],
+    *,
+    quick: bool,
+) -> FormattedTable:
     numbers.insert(0, "quick", quick)
-    asked = dict.fromkeys(c.key for row in table.rows for c in row.configs)
-    table_notes = notes(table, [records[key] for key in asked if key in records], numbers, printed)
+    keys = dict.fromkeys(c.key for row in table.rows for c in row.configs)
+    table_notes = notes(table, [records[key] for key in keys if key in records], numbers, printed)
     title = table.title if table.variant in table.title else f"{table.title}: {table.variant}"
     if quick:
         title, table_notes = f"{title} ({QUICK})", [("Quick", QUICK), *table_notes]
@@ -94,7 +114,7 @@ def format_cells(frame: pd.DataFrame) -> pd.DataFrame:
     names = [c.removeprefix("branch_").removesuffix("_mean") for c in frame if re.fullmatch("branch_.*_mean", c)]
     bases = sorted(frame["against"].dropna().unique())
     cells = pd.DataFrame([_row_cells(row, names, bases) for row in frame.to_dict("records")])
-    return cells[[c for c in cells if c == "last epoch" or (cells[c] != EMPTY).any()]]
+    return cells[[c for c in cells if c == ACCURACY or (cells[c] != EMPTY).any()]]
 
 
 def _row_cells(row: Mapping[str, Any], names: Sequence[str], bases: Sequence[str]) -> dict[str, str]:
@@ -103,12 +123,11 @@ def _row_cells(row: Mapping[str, Any], names: Sequence[str], bases: Sequence[str
 
     ranked = "rank" in row
     line = {"rank": EMPTY if pd.isna(row["rank"]) else str(row["rank"])} if ranked else {}
-    line |= {"setting": row["row"], "runs": f"{row['done']}/{row['asked']}", "last epoch": row["state"] or mean("last")}
-    line |= {"chosen by validation": mean("val_best"), "best test epoch (optimistic)": mean("test_best")}
-    line |= _difference_cells(row, bases)
+    line |= {"setting": row["row"], "runs": f"{row['done']}/{row['asked']}"}
+    line |= {ACCURACY: row["state"] or mean(SELECTION), **_difference_cells(row, bases)}
     line |= {f"{m} branch": mean(f"branch_{m}") for m in names} | {f"{m} probe": mean(f"probe_{m}") for m in names}
     if ranked:
-        line |= {"mean rank": format_number(row["mean_rank"]), "time": format_number(row["time"], digits=2)}
+        line |= {"mean rank": format_number(row["mean_rank"]) + _ends(row, "mean_rank")}
     return line | {"published": format_number(row["published"])}
 
 
@@ -118,15 +137,29 @@ def _difference_cells(row: Mapping[str, Any], bases: Sequence[str]) -> dict[str,
     difference, wins, p = format_number(row["difference_mean"], sign=True), EMPTY, EMPTY
     if not pd.isna(row["wins"]):
         wins = f"{row['wins']}/{row['pairs']}"
+        difference += _ends(row, "difference", sign=True) or _range(row)
     elif against != EMPTY and not row["state"]:
         difference = f"{against} is incomplete"
-    if not math.isnan(row["difference_low"]):
-        low, high = (format_number(row[f"difference_{end}"], sign=True) for end in ("low", "high"))
-        difference += f" [{low}, {high}]"
     if not math.isnan(row["p_holm"]):
         p = "<0.001" if row["p_holm"] < 0.001 else f"{row['p_holm']:.3f}"
     named = {f"difference to {bases[0]}": difference} if len(bases) == 1 else {}
     return (named or {"compared with": against, "difference": difference}) | {"wins": wins, "p (Holm)": p}
+
+
+def _ends(row: Mapping[str, Any], name: str, *, sign: bool = False) -> str:
+    """' [low, high]' of a number's interval, where it has one."""
+    if math.isnan(row[f"{name}_low"]):
+        return ""
+    low, high = (format_number(row[f"{name}_{end}"], sign=sign) for end in ("low", "high"))
+    return f" [{low}, {high}]"
+
+
+def _range(row: Mapping[str, Any]) -> str:
+    """' (least to greatest)' of several differences."""
+    if row["pairs"] < 2:
+        return ""
+    least, greatest = (format_number(row[f"difference_{end}"], sign=True) for end in ("least", "greatest"))
+    return f" ({least} to {greatest})"
 
 
 def format_number(mean: float, std: float = math.nan, *, sign: bool = False, digits: int = 1) -> str:
@@ -145,23 +178,57 @@ def notes(
 ) -> list[tuple[str, str]]:
     """What a reader needs to judge the table, from the records it was made of."""
     configs = [c for row in table.rows for c in row.configs]
-    out = list(EXPLAINED)
-    if compared := int(numbers["p"].notna().sum()):
-        pairs = int(numbers["pairs"].max())
-        least = f"with {pairs} pairs an uncorrected p is {2 ** (1 - pairs):.2g} at the least"
-        out.append(("Difference", f"{DIFFERENCE} for this table's comparisons ({compared}; {least})."))
+    units = len({unit_of(c.dataset_args) for c in configs})
+    out = [*EXPLAINED, ("Unit", _unit_note(units))]
+    if numbers["pairs"].notna().any():
+        out.append(("Difference", _difference_note(numbers, units)))
     if "rank" in numbers:
-        out.append(("Rank", RANK))
+        interval = " [95 % interval, bootstrap over units]" if units >= LEAST_UNITS else ""
+        averaged = f" mean rank: averaged over the units{interval}." if units > 1 else ""
+        out.append(("Rank", f"by accuracy; equal hits share a rank.{averaged}"))
     seeds = f"training {_join_distinct([c.seed for c in configs])}"
     if data_seeds := _join_distinct([c.dataset_args.get("data_seed") for c in configs]):
         seeds += f"; data {data_seeds}"
-    if "," in data_seeds:
-        seeds += " (runs on the same data share its test set; the intervals take them as independent)"
     fields = ("epochs", "batch_size", "optimizer", "lr", "schedule", "precision")
     recipe = "; ".join(f"{f.replace('_', ' ')} {_join_distinct([getattr(c, f) for c in configs])}" for f in fields)
     out += [("Data", _data_note(table, records)), ("Seeds", f"{seeds}."), ("Training", f"{recipe}.")]
     out += [("Mind", f"{text}.") for text in dict.fromkeys(n for r in records for n in r.data.get("notes", ()))]
     return [*out, ("Made with", _provenance_note(records)), *_published_notes(table, printed)]
+
+
+def _unit_note(units: int) -> str:
+    if units > 1:
+        return f"a draw of the data (data_seed); there are {units}. Runs on the same data are averaged first."
+    return (
+        "a draw of the data; there is one, so the numbers do not say how far they carry over to other data. Runs "
+        "differ in their training seeds alone."
+    )
+
+
+def _difference_note(numbers: pd.DataFrame, units: int) -> str:
+    """How differences were compared and, where units are too few for an interval, how many it would take."""
+    tested = int(numbers["p"].notna().sum())
+    text = DIFFERENCE if units > 1 else "percentage points, paired by training seed: mean"
+    text += INTERVAL if units >= LEAST_UNITS else RANGE
+    text += f"; wins: {'units' if units > 1 else 'runs'} with a higher accuracy"
+    if tested:
+        return f"{text}{TEST} ({tested} in this table)."
+    text += ". No p-value: " + (
+        f"with {units} units none below 0.05 could be had" if units > 1 else "runs on the same data are no replication"
+    )
+    if units >= LEAST_UNITS:
+        return f"{text}."
+    text += f". No interval: it takes at least {LEAST_UNITS} units"
+    if units == 1:
+        return f"{text}; how many to find 1 point, one unit cannot tell."
+    variances = numbers["difference_std"].dropna() ** 2
+    if variances.empty:
+        return f"{text}."
+    std = math.sqrt(variances.mean())
+    return (
+        f"{text}. As the differences vary here (by {std:.1f} points between units, root mean square of the rows), "
+        f"{units_needed(std)} units find a difference of 1 point with 80 % power (paired t-test, 5 %, one comparison)."
+    )
 
 
 def _data_note(table: Table, records: Sequence[RunRecord]) -> str:
@@ -261,7 +328,7 @@ def _latex_cells(row: Mapping[str, str], broken: bool) -> list[str]:
     names, cells = list(row), [escape_latex(text) for text in row.values()]
     if not broken:
         return cells
-    first = names.index("last epoch")
+    first = names.index(ACCURACY)
     end = next((i for i in range(first + 1, len(names)) if row[names[i]] != EMPTY), len(names))
     return [*cells[:first], rf"\multicolumn{{{end - first}}}{{l}}{{\emph{{{cells[first]}}}}}", *cells[end:]]
 

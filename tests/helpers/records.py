@@ -80,13 +80,16 @@ def stopped(config: RunConfig, status: str, reason: str) -> RunRecord:
 HOSTILE = "a & b_c %d <e> | \"f\" $g$ {h} \\i #j ~k ^l *m* [n] `o` 'p' &amp;"
 
 
-def small(labels: Sequence[str] = ("vanilla", "ogm_ge"), seeds: int = 3) -> Suite:
-    """A suite of one table: the first row on concat, the others compared with it."""
+def small(labels: Sequence[str] = ("vanilla", "ogm_ge"), seeds: int = 3, *, drawn: bool = True) -> Suite:
+    """A suite of one table: the first row on concat, the others compared with it. Each seed draws its own data."""
     methods = ["vanilla", "ogm_ge", "ogm", "ge_noise"]
     rows = tuple(
         Row(
             label,
-            tuple(configure({"method": methods[i], "seed": s, "epochs": 4}) for s in range(seeds)),
+            tuple(
+                configure({"method": methods[i], "seed": s, "dataset_args.data_seed": s if drawn else 0, "epochs": 4})
+                for s in range(seeds)
+            ),
             labels[0] if i else None,
         )
         for i, label in enumerate(labels)

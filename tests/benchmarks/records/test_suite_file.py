@@ -60,7 +60,18 @@ def test_a_row_may_get_its_runs_later(tmp_path: Path) -> None:
     numbers = format_table(read.suite.tables[0], records).numbers.set_index("row")
     assert numbers.loc["tuned", "state"] == "its settings are not found yet"
     assert dict(files(read.suite, records))["README.md"]
-    found = [configure({"method": "ogm_ge", "method_args.alpha": 0.3, "seed": s, "epochs": 4}) for s in range(3)]
+    found = [
+        configure(
+            {
+                "method": "ogm_ge",
+                "method_args.alpha": 0.3,
+                "seed": s,
+                "dataset_args.data_seed": s,
+                "epochs": 4,
+            }
+        )
+        for s in range(3)
+    ]
     now = suite_file.add_runs(tmp_path, table.slug, "tuned", found)
     records |= {c.key: record(c, 0.9) for c in found}
     numbers = format_table(now.tables[0], records).numbers.set_index("row")

@@ -56,21 +56,24 @@ def texts(figure: Figure) -> list[str]:
 # ---- figures
 
 
-def test_bars_are_as_long_as_the_means() -> None:
+def test_points_stand_at_the_means() -> None:
     suite = small(("vanilla", "ogm_ge", "ogm"))
-    axes = figures.bars(format_table(suite.tables[0], filled(suite, ACCURACIES))).axes[0]
-    assert [bar.get_width() for bar in axes.patches] == pytest.approx([80, 85, 84])
-    ends = [segment[:, 0] for segment in axes.collections[0].get_segments()]
+    axes = figures.accuracies(format_table(suite.tables[0], filled(suite, ACCURACIES))).axes[0]
+    (means,) = (line for line in axes.lines if line.get_marker() == "o" and line.get_color() == figures.INK)
+    assert list(means.get_xdata()) == pytest.approx([79, 84, 83])
+    ends = [segment[:, 0] for segment in axes.collections[1].get_segments()]
     assert np.ptp(ends, axis=1) == pytest.approx([4, 4, 0])  # ± one std
+    low, high = axes.get_xlim()
+    assert 20 < low < 40 and 84 < high < 90  # around what is shown, not from zero
     probe = next(line for line in axes.lines if line.get_marker() == "^" and line.get_markerfacecolor() != "white")
     assert list(probe.get_xdata()) == pytest.approx([60, 65, 64])
-    assert "85.0 ± 2.0" in texts(axes.figure)
+    assert "84.0 ± 2.0" in texts(axes.figure)
 
 
-def test_what_has_no_bar_says_why(broken: tuple[Suite, dict[str, RunRecord]]) -> None:
+def test_what_has_no_mean_says_why(broken: tuple[Suite, dict[str, RunRecord]]) -> None:
     suite, records = broken
     made = format_table(suite.tables[0], records)
-    found = texts(figures.bars(made))
+    found = texts(figures.accuracies(made))
     assert "diverged 1/3" in found
     assert "missing 1/3" in found
     assert HOSTILE in found
@@ -125,7 +128,7 @@ def test_labels_are_words_not_commands() -> None:
     suite = small(("_hidden", r"$\frac{1}{0}$"))
     records = filled(suite, ACCURACIES[:2])
     made = format_table(suite.tables[0], records)
-    for figure in (figures.bars(made), figures.curves(made, records)):
+    for figure in (figures.accuracies(made), figures.curves(made, records)):
         assert {"_hidden", r"$\frac{1}{0}$"} <= set(texts(figure))
         figures.render(figure, "svg")
 
@@ -143,7 +146,7 @@ def test_everything_is_there_and_whole(written: Path) -> None:
         "README.md",
         "report.html",
         *(f"tables/{slug}.{kind}" for kind in ("csv", "md", "tex")),
-        *(f"figures/{slug}-{what}.{kind}" for what in ("bars", "curves") for kind in ("svg", "pdf")),
+        *(f"figures/{slug}-{what}.{kind}" for what in ("accuracies", "curves") for kind in ("svg", "pdf")),
     }
     for path in (written / "figures").glob("*.svg"):
         ElementTree.parse(path)
@@ -250,7 +253,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
     suite = small()
     for r in filled(suite, ACCURACIES[:2]).values():
         r.save(tmp_path)
-    picture = tmp_path / "figures" / "table2-synthav-bars.svg"
+    picture = tmp_path / "figures" / "table2-synthav-accuracies.svg"
     picture.parent.mkdir()
     picture.write_text("old")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)

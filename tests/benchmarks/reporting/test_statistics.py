@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks.reporting.statistics import holm, mean_ranks, paired, sign_flip_p, summary
+from benchmarks.reporting.statistics import LEAST_UNITS, holm, mean_ranks, paired, sign_flip_p, summary, units_needed
 
 OURS = [0.841, 0.853, 0.829, 0.860, 0.847]
 THEIRS = [0.799, 0.812, 0.801, 0.790, 0.848]
@@ -22,6 +22,12 @@ def test_summary_is_numpys_mean_and_scipys_interval() -> None:
     assert found.mean == pytest.approx(np.mean(OURS))
     assert found.std == pytest.approx(np.std(OURS, ddof=1))
     assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+
+
+def test_few_values_have_a_range_and_no_interval() -> None:
+    found = summary(OURS[: LEAST_UNITS - 1])
+    assert math.isnan(found.low) and math.isnan(found.high)
+    assert (found.least, found.greatest) == (0.829, 0.860) and found.std > 0
 
 
 def test_one_value_has_a_mean_and_no_spread() -> None:
@@ -39,7 +45,7 @@ def test_paired_is_scipys_paired_interval() -> None:
     found = paired(OURS, THEIRS)
     interval = stats.ttest_rel(OURS, THEIRS).confidence_interval(0.95)
     assert (found.difference.low, found.difference.high) == pytest.approx((interval.low, interval.high))
-    assert found.wins == 4
+    assert found.wins == 4 and found.improvement == 0.8
     assert found.difference.mean == pytest.approx(np.mean(OURS) - np.mean(THEIRS))
 
 
@@ -51,11 +57,18 @@ def test_paired_needs_pairs() -> None:
 def test_equal_results_differ_by_nothing() -> None:
     found = paired(OURS, OURS)
     assert (found.difference.mean, found.difference.low, found.difference.high) == (0, 0, 0)
-    assert (found.wins, found.p) == (0, 1.0)
+    assert (found.wins, found.improvement) == (0, 0.5) and math.isnan(found.p)
+    assert paired(OURS + OURS, OURS + OURS).p == 1
 
 
 @pytest.mark.parametrize(
-    "differences", [[1.0, 2.0, 3.0], [1.0, -1.0, 2.0], [0.1, 0.2, -0.3, 0.0], [0.031, -0.002, 0.04, 0.022, 0.011]]
+    "differences",
+    [
+        [1.0, 2.0, 3.0, 4.0, 5.0, 6.0],
+        [1.0, -1.0, 2.0, 0.5, 0.25, 3.0],
+        [0.1, 0.2, -0.3, 0.0, 0.1, 0.2, 0.4],
+        [0.031, -0.002, 0.04, 0.022, 0.011, 0.02],
+    ],
 )
 def test_sign_flip_counts_every_pattern(differences: list[float]) -> None:
     patterns = itertools.product([1, -1], repeat=len(differences))
@@ -67,8 +80,10 @@ def test_sign_flip_counts_every_pattern(differences: list[float]) -> None:
 
 
 def test_sign_flip_knows_its_limits() -> None:
-    assert sign_flip_p([1.0, 2.0, 3.0]) == 0.25  # the least that three pairs can give
-    assert math.isnan(sign_flip_p([1.0]))
+    """Below six units, not even the least attainable p is below .05: there is nothing to show."""
+    assert sign_flip_p([1.0, 2.0, 3.0, 4.0, 5.0, 6.0]) == 2 / 2**6
+    for n in range(6):
+        assert math.isnan(sign_flip_p([1.0] * n))
 
 
 def test_many_differences_are_drawn_and_drawn_alike() -> None:
@@ -87,5 +102,47 @@ def test_holm_by_hand() -> None:
 
 
 def test_mean_ranks_by_hand() -> None:
-    # run 0: b, a, c; run 1: a and b share the first two places, c last
-    assert mean_ranks([[0.8, 0.9], [0.9, 0.9], [0.1, 0.2]]) == [1.75, 1.25, 3.0]
+    # unit 0: b, a, c; unit 1: a and b share the first two places, c last
+    ranks = mean_ranks([[0.8, 0.9], [0.9, 0.9], [0.1, 0.2]])
+    assert [r.mean for r in ranks] == [1.75, 1.25, 3.0]
+    assert [(r.least, r.greatest) for r in ranks] == [(1.5, 2.0), (1.0, 1.5), (3.0, 3.0)]
+    assert all(math.isnan(r.low) for r in ranks)
+
+
+def test_the_interval_of_a_mean_rank_is_scipys_bootstrap() -> None:
+    scores = np.random.default_rng(0).normal(0, 1, (4, 12)) + np.array([[0.0], [0.3], [0.6], [3.0]])
+    ranks = stats.rankdata(-scores, axis=0)
+    for found, row in zip(mean_ranks(scores.tolist()), ranks, strict=True):
+        theirs = stats.bootstrap((row,), np.mean, n_resamples=9_999, method="percentile", rng=1).confidence_interval
+        assert (found.low, found.high) == pytest.approx(
+            (theirs.low, theirs.high), abs=0.1
+        )  # ranks of 12 units lie on a grid
+    assert mean_ranks(scores.tolist()) == mean_ranks(scores.tolist())
+
+
+# ---- against a simulation
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.3, 0.6])
+def test_intervals_over_units_cover_what_they_promise(correlation: float) -> None:
+    """5,000 experiments of 16 units with 3 runs each, whose differences correlate within a unit; the truth is 1."""
+    rng = np.random.default_rng(0)
+    shared = rng.normal(0, math.sqrt(correlation), (5000, 16, 1))
+    runs = 1 + shared + rng.normal(0, math.sqrt(1 - correlation), (5000, 16, 3))
+
+    def coverage(experiments: np.ndarray) -> float:
+        found = [summary(list(values)) for values in experiments]
+        return float(np.mean([x.low <= 1 <= x.high for x in found]))
+
+    assert coverage(runs.mean(axis=2)) == pytest.approx(0.95, abs=0.01)
+    if correlation:  # the control: runs taken as independent
+        assert coverage(runs.reshape(5000, -1)) < 0.9
+
+
+def test_as_many_units_as_needed_find_the_difference_as_often_as_promised() -> None:
+    n = units_needed(1.4)
+    rng = np.random.default_rng(0)
+    for units, enough in ((n, True), (n - 1, False)):
+        p = stats.ttest_1samp(rng.normal(1, 1.4, (200_000, units)), 0, axis=1).pvalue
+        assert (np.mean(p < 0.05) >= 0.8 - 0.003) if enough else (np.mean(p < 0.05) < 0.8 + 0.003)
+    assert units_needed(0.0) == LEAST_UNITS

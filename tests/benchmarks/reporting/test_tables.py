@@ -21,7 +21,8 @@ from benchmarks.config.suite import Row, Suite, Table, load
 from benchmarks.records.record import RunRecord
 from benchmarks.reporting import tables
 from benchmarks.reporting.frames import PUBLISHED, read_published, runs_frame, table_frame
-from benchmarks.reporting.tables import EMPTY, escape_latex, escape_markdown, format_table
+from benchmarks.reporting.statistics import units_needed
+from benchmarks.reporting.tables import ACCURACY, EMPTY, escape_latex, escape_markdown, format_table, format_tables
 from tests.helpers.records import HOSTILE, filled, record, small, stopped
 from tests.helpers.shared_media import shared
 
@@ -36,15 +37,70 @@ def test_known_numbers_make_known_cells() -> None:
     suite = small()
     row = cells(suite, filled(suite, [VANILLA, OGM_GE]))["ogm_ge"]
     assert row["runs"] == "3/3"
-    assert row["last epoch"] == "85.0 ± 2.0"
-    assert row["chosen by validation"] == "84.0 ± 2.0"
-    assert row["best test epoch (optimistic)"] == "87.0 ± 2.0"
+    assert row[ACCURACY] == "84.0 ± 2.0"
     assert row["audio branch"] == "75.0 ± 2.0"
     assert row["visual probe"] == "65.0 ± 2.0"
-    # differences 5, 1, 9: mean 5, std 4, t(.975, 2) = 4.3027, half width 4.3027 x 4 / sqrt(3) = 9.94
-    assert row["difference to vanilla"] == "+5.0 [−4.9, +14.9]"  # noqa: RUF001
+    assert row["difference to vanilla"] == "+5.0 (+1.0 to +9.0)"  # differences 5, 1, 9: too few for an interval
     assert row["wins"] == "3/3"
-    assert row["p (Holm)"] == "0.250"
+    assert "p (Holm)" not in row
+    numbers = table_frame(suite.tables[0], filled(suite, [VANILLA, OGM_GE])).set_index("row").loc["ogm_ge"]
+    assert (numbers["last_mean"], numbers["test_best_mean"]) == pytest.approx((85, 87))
+    assert (numbers["units"], numbers["pairs"], numbers["improvement"]) == (3, 3, 1)
+
+
+def test_five_units_have_an_interval_and_six_a_test() -> None:
+    differences = [0.05, 0.01, 0.09, 0.03, 0.07, 0.05]
+    for n, p in ((5, None), (6, "0.031")):
+        suite = small(seeds=n)
+        made = format_table(suite.tables[0], filled(suite, [[0.7] * n, [0.7 + d for d in differences[:n]]]))
+        row = made.cells.set_index("setting").loc["ogm_ge"]
+        # of five: mean 5, std 3.162, t(.975, 4) = 2.7764, half width 2.7764 x 3.162 / sqrt(5) = 3.93
+        assert row["difference to vanilla"] == {5: "+5.0 [+1.1, +8.9]", 6: "+5.0 [+2.0, +8.0]"}[n]
+        assert row.get("p (Holm)") == p
+        assert ("Student's t over units" in dict(made.notes)["Difference"]) and "No interval" not in str(made.notes)
+
+
+def test_runs_on_the_same_data_are_one_unit() -> None:
+    """However many training seeds there are: mean and range, no interval, no test."""
+    suite = small(seeds=8, drawn=False)
+    made = format_table(
+        dataclasses.replace(suite.tables[0], ranked=True), filled(suite, [[0.7] * 8, [0.75, *[0.74] * 7]])
+    )
+    row = made.cells.set_index("setting").loc["ogm_ge"]
+    assert row["difference to vanilla"] == "+4.1 (+4.0 to +5.0)" and row["wins"] == "8/8"
+    assert not {"p (Holm)", "mean rank"} & set(made.cells)
+    notes = dict(made.notes)
+    assert "there is one" in notes["Unit"] and "one unit cannot tell" in notes["Difference"]
+
+
+def test_runs_of_a_unit_are_averaged_first() -> None:
+    """Six data seeds with two training seeds each: the test counts six."""
+    rows = [
+        Row(
+            method,
+            tuple(
+                configure({"method": method, "seed": s, "dataset_args.data_seed": d, "epochs": 4})
+                for s in range(2)
+                for d in range(6)
+            ),
+            against,
+        )
+        for method, against in (("vanilla", None), ("ogm_ge", "vanilla"))
+    ]
+    suite = Suite("small", "", (Table("table2", "Strategies", "synthav", "SynthAV", tuple(rows)),))
+    gains = [[0.02] * 6, [0.04] * 6]
+    records = filled(suite, [[0.7] * 12, [0.7 + x for seed in gains for x in seed]])
+    numbers = table_frame(suite.tables[0], records).set_index("row").loc["ogm_ge"]
+    assert (numbers["units"], numbers["pairs"], numbers["wins"], numbers["p"]) == (6, 6, 6, 2 / 2**6)
+    assert numbers["difference_mean"] == pytest.approx(3) and numbers["difference_std"] == pytest.approx(0, abs=1e-9)
+
+
+def test_too_few_units_say_how_many_it_would_take() -> None:
+    suite = small()
+    note = dict(format_table(suite.tables[0], filled(suite, [VANILLA, OGM_GE])).notes)["Difference"]
+    assert "by 4.0 points between units" in note
+    assert f"{units_needed(4.0)} units find a difference of 1 point with 80 % power" in note
+    assert "No p-value: with 3 units none below 0.05 could be had" in note
 
 
 def test_one_run_shows_no_spread() -> None:
@@ -52,7 +108,7 @@ def test_one_run_shows_no_spread() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         row = cells(suite, filled(suite, [[0.8], [0.84]]))["ogm_ge"]
-    assert row["last epoch"] == "84.0"
+    assert row[ACCURACY] == "83.0"
     assert row["difference to vanilla"] == "+4.0"
     assert row["wins"] == "1/1"
     assert "nan" not in tables.to_markdown(format_table(suite.tables[0], filled(suite, [[0.8], [0.84]]))).lower()
@@ -65,9 +121,9 @@ def test_a_run_without_result_is_shown_not_averaged(status: str) -> None:
     bad = suite.tables[0].rows[1].configs[1]
     records[bad.key] = stopped(bad, status, "the loss was not finite at step 7")
     row = cells(suite, records)["ogm_ge"]
-    assert row["last epoch"] == f"{status} 1/3"
+    assert row[ACCURACY] == f"{status} 1/3"
     assert row["runs"] == "2/3"
-    assert {v for k, v in row.items() if k not in ("setting", "runs", "last epoch")} == {EMPTY}
+    assert {v for k, v in row.items() if k not in ("setting", "runs", ACCURACY)} == {EMPTY}
     frame = table_frame(suite.tables[0], records).set_index("row")
     assert frame.loc["ogm_ge"].filter(regex="_mean$").isna().all()
     assert runs_frame(list(records.values())).query("status == 'done'")["key"].nunique() == 5
@@ -80,9 +136,9 @@ def test_missing_and_refused_runs_say_so() -> None:
     for config in suite.tables[0].rows[2].configs:
         records[config.key] = stopped(config, "skipped", "it needs two heads")
     found = cells(suite, records)
-    assert found["ogm_ge"]["last epoch"] == "missing 1/3"
-    assert found["ogm"]["last epoch"] == "refused: it needs two heads"
-    assert found["vanilla"]["last epoch"] == "80.0 ± 2.0"
+    assert found["ogm_ge"][ACCURACY] == "missing 1/3"
+    assert found["ogm"][ACCURACY] == "refused: it needs two heads"
+    assert found["vanilla"][ACCURACY] == "79.0 ± 2.0"
 
 
 def test_nothing_is_compared_with_an_incomplete_row() -> None:
@@ -90,7 +146,7 @@ def test_nothing_is_compared_with_an_incomplete_row() -> None:
     records = filled(suite, [VANILLA, OGM_GE])
     del records[suite.tables[0].rows[0].configs[2].key]
     row = cells(suite, records)["ogm_ge"]
-    assert row["last epoch"] == "85.0 ± 2.0"
+    assert row[ACCURACY] == "84.0 ± 2.0"
     assert row["difference to vanilla"] == "vanilla is incomplete"
 
 
@@ -98,9 +154,9 @@ def test_pairs_are_made_by_seed_whatever_the_order_of_records() -> None:
     suite = small()
     paired = filled(suite, [[0.5, 0.7, 0.9], [0.6, 0.8, 1.0]])  # +10 each: no spread at all if paired by seed
     shuffled = dict(sorted(paired.items(), key=lambda kv: hash(kv[0][::-1]) % 7, reverse=True))
-    assert cells(suite, shuffled)["ogm_ge"]["difference to vanilla"] == "+10.0 [+10.0, +10.0]"
+    assert cells(suite, shuffled)["ogm_ge"]["difference to vanilla"] == "+10.0 (+10.0 to +10.0)"
     crossed = filled(suite, [[0.5, 0.7, 0.9], [1.0, 0.8, 0.6]])
-    assert cells(suite, crossed)["ogm_ge"]["difference to vanilla"] != "+10.0 [+10.0, +10.0]"
+    assert cells(suite, crossed)["ogm_ge"]["difference to vanilla"] != "+10.0 (+10.0 to +10.0)"
 
 
 def test_rows_that_cannot_be_paired_are_refused() -> None:
@@ -113,12 +169,16 @@ def test_rows_that_cannot_be_paired_are_refused() -> None:
         table_frame(dataclasses.replace(table, rows=(first, dataclasses.replace(second, against="nobody"))), {})
 
 
-def test_holm_counts_the_comparisons_of_the_table() -> None:
-    suite = small(("vanilla", "ogm_ge", "ogm"), seeds=5)
-    low, high = [0.5 + i / 100 for i in range(5)], [0.6 + i / 50 for i in range(5)]
-    frame = table_frame(suite.tables[0], filled(suite, [low, high, high])).set_index("row")
-    assert frame.loc["ogm_ge", "p"] == 2 / 2**5
-    assert frame.loc["ogm_ge", "p_holm"] == 2 * 2 / 2**5
+def test_holm_counts_the_comparisons_of_all_tables() -> None:
+    suite = small(("vanilla", "ogm_ge", "ogm"), seeds=7)
+    low, high = [0.5 + i / 100 for i in range(7)], [0.6 + i / 50 for i in range(7)]
+    records = filled(suite, [low, high, high])
+    (alone,) = format_tables(suite.tables, records)
+    assert list(alone.numbers["p"][1:]) == [2 / 2**7] * 2
+    assert list(alone.numbers["p_holm"][1:]) == [2 * 2 / 2**7] * 2
+    other = dataclasses.replace(suite.tables[0], name="table3", rows=suite.tables[0].rows[:2])
+    both = format_tables([suite.tables[0], other], records)
+    assert [p for made in both for p in made.numbers["p_holm"][1:]] == [3 * 2 / 2**7] * 3
 
 
 def test_modalities_are_those_of_the_records() -> None:
@@ -138,7 +198,7 @@ def test_ranks_follow_validation_not_the_last_epoch() -> None:
     for config in suite.tables[0].rows[1].configs:  # the lowest at the last epoch, the highest by validation
         r = records[config.key]
         test = {**r.test, "val_best": {**r.test["val_best"], "accuracy": 0.95}}
-        records[config.key] = dataclasses.replace(r, test=test, cost={"seconds": 25.0})
+        records[config.key] = dataclasses.replace(r, test=test)
     bad = suite.tables[0].rows[3].configs[0]
     records[bad.key] = stopped(bad, "diverged", "not finite")
     table = dataclasses.replace(suite.tables[0], ranked=True)
@@ -146,7 +206,7 @@ def test_ranks_follow_validation_not_the_last_epoch() -> None:
     assert list(shown["setting"]) == ["ogm_ge", "vanilla", "ogm", "ge_noise"]
     assert list(shown["rank"]) == ["1", "2", "3", EMPTY]
     assert list(shown["mean rank"]) == ["1.0", "2.5", "2.5", EMPTY]
-    assert list(shown["time"]) == ["2.50", "1.00", "1.00", EMPTY]
+    assert not [column for column in shown if "time" in column or "seconds" in column]
 
 
 def test_equal_hits_are_a_tie_whatever_the_order_of_the_sum() -> None:
@@ -167,21 +227,6 @@ def test_equal_hits_are_a_tie_whatever_the_order_of_the_sum() -> None:
     assert frame["mean_rank"].to_dict() == {"ogm": 1.0, "vanilla": 2.5, "ogm_ge": 2.5}
     assert (frame.loc["ogm_ge", "wins"], frame.loc["ogm_ge", "difference_mean"]) == (0, 0)
     assert frame.loc["ogm", "wins"] == 3
-
-
-@pytest.mark.parametrize("what", ["device", "threads", "ranks", "command"])
-def test_times_of_runs_made_otherwise_are_not_compared(what: str) -> None:
-    suite = small(("vanilla", "ogm_ge", "ogm"), seeds=2)
-    records = filled(suite, [[0.8, 0.8], [0.7, 0.7], [0.9, 0.6]])
-    other = suite.tables[0].rows[1].configs[0].key
-    records[other] = dataclasses.replace(records[other], provenance={**records[other].provenance, what: "another"})
-    made = format_table(dataclasses.replace(suite.tables[0], ranked=True), records)
-    assert dict(zip(made.cells["setting"], made.cells["time"], strict=True)) == {
-        "vanilla": "1.00",
-        "ogm_ge": EMPTY,
-        "ogm": "1.00",
-    }
-    assert "left out where the two were made on different machines" in dict(made.notes)["Rank"]
 
 
 def test_one_row_per_run_and_selection() -> None:
@@ -212,13 +257,13 @@ def test_notes_say_where_numbers_come_from() -> None:
     provenance = {**records[key].provenance, "dirty": True, "commit": "fedcba9"}
     records[key] = dataclasses.replace(records[key], data=data, provenance=provenance)
     notes = dict(format_table(suite.tables[0], records, quick=True).notes)
-    assert "train train0, another" in notes["Data"]
+    assert "train train2, another" in notes["Data"]
     assert "INCOMPLETE: train: 8 of 10" in notes["Data"]
     assert "commit 0123abc, fedcba9" in notes["Made with"]
     assert "uncommitted changes in 1 of 6 runs" in notes["Made with"]
-    assert notes["Seeds"] == "training 0, 1, 2; data 0."
+    assert notes["Seeds"] == "training 0, 1, 2; data 0, 1, 2."
     assert notes["Mind"] == "adam undoes it."
-    assert "with 3 pairs an uncorrected p is 0.25 at the least" in notes["Difference"]
+    assert "there are 3" in notes["Unit"]
     assert "flatters" in notes["Selection"]
 
 
@@ -234,7 +279,7 @@ def test_quick_is_marked_in_every_format() -> None:
 
 def test_an_empty_folder_makes_a_table_of_missing_runs() -> None:
     suite = small()
-    assert {row["last epoch"] for row in cells(suite, {}).values()} == {"missing 3/3"}
+    assert {row[ACCURACY] for row in cells(suite, {}).values()} == {"missing 3/3"}
     assert "missing 3/3" in tables.to_latex(format_table(suite.tables[0], {}))
 
 
@@ -347,7 +392,7 @@ def test_a_row_may_be_compared_with_another_in_each_line() -> None:
     suite = Suite("small", "", (dataclasses.replace(table, rows=rows),))
     found = cells(suite, filled(suite, [VANILLA, OGM_GE, VANILLA]))
     assert [row["compared with"] for row in found.values()] == [EMPTY, "vanilla", "ogm_ge"]
-    assert found["ogm"]["difference"] == "−5.0 [−14.9, +4.9]"  # noqa: RUF001
+    assert found["ogm"]["difference"] == "−5.0 (−9.0 to −1.0)"  # noqa: RUF001
 
 
 HEAD = "paper,table,dataset,row,metric,value,note\n"
