@@ -97,6 +97,26 @@ def accuracies(table: FormattedTable) -> Figure:
     return figure
 
 
+@matplotlib.rc_context(STYLE)
+def ranks(table: FormattedTable) -> Figure:
+    """Mean rank over the units with its interval, where there is one, and the letters of the groups."""
+    rows = table.numbers[table.numbers["mean_rank"].notna()].sort_values("mean_rank", kind="stable")
+    y = np.arange(len(rows))
+    figure = Figure(figsize=(7.2, 1.2 + 0.24 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    axes.hlines(y, 0, 1, transform=axes.get_yaxis_transform(), color=RULE, lw=0.7, zorder=0)
+    axes.hlines(y, rows["mean_rank_low"], rows["mean_rank_high"], color=INK, lw=1.2)
+    axes.plot(rows["mean_rank"], y, ls="", marker="o", color=INK, ms=5)
+    for i, letters in enumerate(rows["group"]):
+        axes.text(1.01, i, letters, va="center", transform=axes.get_yaxis_transform())
+    axes.set_yticks(y, rows["row"])
+    interval = ", 95 % interval (bootstrap over units)" if rows["mean_rank_low"].notna().any() else ""
+    axes.set(ylim=(len(rows) - 0.4, -0.6), xlabel=f"mean rank{interval}")
+    axes.tick_params(axis="y", length=0)
+    axes.set_title(table.title, loc="left")
+    return figure
+
+
 def _marker(i: int, *, filled: bool) -> dict[str, Any]:
     colour = COLOURS[i % len(COLOURS)]
     shape = MARKERS[i % len(MARKERS)]

@@ -18,7 +18,7 @@ from benchmarks.config.run_config import RunConfig, explain
 from benchmarks.config.suite import Row, Table
 from benchmarks.config.units import Unit, unit_of
 from benchmarks.records.record import SELECTIONS, RunRecord
-from benchmarks.reporting.statistics import Summary, holm, mean_ranks, paired, summary
+from benchmarks.reporting.statistics import Summary, groups, holm, mean_ranks, paired, summary
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "results" / "published.csv"
 SELECTION = "val_best"  # of the epoch whose accuracies tables and figures show and compare
@@ -259,6 +259,22 @@ def unit_means(row: Row, numbers: Sequence[Fraction]) -> list[Fraction]:
     return [sum(same, Fraction(0)) / len(same) for same in of_unit.values()]
 
 
+def rows_like_their_baseline(table: Table, records: Collection[RunRecord]) -> list[str]:
+    """The rows whose runs have the curves of those they are compared with, to the bit: their method did nothing."""
+    curves = {r.key: r.curves for r in records if _done(r)}
+    rows = {row.label: row for row in table.rows}
+    return [
+        row.label
+        for row in table.rows
+        if row.against is not None
+        and 0 < len(row.configs) == len(rows[row.against].configs)
+        and all(
+            c.key in curves and curves[c.key] == curves.get(base.key)
+            for c, base in zip(row.configs, rows[row.against].configs, strict=True)
+        )
+    ]
+
+
 def _seeds(config: RunConfig) -> tuple[int, Unit]:
     return config.seed, unit_of(config.dataset_args)
 
@@ -266,7 +282,7 @@ def _seeds(config: RunConfig) -> tuple[int, Unit]:
 def _with_ranks(table: Table, frame: pd.DataFrame, records: Mapping[str, RunRecord]) -> pd.DataFrame:
     """Best first by validation-selected accuracy; rows without a mean at the end, without a rank.
 
-    ``mean_rank`` is averaged over the units.
+    ``mean_rank`` is averaged over the units; rows that share a letter in ``group`` cannot be told apart.
     """
     rows = {row.label: row for row in table.rows}
     accuracies = {label: v for label, row in rows.items() if (v := exact_accuracies(row, records, SELECTION))}
@@ -274,12 +290,15 @@ def _with_ranks(table: Table, frame: pd.DataFrame, records: Mapping[str, RunReco
     units = {len(v) for v in scores.values()}
     several = len(units) == 1 and max(units) > 1
     ranks = dict(zip(scores, mean_ranks(list(scores.values())), strict=True)) if several else {}
+    best_first = sorted(scores, key=lambda label: -sum(scores[label])) if several else []
+    letters = dict(zip(best_first, groups([scores[label] for label in best_first]), strict=True))
     means = frame["row"].map({label: float(sum(v) / len(v)) for label, v in accuracies.items()})
     frame = frame.assign(
         rank=means.rank(ascending=False, method="min").astype("Int64"),
         mean_rank=[ranks[label].mean if label in ranks else math.nan for label in frame["row"]],
         mean_rank_low=[ranks[label].low if label in ranks else math.nan for label in frame["row"]],
         mean_rank_high=[ranks[label].high if label in ranks else math.nan for label in frame["row"]],
+        group=[letters.get(label, "") for label in frame["row"]],
     )
     return frame.sort_values("rank", kind="stable", na_position="last", ignore_index=True)
 

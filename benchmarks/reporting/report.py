@@ -19,7 +19,7 @@ from benchmarks.records.store import read_records
 from benchmarks.reporting import figures, tables
 from benchmarks.reporting.frames import PUBLISHED, runs_frame
 from benchmarks.reporting.page import page
-from benchmarks.reporting.tables import FormattedTable, escape_markdown
+from benchmarks.reporting.tables import FormattedTable, escape_markdown, has_ranks
 
 
 def write(suite: Suite, folder: Path, *, published: Path = PUBLISHED) -> list[Path]:
@@ -70,6 +70,8 @@ def files(suite: Suite, records: Mapping[str, RunRecord], published: Path = PUBL
         yield f"tables/{slug}.md", tables.to_markdown(table).encode()
         yield f"tables/{slug}.tex", tables.to_latex(table).encode()
         pictures = {"accuracies": figures.accuracies(table), "curves": figures.curves(table, records)}
+        if has_ranks(table):
+            pictures["ranks"] = figures.ranks(table)
         for kind, figure in pictures.items():
             drawings[f"{slug}-{kind}"] = figures.render(figure, "svg")
             yield f"figures/{slug}-{kind}.svg", drawings[f"{slug}-{kind}"]
@@ -94,6 +96,8 @@ def readme(suite: Suite, formatted: Sequence[FormattedTable], records: Mapping[s
             parts.append(tables.to_markdown(table).rstrip())
             parts.append(f"![{alt}: accuracies](figures/{slug}-accuracies.svg)")
             parts.append(f"![{alt}: course of training](figures/{slug}-curves.svg)")
+            if has_ranks(table):
+                parts.append(f"![{alt}: mean ranks](figures/{slug}-ranks.svg)")
     parts.append("## Runs without a result")
     lines = [f"{run.title}: {state}: {reason}" for run, state, reason in runs_without_result(suite, records)]
     parts.append("\n".join(f"- {escape_markdown(line)}" for line in lines) or "None.")

@@ -6,7 +6,9 @@ sees them.
 
 from __future__ import annotations
 
+import itertools
 import math
+import string
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -99,15 +101,19 @@ def sign_flip_p(differences: Sequence[float]) -> float:
     if n == 0 or 2.0 ** (1 - n) >= LEVEL:
         return math.nan
     if n > EXACT:
-        drawn = stats.permutation_test(
-            (np.asarray(differences),), np.mean, permutation_type="samples", n_resamples=DRAWS, vectorized=True, rng=0
-        )
-        return float(drawn.pvalue)
-    sums = np.zeros(1)
-    for d in differences:
-        sums = np.concatenate([sums + d, sums - d])  # sums[0] has every sign as it was found
+        sums = np.append(math.fsum(differences), _signs(n) @ np.asarray(differences))
+    else:
+        sums = np.zeros(1)
+        for d in differences:
+            sums = np.concatenate([sums + d, sums - d])
     rounding = 1e-12 * float(np.abs(differences).sum())
-    return float(np.mean(np.abs(sums) >= abs(sums[0]) - rounding))
+    return float(np.mean(np.abs(sums) >= abs(sums[0]) - rounding))  # sums[0] has every sign as it was found
+
+
+@cache
+def _signs(n: int) -> np.ndarray:
+    """DRAWS patterns of n signs: the same for all comparisons, of which a ranking makes hundreds."""
+    return np.random.default_rng(0).choice(np.array([-1.0, 1.0]), (DRAWS, n))
 
 
 def holm(ps: Sequence[float]) -> list[float]:
@@ -166,3 +172,34 @@ def mean_ranks(scores: Sequence[Sequence[SupportsFloat]]) -> list[Summary]:
     std = ranks.std(axis=1, ddof=1) if n > 1 else np.full(methods, math.nan)
     columns = (ranks.mean(axis=1), std, low, high, ranks.min(axis=1), ranks.max(axis=1))
     return [Summary(n, *(float(x) for x in row)) for row in zip(*columns, strict=True)]
+
+
+def groups(scores: Sequence[Sequence[SupportsFloat]]) -> list[str]:
+    """Which methods cannot be told apart: those that share a letter (Piepho, J. Comput. Graph. Stat. 13, 2004).
+
+    Args:
+        scores: scores[method][unit], the best method first.
+
+    Returns:
+        Each method's letters, the best group's first. Every pair is compared by ``sign_flip_p``, with Holm's correction
+        for all pairs; empty texts where the units are too few for a test.
+    """
+    numbers = np.asarray(scores, dtype=float)
+    pairs = list(itertools.combinations(range(len(numbers)), 2))
+    ps = holm([sign_flip_p(list(numbers[i] - numbers[j])) for i, j in pairs])
+    if all(math.isnan(p) for p in ps):
+        return [""] * len(numbers)
+    alike = [set(range(len(numbers)))]
+    for (i, j), p in zip(pairs, ps, strict=True):
+        if p < LEVEL:
+            split = [part for group in alike for part in ([group - {i}, group - {j}] if {i, j} <= group else [group])]
+            distinct = [group for k, group in enumerate(split) if group not in split[:k]]
+            alike = [group for group in distinct if not any(group < other for other in distinct)]
+    alike.sort(key=lambda group: sorted(group))
+    return [" ".join(_letter(k) for k, group in enumerate(alike) if i in group) for i in range(len(numbers))]
+
+
+def _letter(number: int) -> str:
+    """Letters from a to z, then aa, ab, ..."""
+    rest, last = divmod(number, 26)
+    return (_letter(rest - 1) if rest else "") + string.ascii_lowercase[last]

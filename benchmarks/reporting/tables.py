@@ -15,7 +15,15 @@ import pandas as pd
 from benchmarks.config.suite import Table
 from benchmarks.config.units import unit_of
 from benchmarks.records.record import RunRecord
-from benchmarks.reporting.frames import PUBLISHED, SELECTION, correct, fingerprints, read_published, table_frame
+from benchmarks.reporting.frames import (
+    PUBLISHED,
+    SELECTION,
+    correct,
+    fingerprints,
+    read_published,
+    rows_like_their_baseline,
+    table_frame,
+)
 from benchmarks.reporting.statistics import LEAST_UNITS, units_needed
 
 EMPTY = "\N{EN DASH}"  # a cell that cannot have a value: no such modality, nothing to compare with
@@ -37,6 +45,10 @@ EXPLAINED = (
 DIFFERENCE = "percentage points, paired by unit: mean"
 INTERVAL = " [95 % confidence interval of the mean, Student's t over units]"
 RANGE = " (the least to the greatest difference)"
+GROUP = (
+    " group: settings that share a letter cannot be told apart (sign-flip tests of all pairs, Holm-corrected for all "
+    "of them)."
+)
 TEST = "; p: two-sided sign-flip permutation test over units, Holm-corrected for all comparisons of all tables here"
 
 
@@ -106,6 +118,11 @@ def _formatted(
     return FormattedTable(table, title, numbers, format_cells(numbers), table_notes)
 
 
+def has_ranks(table: FormattedTable) -> bool:
+    """Whether its rows have mean ranks over several units."""
+    return "mean_rank" in table.numbers and bool(table.numbers["mean_rank"].notna().any())
+
+
 # ---- cells
 
 
@@ -127,7 +144,7 @@ def _row_cells(row: Mapping[str, Any], names: Sequence[str], bases: Sequence[str
     line |= {ACCURACY: row["state"] or mean(SELECTION), **_difference_cells(row, bases)}
     line |= {f"{m} branch": mean(f"branch_{m}") for m in names} | {f"{m} probe": mean(f"probe_{m}") for m in names}
     if ranked:
-        line |= {"mean rank": format_number(row["mean_rank"]) + _ends(row, "mean_rank")}
+        line |= {"mean rank": format_number(row["mean_rank"]) + _ends(row, "mean_rank"), "group": row["group"] or EMPTY}
     return line | {"published": format_number(row["published"])}
 
 
@@ -185,13 +202,16 @@ def notes(
     if "rank" in numbers:
         interval = " [95 % interval, bootstrap over units]" if units >= LEAST_UNITS else ""
         averaged = f" mean rank: averaged over the units{interval}." if units > 1 else ""
-        out.append(("Rank", f"by accuracy; equal hits share a rank.{averaged}"))
+        grouped = GROUP if (numbers["group"] != "").any() else ""
+        out.append(("Rank", f"by accuracy; equal hits share a rank.{averaged}{grouped}"))
     seeds = f"training {_join_distinct([c.seed for c in configs])}"
     if data_seeds := _join_distinct([c.dataset_args.get("data_seed") for c in configs]):
         seeds += f"; data {data_seeds}"
     fields = ("epochs", "batch_size", "optimizer", "lr", "schedule", "precision")
     recipe = "; ".join(f"{f.replace('_', ' ')} {_join_distinct([getattr(c, f) for c in configs])}" for f in fields)
     out += [("Data", _data_note(table, records)), ("Seeds", f"{seeds}."), ("Training", f"{recipe}.")]
+    if same := rows_like_their_baseline(table, records):
+        out.append(("No effect", f"{_join_distinct(same)}: the same numbers as the row compared with, in every run."))
     out += [("Mind", f"{text}.") for text in dict.fromkeys(n for r in records for n in r.data.get("notes", ()))]
     return [*out, ("Made with", _provenance_note(records)), *_published_notes(table, printed)]
 

@@ -70,6 +70,21 @@ def test_points_stand_at_the_means() -> None:
     assert "84.0 ± 2.0" in texts(axes.figure)
 
 
+def test_ranks_stand_with_their_intervals_and_groups(tmp_path: Path) -> None:
+    suite = small(("vanilla", "ogm_ge"), seeds=8)
+    gain = [0.05, 0.04, -0.01, 0.06, 0.02, 0.03, 0.04, 0.05]
+    records = filled(suite, [[0.7] * 8, [0.7 + x for x in gain]])
+    suite = dataclasses.replace(suite, tables=(dataclasses.replace(suite.tables[0], ranked=True),))
+    (axes,) = figures.ranks(format_table(suite.tables[0], records)).axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["ogm_ge", "vanilla"]
+    (means,) = (line for line in axes.lines if line.get_marker() == "o")
+    assert list(means.get_xdata()) == [1.125, 1.875]
+    low, high = axes.collections[1].get_segments()[0][:, 0]
+    assert 1 <= low < 1.125 < high < 1.5
+    written = dict(report.files(suite, records))
+    assert "figures/table2-synthav-ranks.svg" in written and b"mean ranks" in written["report.html"]
+
+
 def test_what_has_no_mean_says_why(broken: tuple[Suite, dict[str, RunRecord]]) -> None:
     suite, records = broken
     made = format_table(suite.tables[0], records)

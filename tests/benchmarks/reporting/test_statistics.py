@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks.reporting.statistics import LEAST_UNITS, holm, mean_ranks, paired, sign_flip_p, summary, units_needed
+from benchmarks.reporting.statistics import (
+    LEAST_UNITS,
+    groups,
+    holm,
+    mean_ranks,
+    paired,
+    sign_flip_p,
+    summary,
+    units_needed,
+)
 
 OURS = [0.841, 0.853, 0.829, 0.860, 0.847]
 THEIRS = [0.799, 0.812, 0.801, 0.790, 0.848]
@@ -118,6 +127,26 @@ def test_the_interval_of_a_mean_rank_is_scipys_bootstrap() -> None:
             (theirs.low, theirs.high), abs=0.1
         )  # ranks of 12 units lie on a grid
     assert mean_ranks(scores.tolist()) == mean_ranks(scores.tolist())
+
+
+def test_groups_by_hand() -> None:
+    """a is above b and c, b and c are above d; b and c cannot be told apart, nor can c and what it equals."""
+    noise = [0.01 * (-1) ** i for i in range(16)]
+    at = [[level + i / 1000 for i in range(16)] for level in (0.9, 0.8, 0.8, 0.5)]
+    at[2] = [x + n for x, n in zip(at[2], noise, strict=True)]
+    assert groups(at) == ["a", "b", "b", "c"]
+    assert groups([*at, at[3]]) == ["a", "b", "b", "c", "c"]
+
+
+def test_a_method_between_two_groups_has_both_letters() -> None:
+    steps = np.random.default_rng(1).normal(0, 0.9, (3, 16)) + np.array([[1.0], [0.5], [0.0]])
+    assert groups(steps.tolist()) == ["a", "a b", "b"]
+    assert groups(steps[:, :5].tolist()) == ["", "", ""]  # five units allow no test
+
+
+def test_more_groups_than_letters() -> None:
+    levels = [[float(-method)] * 16 for method in range(28)]
+    assert groups(levels)[25:] == ["z", "aa", "ab"]
 
 
 # ---- against a simulation

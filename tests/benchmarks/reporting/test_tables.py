@@ -95,6 +95,28 @@ def test_runs_of_a_unit_are_averaged_first() -> None:
     assert numbers["difference_mean"] == pytest.approx(3) and numbers["difference_std"] == pytest.approx(0, abs=1e-9)
 
 
+def test_a_ranking_over_many_units_has_intervals_and_groups() -> None:
+    suite = small(("vanilla", "ogm_ge", "ogm"), seeds=12)
+    steps = [i / 500 for i in range(12)]
+    numbers = [
+        [0.6 + x for x in steps],
+        [0.8 + x for x in steps],
+        [0.8 + x + 0.01 * (-1) ** i for i, x in enumerate(steps)],
+    ]
+    made = format_table(dataclasses.replace(suite.tables[0], ranked=True), filled(suite, numbers))
+    cells = made.cells.set_index("setting")
+    assert cells["group"].to_dict() == {"vanilla": "b", "ogm_ge": "a", "ogm": "a"}
+    assert cells.loc["vanilla", "mean rank"] == "3.0 [3.0, 3.0]" and "[" in cells.loc["ogm", "mean rank"]
+    assert "share a letter cannot be told apart" in dict(made.notes)["Rank"]
+
+
+def test_a_method_that_does_nothing_is_named() -> None:
+    suite = small(("vanilla", "ogm_ge", "ogm"))
+    records = filled(suite, [VANILLA, VANILLA, OGM_GE])
+    assert dict(format_table(suite.tables[0], records).notes)["No effect"].startswith("ogm_ge: the same numbers")
+    assert "No effect" not in dict(format_table(suite.tables[0], filled(suite, [VANILLA, OGM_GE, OGM_GE])).notes)
+
+
 def test_too_few_units_say_how_many_it_would_take() -> None:
     suite = small()
     note = dict(format_table(suite.tables[0], filled(suite, [VANILLA, OGM_GE])).notes)["Difference"]
