@@ -6,14 +6,15 @@ import functools
 import platform
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy
 import torch
 
 from ogm.context import world_size
 
+COMPUTING = ("torchvision", "torchaudio", "numpy", "scipy", "scikit-learn")  # whose versions decide numbers, too
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -25,17 +26,19 @@ def provenance(device: str, threads: int) -> dict[str, Any]:
         threads: With how many threads of a CPU.
 
     Returns:
-        Commit, versions, machine, number of processes, and the command that was given.
+        Commit, versions, machine (with the vector instructions that torch chose, which decide the last bits), number of
+        processes, and the command that was given.
     """
     commit, dirty = _commit()
     return {
         "commit": commit,
         "dirty": dirty,
         "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": numpy.__version__,
+        "torch": torch.__version__,  # with its build, such as +cu130, which the package's version leaves out
+        **{name: version(name) for name in COMPUTING},
         "system": f"{platform.system()} {platform.machine()}",
         "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else _processor(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
         "threads": threads,
         "ranks": world_size(),
         "command": " ".join(["python -m benchmarks", *sys.argv[1:]]),

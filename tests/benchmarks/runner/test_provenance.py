@@ -1,0 +1,28 @@
+"""A record says which versions and which machine its numbers come from."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy
+import pytest
+import scipy
+import sklearn
+import torch
+import torchaudio
+import torchvision
+
+from benchmarks.runner.provenance import provenance
+
+
+def test_versions_machine_and_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "run", "seed=1"])
+    told = provenance("cpu", 2)
+    modules = (torch, torchvision, torchaudio, numpy, scipy)
+    assert [told[m.__name__] for m in modules] == [
+        m.__version__.split("+")[0] if m is not torch else m.__version__ for m in modules
+    ]
+    assert told["scikit-learn"] == sklearn.__version__
+    assert told["instructions"] == torch.backends.cpu.get_cpu_capability()
+    assert (told["threads"], told["ranks"], told["command"]) == (2, 1, "python -m benchmarks run seed=1")
+    assert told["device"] and len(told["commit"]) in (7, 40)
