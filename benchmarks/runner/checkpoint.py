@@ -43,17 +43,27 @@ class RunState:
         self.checkpoint, self.best_weights = folder / "checkpoint.pt", folder / "best.pt"
         self.engine, self.first_final_epoch = engine, first_final_epoch
         self.curves: dict[str, list[float]] = {}
-        self.seconds = self.training_seconds = 0.0
-        self.samples, self._clock = 0, time.perf_counter()
+        self.seconds = self.training_seconds = self.process_seconds = 0.0
+        self.samples = self.steps = 0
+        self._clock = time.perf_counter()
+        if engine.optimizer is not None:
+            engine.optimizer.register_step_post_hook(self._count_step)
 
-    def count_training(self, seconds: float, samples: int) -> None:
-        """Add one epoch's training to the cost.
+    def _count_step(self, *_: object) -> None:
+        self.steps += 1
+
+    @contextlib.contextmanager
+    def counted_training(self, samples: int) -> Iterator[None]:
+        """Add one epoch's training, which happens within this context, to the cost. Evaluation is not part of it.
 
         Args:
-            seconds: How long it took, evaluation not included.
-            samples: How many samples it showed.
+            samples: How many samples it shows.
         """
-        self.training_seconds, self.samples = self.training_seconds + seconds, self.samples + samples
+        wall, process = time.perf_counter(), time.process_time()
+        yield
+        self.training_seconds += time.perf_counter() - wall
+        self.process_seconds += time.process_time() - process
+        self.samples += samples
 
     def evaluate(self) -> None:
         """Append the validation and test scores of the current weights to the curves.
@@ -116,13 +126,22 @@ class RunState:
         return {n: [v if v is not None and math.isfinite(v) else None for v in x] for n, x in named.items()}
 
     def cost(self) -> dict[str, float]:
-        """Seconds, bytes and throughput so far, over all processes that worked on this run one after the other."""
+        """What the run has cost so far, over all processes that worked on it one after the other.
+
+        Returns:
+            ``seconds`` of wall time in all, ``training_seconds`` without evaluation, ``process_seconds`` of the
+            processor in training (which other work on the machine hardly changes), ``steps`` of the optimizer,
+            trained ``parameters``, ``peak_bytes``, ``samples_per_second``.
+        """
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         if self.engine.device.type == "cuda":
             peak = torch.cuda.max_memory_allocated(self.engine.device)
         return {
             "seconds": self.seconds + time.perf_counter() - self._clock,
             "training_seconds": self.training_seconds,
+            "process_seconds": self.process_seconds,
+            "steps": self.steps,
+            "parameters": sum(p.numel() for p in self.engine.parameters if p.requires_grad),
             "peak_bytes": peak,
             "samples_per_second": self.samples / self.training_seconds if self.training_seconds else 0.0,
         }
@@ -138,7 +157,9 @@ class RunState:
                     "curves": self.curves,
                     "seconds": self.seconds,
                     "training": self.training_seconds,
+                    "process": self.process_seconds,
                     "samples": self.samples,
+                    "steps": self.steps,
                 },
                 self.checkpoint,
             )
@@ -158,9 +179,12 @@ class RunState:
             raise CorruptFileError(
                 f"{self.best_weights} is gone: delete {self.checkpoint}, too, to start this run again"
             )
+        if "steps" not in saved:
+            raise CorruptFileError(f"{self.checkpoint} is of an earlier version: delete it to start this run again")
         self.engine.load_state_dict(saved["engine"])
         self.curves, self.seconds = saved["curves"], saved["seconds"]
-        self.training_seconds, self.samples = saved["training"], saved["samples"]
+        self.training_seconds, self.process_seconds = saved["training"], saved["process"]
+        self.samples, self.steps = saved["samples"], saved["steps"]
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -115,7 +114,7 @@ def _make(
         }
     except Diverged as error:
         outcome = {"status": "diverged", "reason": str(error)}
-    cost = {**state.cost(), "seconds_before": _seconds_before(experiment, environment)}
+    cost = {**state.cost(), **_cost_before(experiment, environment)}
     record = RunRecord(**origin, **outcome, curves=state.all_curves(), cost=cost)
     return by_first_rank(lambda: _save(record, state, experiment, environment, export))
 
@@ -123,9 +122,9 @@ def _make(
 def _train_epoch(key: str, state: RunState, batch_size: int, on_event: EventHandler) -> None:
     """Train, evaluate and save one epoch."""
     engine = state.engine
-    epoch, start = engine.epoch, time.perf_counter()
-    engine.train_epoch(lambda fraction: on_event(StepDone(key, epoch, fraction)))
-    state.count_training(time.perf_counter() - start, len(engine.loaders["train"].epoch(0)) * batch_size)
+    epoch = engine.epoch
+    with state.counted_training(len(engine.loaders["train"].epoch(0)) * batch_size):
+        engine.train_epoch(lambda fraction: on_event(StepDone(key, epoch, fraction)))
     state.evaluate()
     state.keep_best()
     state.save()
@@ -189,10 +188,18 @@ def _trained_module(prerequisite: PrerequisiteRun, environment: RunEnvironment, 
     return module.requires_grad_(False).eval()
 
 
-def _seconds_before(experiment: Experiment, environment: RunEnvironment) -> float:
-    """What the runs it builds on have cost, and those that they build on; shared ones count in full for each."""
+def _cost_before(experiment: Experiment, environment: RunEnvironment) -> dict[str, float]:
+    """What the runs it builds on have cost, and those that they build on; shared ones count in full for each.
+
+    Returns:
+        ``seconds_before``, ``process_seconds_before`` and ``steps_before``. Records of earlier versions count seconds
+        alone.
+    """
     records = [environment.finished(prerequisite.experiment) for prerequisite in experiment.prerequisites.values()]
-    return sum(r.cost["seconds"] + r.cost.get("seconds_before", 0.0) for r in records if r is not None)
+    return {
+        f"{name}_before": sum(r.cost.get(name, 0) + r.cost.get(f"{name}_before", 0) for r in records if r is not None)
+        for name in ("seconds", "process_seconds", "steps")
+    }
 
 
 def _describe_data(experiment: Experiment, engine: Engine) -> dict[str, Any]:

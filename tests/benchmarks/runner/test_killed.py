@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -50,6 +51,8 @@ def test_kills_leave_no_trace(times: int, epochs: int, tmp_path: Path) -> None:
     finished = run_here(words)
     assert finished.returncode == 0, finished.stderr
     assert records(tmp_path) == undisturbed
+    (path,) = (tmp_path / "results" / "records").rglob("*.json")
+    assert json.loads(path.read_text())["cost"]["steps"] == epochs * 4  # of epochs that were cut short, none
     assert not list((tmp_path / "results").rglob("*.part"))
 
 

@@ -84,8 +84,12 @@ def test_stages_are_made_once_and_shared(staged: Path) -> None:
             assert all(teacher["config"][k] == asked[k] for k in same)
             assert teacher["config"]["fusion"] == "concat" and not teacher["config"]["files"]
     before = sum(r["cost"]["seconds"] for r in found["unimodal"])
-    assert found["umt"][0]["cost"]["seconds_before"] == pytest.approx(before)
-    assert found["di_mml"][0]["cost"]["seconds_before"] == 0
+    cost = found["umt"][0]["cost"]
+    assert cost["seconds_before"] == pytest.approx(before)
+    assert (cost["steps"], cost["steps_before"]) == (3 * 4, 2 * 3 * 4)  # epochs x batches, of two teachers
+    assert cost["process_seconds"] > 0 and cost["process_seconds_before"] > 0
+    assert cost["parameters"] == found["g2d"][0]["cost"]["parameters"] > 1000
+    assert found["di_mml"][0]["cost"]["seconds_before"] == found["di_mml"][0]["cost"]["steps_before"] == 0
 
 
 def test_curves_have_an_entry_for_every_epoch(staged: Path) -> None:
