@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.commands import command, records, run_here, run_process
+from tests.helpers.disks import mounted
 
 SETTINGS = ("method=ogm_ge", "epochs=2")
 
@@ -44,9 +45,7 @@ def test_no_key(tmp_path: Path, without: Path) -> None:
 @pytest.mark.long
 def test_a_full_disk(tmp_path: Path, without: Path) -> None:
     place = tmp_path / "work" / "wandb"
-    place.mkdir(parents=True)
-    mount = ["mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", str(place)]
-    if subprocess.run(mount, capture_output=True).returncode:
+    if not mounted(place, "size=8k"):
         pytest.skip("needs the right to mount a small disk")
     try:
         said = run_process(command("run", *SETTINGS, folder=tmp_path), WANDB_MODE="offline")

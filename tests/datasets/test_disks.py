@@ -20,8 +20,8 @@ from datasets.cmu_mosi import CMUMOSI
 from datasets.core.errors import DataError
 from datasets.storage.download import fetch
 from tests.datasets.test_cmu_mosi import content, write
+from tests.helpers.disks import mounted
 from tests.helpers.media import tone, write_wav
-from tests.test_bad_input import mounted
 
 NOBODY = 65534
 CSV = "id,split,label,a:audio,b:npy\n" + "".join(

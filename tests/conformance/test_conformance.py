@@ -16,7 +16,7 @@ from ogm.registry import STRATEGIES
 from tests.conformance import check, vectors
 from tests.conformance.__main__ import main
 
-FILES = sorted((Path(__file__).parent / "conformance" / "vectors").glob("*.json"))
+FILES = sorted((Path(__file__).parent / "vectors").glob("*.json"))
 CASES = [(f"{path.stem}/{method}/{name}", method, vector) for path in FILES for method, name, vector in vectors(path)]
 RULES = {"unimodal_logits", "fusion", "modulation_target", "data_parallel"}  # what is no method of its own
 
@@ -142,7 +142,7 @@ def test_a_wrong_number_fails_and_is_named(tmp_path: Path) -> None:
         [sys.executable, "-m", "tests.conformance", str(tmp_path / "file.json")],
         capture_output=True,
         text=True,
-        cwd=Path(__file__).parents[1],
+        cwd=Path(__file__).parents[2],
     )
     assert done.returncode == 1
     assert "failed       ogm/one: k.a: found 0.46" in done.stdout

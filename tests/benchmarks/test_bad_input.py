@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks.__main__ import main
 from tests.helpers.commands import SMALL, command, records, run_here, run_process
+from tests.helpers.disks import mounted
 
 # What is typed, and what the line must say.
 RUN = {
@@ -239,19 +240,6 @@ def test_folders_that_cannot_be_written(flag: str, tmp_path: Path, capsys: pytes
             capsys,
         )
         assert str(place) in line
-
-
-def mounted(folder: Path, options: str) -> bool:
-    folder.mkdir()
-    try:
-        return (
-            subprocess.run(
-                ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True
-            ).returncode
-            == 0
-        )
-    except FileNotFoundError:
-        return False
 
 
 @pytest.mark.long
