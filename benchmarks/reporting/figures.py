@@ -45,6 +45,9 @@ CURVE_METHODS = (
 )  # whose curves are drawn, first 4
 
 
+NAMES = {"accuracies": "accuracies", "ranks": "mean ranks", "curves": "course of training"}  # of the figures of a table
+
+
 def render(figure: Figure, kind: str) -> bytes:
     """An svg, pdf or png without a date."""
     stamp = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
@@ -59,9 +62,7 @@ def accuracies(table: FormattedTable) -> Figure:
     """Fused accuracy with its std over the runs; each modality's branch (open) and probe (filled)."""
     rows = table.numbers
     y = np.arange(len(rows))
-    figure = Figure(figsize=(7.2, 1.4 + 0.3 * len(rows)), layout="constrained")
-    axes = figure.subplots()
-    axes.hlines(y, 0, 1, transform=axes.get_yaxis_transform(), color=RULE, lw=0.7, zorder=0)
+    figure, axes = _one_line_each(table.title, rows["row"], height=1.4 + 0.3 * len(rows))
     look: dict[str, Any] = {"marker": "o", "color": INK, "ms": 6}
     mean, std = (rows[f"{SELECTION}_{part}"] for part in ("mean", "std"))
     axes.errorbar(mean, y, xerr=std, ls="", capsize=2.5, lw=1.2, **look)
@@ -87,11 +88,8 @@ def accuracies(table: FormattedTable) -> Figure:
             axes.text(0.01, i, textwrap.shorten(broken, 70), va="center", color=ALARM, style="italic", transform=right)
         else:
             axes.text(1.01, i, text, va="center", transform=right)
-    axes.set_yticks(y, rows["row"])
     axes.margins(x=0.03)
-    axes.set(ylim=(len(rows) - 0.4, -0.6), xlabel="test accuracy (%), epoch chosen by validation")
-    axes.tick_params(axis="y", length=0)
-    axes.set_title(table.title, loc="left")
+    axes.set_xlabel("test accuracy (%), epoch chosen by validation")
     columns = math.ceil(len(handles) / math.ceil(len(handles) / 5))
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)
     return figure
@@ -102,19 +100,27 @@ def ranks(table: FormattedTable) -> Figure:
     """Mean rank over the units with its interval, where there is one, and the letters of the groups."""
     rows = table.numbers[table.numbers["mean_rank"].notna()].sort_values("mean_rank", kind="stable")
     y = np.arange(len(rows))
-    figure = Figure(figsize=(7.2, 1.2 + 0.24 * len(rows)), layout="constrained")
-    axes = figure.subplots()
-    axes.hlines(y, 0, 1, transform=axes.get_yaxis_transform(), color=RULE, lw=0.7, zorder=0)
+    figure, axes = _one_line_each(table.title, rows["row"], height=1.2 + 0.24 * len(rows))
     axes.hlines(y, rows["mean_rank_low"], rows["mean_rank_high"], color=INK, lw=1.2)
     axes.plot(rows["mean_rank"], y, ls="", marker="o", color=INK, ms=5)
     for i, letters in enumerate(rows["group"]):
         axes.text(1.01, i, letters, va="center", transform=axes.get_yaxis_transform())
-    axes.set_yticks(y, rows["row"])
     interval = ", 95 % interval (bootstrap over units)" if rows["mean_rank_low"].notna().any() else ""
-    axes.set(ylim=(len(rows) - 0.4, -0.6), xlabel=f"mean rank{interval}")
-    axes.tick_params(axis="y", length=0)
-    axes.set_title(table.title, loc="left")
+    axes.set_xlabel(f"mean rank{interval}")
     return figure
+
+
+def _one_line_each(title: str, labels: Sequence[str], height: float) -> tuple[Figure, Axes]:
+    """A figure with a labelled line for each row of a table, the first at the top: row i is at y = i."""
+    figure = Figure(figsize=(7.2, height), layout="constrained")
+    axes = figure.subplots()
+    y = np.arange(len(labels))
+    axes.hlines(y, 0, 1, transform=axes.get_yaxis_transform(), color=RULE, lw=0.7, zorder=0)
+    axes.set_yticks(y, labels)
+    axes.set_ylim(len(labels) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.set_title(title, loc="left")
+    return figure, axes
 
 
 def _marker(i: int, *, filled: bool) -> dict[str, Any]:

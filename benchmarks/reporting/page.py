@@ -11,10 +11,10 @@ from markupsafe import Markup
 
 from benchmarks.config.run_config import RunConfig
 from benchmarks.config.suite import Suite
+from benchmarks.reporting import figures
 from benchmarks.reporting.tables import QUICK, FormattedTable
 
 TEXT_COLUMNS = ("setting", "compared with")  # aligned to the left
-FIGURES = {"accuracies": "accuracies", "ranks": "mean ranks", "curves": "course of training"}
 _ENVIRONMENT = Environment(
     loader=FileSystemLoader(Path(__file__).parent),
     autoescape=True,
@@ -58,7 +58,7 @@ def page(
                 "rows": list(zip(table.numbers["state"], table.cells.to_dict("records"), strict=True)),
                 "figures": [
                     (name, Markup(inline(drawings[f"{table.table.slug}-{kind}"])))
-                    for kind, name in FIGURES.items()
+                    for kind, name in figures.NAMES.items()
                     if f"{table.table.slug}-{kind}" in drawings
                 ],
                 "notes": table.notes,

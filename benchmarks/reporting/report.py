@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rich import box
@@ -76,15 +76,17 @@ def files(suite: Suite, records: Mapping[str, RunRecord], published: Path = PUBL
             drawings[f"{slug}-{kind}"] = figures.render(figure, "svg")
             yield f"figures/{slug}-{kind}.svg", drawings[f"{slug}-{kind}"]
             yield f"figures/{slug}-{kind}.pdf", figures.render(figure, "pdf")
-    yield "README.md", readme(suite, formatted, records).encode()
+    yield "README.md", readme(suite, formatted, records, drawings).encode()
     yield (
         "report.html",
         page(suite, progress(suite, records), formatted, drawings, runs_without_result(suite, records)).encode(),
     )
 
 
-def readme(suite: Suite, formatted: Sequence[FormattedTable], records: Mapping[str, RunRecord]) -> str:
-    """The suite's tables and figures as one Markdown file."""
+def readme(
+    suite: Suite, formatted: Sequence[FormattedTable], records: Mapping[str, RunRecord], drawings: Collection[str]
+) -> str:
+    """The suite's tables and figures (by the names of their files) as one Markdown file."""
     parts = [f"# {escape_markdown(suite.title)}"]
     if suite.quick:
         parts.append(f"**{tables.QUICK}.**")
@@ -94,10 +96,9 @@ def readme(suite: Suite, formatted: Sequence[FormattedTable], records: Mapping[s
         for table in group:
             slug, alt = table.table.slug, escape_markdown(table.title)
             parts.append(tables.to_markdown(table).rstrip())
-            parts.append(f"![{alt}: accuracies](figures/{slug}-accuracies.svg)")
-            parts.append(f"![{alt}: course of training](figures/{slug}-curves.svg)")
-            if has_ranks(table):
-                parts.append(f"![{alt}: mean ranks](figures/{slug}-ranks.svg)")
+            for kind, name in figures.NAMES.items():
+                if f"{slug}-{kind}" in drawings:
+                    parts.append(f"![{alt}: {name}](figures/{slug}-{kind}.svg)")
     parts.append("## Runs without a result")
     lines = [f"{run.title}: {state}: {reason}" for run, state, reason in runs_without_result(suite, records)]
     parts.append("\n".join(f"- {escape_markdown(line)}" for line in lines) or "None.")
