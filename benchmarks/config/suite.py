@@ -302,17 +302,16 @@ def compare(given: Mapping[str, Any], methods: Sequence[str], seeds: int) -> Sui
     Raises:
         ConfigError: One line per mistake.
     """
+    shared = nest(given)
     rows, mistakes = [], [f"{name}: a comparison is given {name}s=" for name in ("method", "seed") if name in given]
     for method in methods:
         try:
             for label, args in _forms(method, given):
-                one = configure(merge(nest(given), {"method": method, **args}))
-                fixed = nest(given).get("dataset_args", {})
-                drawn = [name for name in DRAWS if name in one.dataset_args and name not in fixed]
-                places = [
-                    {"method": method, "seed": s, "dataset_args": dict.fromkeys(drawn, s), **args} for s in range(seeds)
-                ]
-                configs = tuple(configure(merge(nest(given), place)) for place in places)
+                settings = merge(shared, {"method": method, **args})
+                chosen = configure(settings).dataset_args
+                drawn = [name for name in DRAWS if name in chosen and name not in shared.get("dataset_args", {})]
+                places = [{"seed": s, "dataset_args": dict.fromkeys(drawn, s)} for s in range(seeds)]
+                configs = tuple(configure(merge(settings, place)) for place in places)
                 rows.append(Row(label, configs, None if method == "vanilla" else "vanilla"))
         except ConfigError as error:
             mistakes += error.mistakes

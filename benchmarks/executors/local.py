@@ -19,7 +19,8 @@ from benchmarks.runner.failures import failed_record, run_or_record_failure, sav
 from benchmarks.runner.plan import Job
 
 # Workers are forked from a process that has imported what a run needs and started no threads: each of them starts at
-# once. (A fork of this process would inherit torch's threads, half alive.)
+# once. (A fork of this process would inherit torch's threads, half alive.) torch imports its inductor in
+# use_deterministic_algorithms, which each run calls.
 FORKSERVER = multiprocessing.get_context("forkserver")
 FORKSERVER.set_forkserver_preload(["benchmarks.executors.local", "torch._inductor.config"])
 _GONE = (EOFError, BrokenPipeError, ConnectionResetError)  # the process at the other end of a connection has ended

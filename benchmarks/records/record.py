@@ -86,9 +86,7 @@ class RunRecord:
     probe: Mapping[str, Fraction] = field(default_factory=dict)
     curves: Mapping[str, Sequence[Number | None]] = field(default_factory=dict)
     data: Data = field(default_factory=Data)  # fingerprints, counts listed and found
-    cost: Mapping[str, Number] = field(
-        default_factory=dict
-    )  # seconds, steps, ..., and those _before: of runs it builds on
+    cost: Mapping[str, Number] = field(default_factory=dict)  # seconds, steps, ...; _before: of runs it builds on
     provenance: Mapping[str, Any] = field(default_factory=dict)  # commit, dirty, versions, device, ranks
 
     @property

@@ -35,7 +35,7 @@ def provenance(device: str, threads: int) -> dict[str, Any]:
         "dirty": dirty,
         "python": platform.python_version(),
         "torch": torch.__version__,  # with its build, such as +cu130, which the package's version leaves out
-        **{name: version(name) for name in COMPUTING},
+        **_versions(),
         "system": f"{platform.system()} {platform.machine()}",
         "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else _processor(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
@@ -58,6 +58,11 @@ def _commit() -> tuple[str, bool]:
         return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--", ".", ":!results"))
     except (OSError, subprocess.CalledProcessError):
         return "unknown", True
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in COMPUTING}
 
 
 @functools.cache

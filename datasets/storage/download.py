@@ -17,7 +17,7 @@ from typing import IO, Any, cast
 
 from datasets.core.checks import printable
 from datasets.core.errors import DataError, PinMismatchError
-from datasets.core.files import convert_disk_errors, open_part, part_size, write_atomic
+from datasets.core.files import convert_disk_errors, open_part, part_size
 from datasets.core.progress import Progress
 from datasets.storage.cache import sha256
 
@@ -251,7 +251,8 @@ def unpack(archive: Path, folder: Path, names: re.Pattern[str], limit: int) -> N
                 content = packed.read()
                 with convert_disk_errors(folder):
                     folder.mkdir(parents=True, exist_ok=True)
-                    write_atomic(folder / Path(member.name).name, content)
+                    with open_part(folder / Path(member.name).name) as extracted:
+                        extracted.write(content)
     except tarfile.FilterError as error:
         raise DataError(f"{archive}: refused, a member would leave the folder ({printable(error)})") from error
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
