@@ -16,7 +16,7 @@ from benchmarks.runner.events import RunFinished
 from datasets.registry import DATASETS
 from models.registry import ENCODERS, FUSIONS
 from ogm.registry import STRATEGIES
-from tests.helpers.commands import run_here
+from tests.helpers.commands import run_here, run_process
 
 ROOT = Path(__file__).resolve().parents[1]
 BLOCKS, CONTRIBUTING = (
@@ -32,10 +32,6 @@ SHORT = {
     "encoder_args.audio.widths": "[8, 8]",
     "encoder_args.visual.widths": "[8, 8]",
 }
-
-
-def run(*command: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=240)
 
 
 def short(words: list[str]) -> list[str]:
@@ -92,13 +88,13 @@ def test_command_lines_run(line: str, tmp_path: Path) -> None:
     elif "reproduce" in words:
         words += ["--results", str(tmp_path / "results"), "--work", str(tmp_path / "work")]
     command = [sys.executable, *words]
-    done = run_here(command) if words[:2] == ["-m", "benchmarks"] else run(*command)
+    done = run_here(command) if words[:2] == ["-m", "benchmarks"] else run_process(command)
     assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("line", [x for x in LINES if x.startswith("make")])
 def test_make_targets_say_what_they_would_do(line: str) -> None:
-    done = run(*shlex.split(line), "--dry-run")
+    done = run_process([*shlex.split(line), "--dry-run"])
     assert done.returncode == 0, done.stderr
     assert ".venv/bin/python -m" in done.stdout
 
@@ -119,5 +115,5 @@ def test_every_path_that_the_readme_links_to_is_there() -> None:
 def test_the_commands_of_the_data_table_exist() -> None:
     for words in re.findall(r"`\.venv/bin/python (-m datasets [^`]+)`", (ROOT / "README.md").read_text()):
         verb, name = words.split()[2:4]
-        done = run(sys.executable, "-m", "datasets", verb, "--help")
-        assert done.returncode == 0 and name in run(sys.executable, "-m", "datasets", "list").stdout
+        done = run_process([sys.executable, "-m", "datasets", verb, "--help"])
+        assert done.returncode == 0 and name in run_process([sys.executable, "-m", "datasets", "list"]).stdout

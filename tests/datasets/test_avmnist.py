@@ -31,7 +31,7 @@ from tests.helpers.records import committed
 from tests.helpers.shared_media import shared
 
 ROOT = Path(__file__).parents[2]
-DIGESTS = {  # section 8.1 of the data specification: seed 0, k 10 and k 1
+DIGESTS = {  # of the pairs by the published rule: seed 0, k 10 and k 1
     "train": ("5231e06ee1b29c6b23103f5e49298000aa2f16da247bc063d631ffd113fd9959",
               "8ebc507daa5ecadd1a7a642328db2a96c8235ffda89d382c6122bfba06b11d56"),
     "val": ("76ead354fad99f3bd8150f5573242d57333ef90cbdc5d5ed723a9f10c14b2b9b",
@@ -75,7 +75,7 @@ def test_the_pairs_have_the_pinned_digests(real, k):
     assert len(set(images)) == len(images)  # an image is used once
 
 
-def test_the_first_pairs_are_those_of_the_specification(real):
+def test_the_first_pairs_are_the_pinned_ones(real):
     module = AVMNIST.module()
     assert list(module.train.ids[:3]) == ["0_george_10+train28456", "0_george_10+train30438", "0_george_10+train5541"]
     assert list(module.val.ids[:3]) == ["0_george_5+train25137", "0_george_5+train41606", "0_george_5+train14491"]

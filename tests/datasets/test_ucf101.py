@@ -164,7 +164,7 @@ def test_one_crop_and_one_flip_decide_about_all(raw):
     assert 0 < flips < 12
 
 
-def test_flow_is_scaled_and_mirrored_as_the_specification_says():
+def test_flow_is_scaled_and_mirrored():
     flow = torch.tensor([[[[0, 128], [255, 200]]]], dtype=torch.uint8).view(1, 1, 1, 2, 2)
     plain = scaled_flow(flow)
     assert plain.shape == (1, 2, 1, 1, 2)

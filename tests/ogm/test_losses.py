@@ -106,9 +106,9 @@ def test_two_ranks_contrast_as_one() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    forkserver = multiprocessing.get_context("forkserver")
-    results = forkserver.Queue()
-    processes = [forkserver.Process(target=_rank, args=(rank, port, results)) for rank in range(2)]
+    spawn = multiprocessing.get_context("spawn")
+    results = spawn.Queue()
+    processes = [spawn.Process(target=_rank, args=(rank, port, results)) for rank in range(2)]
     for process in processes:
         process.start()
     ranks = dict(results.get(timeout=120) for _ in processes)

@@ -15,7 +15,7 @@ POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64
 
 
 def signal(rate: int, samples: int, dtype: torch.dtype) -> torch.Tensor:
-    """Section 14 of the data specification."""
+    """A tone of 440 Hz and one that rises from 1 kHz, whose spectrogram is pinned below."""
     t = torch.arange(samples, dtype=torch.float64) / rate
     x = 0.6 * torch.sin(2 * math.pi * 440 * t) + 0.3 * torch.sin(2 * math.pi * (1000 + 200 * t) * t)
     return x.to(dtype)

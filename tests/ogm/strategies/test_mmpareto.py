@@ -12,7 +12,7 @@ from tests.helpers.methods import D, build64, close, one_step
 
 
 def naive(joint: list[np.ndarray], own: list[np.ndarray], gamma: float) -> list[np.ndarray]:
-    """The integration as the specification writes it, with the shortest vector searched for on a grid."""
+    """The integration written out, with the shortest vector searched for on a grid."""
     g, u = (np.concatenate([x.ravel() for x in side]) for side in (joint, own))
     a = 0.5
     if g @ u <= 0:
