@@ -49,6 +49,7 @@ class AMCo(Strategy):
 
     category = "feature"
     paper = "Zhou et al., ICASSP 2023"
+    prediction = "linear layer on the sum of the branches"
     reads = ("unimodal_logits",)
     needs_additive = True
     dependent: Tensor

@@ -79,6 +79,7 @@ class Greedy(Strategy):
 
     category = "schedule"
     paper = "Wu et al., ICML 2022"
+    prediction = "mean of the gated branches"
     needs_engine = True
     main: Tensor
     bypass: Tensor

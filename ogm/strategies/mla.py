@@ -56,6 +56,7 @@ class MLA(Strategy):
 
     category = "schedule"
     paper = "Zhang et al., CVPR 2024"
+    prediction = "mean of the branches, weighted by entropy"
     needs_engine = True
     projection: Tensor
     last_mean: Tensor

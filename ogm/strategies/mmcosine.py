@@ -43,6 +43,7 @@ class MMCosine(Strategy):
 
     category = "loss"
     paper = "Xu et al., ICASSP 2023"
+    prediction = "sum of the branches"
     reads = ("features",)
     needs_concat = True
 

@@ -51,6 +51,7 @@ class SSLCrossmodal(Strategy):
 
     category = "stage"
     paper = "Morgado et al., CVPR 2021 (avid)"
+    prediction = "prob_mean"
     stages = "made for ssl_pretrain; no competitor"
     needs_engine = True
     competes = False

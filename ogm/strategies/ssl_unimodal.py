@@ -44,6 +44,7 @@ class SSLUnimodal(Strategy):
 
     category = "stage"
     paper = "Chen et al., ICML 2020; Bardes et al., ICLR 2022"
+    prediction = "branch"
     stages = "made for ssl_pretrain; no competitor"
     needs_engine = True
     competes = False

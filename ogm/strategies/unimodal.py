@@ -34,6 +34,7 @@ class Unimodal(Strategy):
 
     category = "baseline"
     paper = "this suite"
+    prediction = "branch"
     needs_engine = True
 
     def __init__(self, modality: str) -> None:
