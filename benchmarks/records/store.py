@@ -152,6 +152,32 @@ def read_records(folder: Path, *, overwrite: bool = False, indexed: bool = True)
         yield _same(folder, single, packed[place]) if place in packed and not overwrite else single
 
 
+def each_record(folder: Path) -> Iterator[tuple[str, RunRecord | ValueError]]:
+    """Every record of a results folder by itself, so that one that cannot be used does not hide the others.
+
+    Yields:
+        Where it is, such as ``records.jsonl.gz, line 3``, and the record, or what is wrong with it, in one line.
+    """
+    for path in sorted((folder / "records").rglob("*.json")):
+        try:
+            yield str(path.relative_to(folder)), RunRecord.load(path)
+        except ValueError as error:
+            yield str(path.relative_to(folder)), error
+    path, index = folder / PACK, folder / INDEX
+    if not path.exists():
+        return
+    try:
+        pack = _open(path, _stamp(path), _stamp(index) if index.exists() else (0, 0))
+    except (ValueError, OSError) as error:
+        yield PACK, ValueError(str(error))
+        return
+    for line in range(len(pack.lines)):
+        try:
+            yield f"{PACK}, line {line + 1}", pack.record(line)
+        except ValueError as error:
+            yield f"{PACK}, line {line + 1}", error
+
+
 def records_of(folder: Path, key: str) -> Iterator[RunRecord]:
     """The records of a results folder whose keys begin with ``key``, without reading the others.
 
