@@ -42,6 +42,7 @@ class MMCosine(Strategy):
     """
 
     category = "loss"
+    title = "Multi-Modal Cosine loss"
     paper = "Xu et al., ICASSP 2023"
     reads = ("features",)
     needs_concat = True
