@@ -27,7 +27,7 @@ from benchmarks.reporting.tables import format_number
 
 LEAST_CELLS = 4  # fewer are no map
 GREY = "#DDDDDD"  # of a cell whose interval or range includes 0
-ACROSS = 3  # panels side by side
+WIDTH = 13.0  # inches that panels side by side may take
 
 Cell = tuple[float, float]
 Pair = tuple[RunConfig, RunConfig]  # a run and that of the row it is compared with, over the same seeds
@@ -131,9 +131,10 @@ def heatmap(compared: Sequence[Comparison], records: Mapping[str, RunRecord], op
     """
     cells = [differences(comparison, records, options) for comparison in compared]
     xs, ys = (sorted({place[i] for found in cells for place in found}) for i in (0, 1))
-    across = min(ACROSS, len(compared))
+    panel = 1.5 + 0.95 * len(xs)
+    across = max(1, min(int(WIDTH / panel), len(compared)))
     down = math.ceil(len(compared) / across)
-    size = (across * (1.5 + 0.95 * len(xs)), down * (0.85 + 0.52 * len(ys)) + 0.2)
+    size = (across * panel, down * (0.85 + 0.52 * len(ys)) + 0.2)
     figure = Figure(figsize=size, layout="constrained")
     grid = figure.subplots(down, across, squeeze=False)
     for axes, comparison, found in zip(grid.flat, compared, cells, strict=False):
