@@ -58,7 +58,7 @@ def pareto(table: FormattedTable, records: Mapping[str, RunRecord]) -> Picture:
     axes.plot(x[order], y[order], drawstyle="steps-post", color=COLOURS[1], lw=1, zorder=1)
     _scales(axes, table, x)
     axes.set_title(table.title, loc="left")
-    base = str(numbers["against"].dropna().iloc[0])
+    base = str(table.numbers["against"].dropna().iloc[0])
     axes.set_xlabel(f"encoder passes of training, relative to {base}")
     axes.set_ylabel("test accuracy (%), epoch chosen by validation")
     _legend(legend, legend_labels(shown), front)

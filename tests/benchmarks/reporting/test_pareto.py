@@ -98,6 +98,16 @@ def test_few_units_have_no_intervals() -> None:
     assert not picture.figure.axes[0].collections and "interval" not in picture.caption
 
 
+def test_rows_without_a_mean_are_named() -> None:
+    """Only the baseline is done."""
+    suite, records = counted()
+    for row in suite.tables[0].rows[1:]:
+        del records[row.configs[0].key]
+    picture = pareto(format_table(suite.tables[0], records), records)
+    assert [text.get_text() for text in picture.figure.axes[0].texts] == ["1"]
+    assert "without a mean: ogm_ge, ogm." in picture.caption
+
+
 def test_numbers_do_not_cover_each_other() -> None:
     """All three at the same place."""
     suite, records = counted()
