@@ -17,6 +17,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add_files(parser, hidden=True)
     parser.add_argument("folder", type=Path, help="a folder that reproduce or compare made, such as results/paper")
+    parser.add_argument(
+        "--curves",
+        default="",
+        metavar="NAME,NAME",
+        help="whose curves to draw: labels of rows or ids of methods (default: all rows of a table; of more than 12, "
+        "the best, the worst and what they are compared with)",
+    )
 
 
 def execute(args: argparse.Namespace) -> int:
@@ -28,6 +35,7 @@ def execute(args: argparse.Namespace) -> int:
     made = read(args.folder)
     if made is None:
         raise ConfigError([f"{args.folder}: no suite.json, so this is no folder that reproduce or compare made"])
-    for path in write(made.suite, args.folder):
+    chosen = [name.strip() for name in args.curves.split(",") if name.strip()]
+    for path in write(made.suite, args.folder, chosen=chosen):
         print(path)
     return 0

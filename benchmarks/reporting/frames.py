@@ -18,6 +18,7 @@ from benchmarks.config.run_config import RunConfig, explain
 from benchmarks.config.suite import Row, Table
 from benchmarks.config.units import Unit, unit_of
 from benchmarks.records.record import SELECTIONS, RunRecord
+from benchmarks.reporting.passes import passes, relative_passes
 from benchmarks.reporting.statistics import Summary, groups, holm, mean_ranks, paired, summary
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "results" / "published.csv"
@@ -50,6 +51,7 @@ def runs_frame(records: Collection[RunRecord]) -> pd.DataFrame:
             "status": r.status,
             "reason": r.reason,
             "seconds": _seconds(r),
+            "passes": passes(r),
             **{k: r.provenance.get(k) for k in ("commit", "dirty", "device")},
             "data": " ".join(f"{split}:{word}" for split, word in fingerprints(r).items()),
         }
@@ -64,7 +66,7 @@ def runs_frame(records: Collection[RunRecord]) -> pd.DataFrame:
                 | {f"probe/{m}": probe.get(m) for m in names}
             )
     first = ["key", "dataset", "dataset_args", "data_seed", "fusion", "method", "method_args", "optimizer", "seed"]
-    last = ["seconds", "commit", "dirty", "device", "data"]
+    last = ["seconds", "passes", "commit", "dirty", "device", "data"]
     columns = [*first, "status", "reason", "selection", "epoch", *measures, *(f"probe/{m}" for m in names), *last]
     return pd.DataFrame(rows, columns=columns).astype({"data_seed": "Int64", "epoch": "Int64"})
 
@@ -282,7 +284,8 @@ def _seeds(config: RunConfig) -> tuple[int, Unit]:
 def _with_ranks(table: Table, frame: pd.DataFrame, records: Mapping[str, RunRecord]) -> pd.DataFrame:
     """Best first by validation-selected accuracy; rows without a mean at the end, without a rank.
 
-    ``mean_rank`` is averaged over the units; rows that share a letter in ``group`` cannot be told apart.
+    ``passes`` are relative to the row compared with, ``mean_rank`` is averaged over the units; rows that share a letter
+    in ``group`` cannot be told apart.
     """
     rows = {row.label: row for row in table.rows}
     accuracies = {label: v for label, row in rows.items() if (v := exact_accuracies(row, records, SELECTION))}
@@ -293,7 +296,10 @@ def _with_ranks(table: Table, frame: pd.DataFrame, records: Mapping[str, RunReco
     best_first = sorted(scores, key=lambda label: -sum(scores[label])) if several else []
     letters = dict(zip(best_first, groups([scores[label] for label in best_first]), strict=True))
     means = frame["row"].map({label: float(sum(v) / len(v)) for label, v in accuracies.items()})
+    counts = {label: values(row, records, passes) for label, row in rows.items() if not state(row, records)}
+    relative = relative_passes(counts, {row.against for row in table.rows if row.against is not None})
     frame = frame.assign(
+        passes=frame["row"].map(relative).astype(float),
         rank=means.rank(ascending=False, method="min").astype("Int64"),
         mean_rank=[ranks[label].mean if label in ranks else math.nan for label in frame["row"]],
         mean_rank_low=[ranks[label].low if label in ranks else math.nan for label in frame["row"]],

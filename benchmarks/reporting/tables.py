@@ -15,6 +15,7 @@ import pandas as pd
 from benchmarks.config.suite import Table
 from benchmarks.config.units import unit_of
 from benchmarks.records.record import RunRecord
+from benchmarks.reporting import passes
 from benchmarks.reporting.frames import (
     PUBLISHED,
     SELECTION,
@@ -24,11 +25,17 @@ from benchmarks.reporting.frames import (
     rows_like_their_baseline,
     table_frame,
 )
+from benchmarks.reporting.method_names import titles
 from benchmarks.reporting.statistics import LEAST_UNITS, units_needed
 
 EMPTY = "\N{EN DASH}"  # a cell that cannot have a value: no such modality, nothing to compare with
+TIMES = "\N{MULTIPLICATION SIGN}"
 QUICK = "QUICK: shortened, not comparable"
 ACCURACY = "accuracy (by validation)"
+BRANCH_AND_PROBE = (
+    "a branch is a modality's own part of the trained model, and its accuracy that of its unimodal logits; a probe is "
+    "a logistic regression on a modality's frozen features after the last epoch."
+)
 EXPLAINED = (
     ("Numbers", "Test accuracy in percent, mean ± sample standard deviation over the runs."),
     (
@@ -36,11 +43,7 @@ EXPLAINED = (
         "all accuracies are those of the epoch with the best validation accuracy; the CSV file also has the last epoch "
         "and the best test epoch (chosen on the test set itself, as papers do, which flatters).",
     ),
-    (
-        "Branch and probe",
-        "branch: accuracy of a modality's own part of the trained model; probe: of a logistic regression on its frozen "
-        "features after the last epoch.",
-    ),
+    ("Branch and probe", BRANCH_AND_PROBE),
 )
 DIFFERENCE = "percentage points, paired by unit: mean"
 INTERVAL = " [95 % confidence interval of the mean, Student's t over units]"
@@ -144,6 +147,7 @@ def _row_cells(row: Mapping[str, Any], names: Sequence[str], bases: Sequence[str
     line |= {ACCURACY: row["state"] or mean(SELECTION), **_difference_cells(row, bases)}
     line |= {f"{m} branch": mean(f"branch_{m}") for m in names} | {f"{m} probe": mean(f"probe_{m}") for m in names}
     if ranked:
+        line |= {"passes": EMPTY if math.isnan(row["passes"]) else f"{format_number(row['passes'])}{TIMES}"}
         line |= {"mean rank": format_number(row["mean_rank"]) + _ends(row, "mean_rank"), "group": row["group"] or EMPTY}
     return line | {"published": format_number(row["published"])}
 
@@ -204,6 +208,9 @@ def notes(
         averaged = f" mean rank: averaged over the units{interval}." if units > 1 else ""
         grouped = GROUP if (numbers["group"] != "").any() else ""
         out.append(("Rank", f"by accuracy; equal hits share a rank.{averaged}{grouped}"))
+        out += [("Passes", passes.EXPLAINED)] if numbers["passes"].notna().any() else []
+    if names := titles(table.rows):
+        out.append(("Methods", "; ".join(f"{method}: {title}" for method, title in names.items()) + "."))
     seeds = f"training {_join_distinct([c.seed for c in configs])}"
     if data_seeds := _join_distinct([c.dataset_args.get("data_seed") for c in configs]):
         seeds += f"; data {data_seeds}"
@@ -370,6 +377,7 @@ _LATEX: dict[str, Any] = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "|": r"\textbar{}",
     '"': "''",
     "±": r"$\pm$",
+    TIMES: r"$\times$",
     EMPTY: "--",
     "\N{MINUS SIGN}": "$-$",
     "[": "{[}",  # or a row that begins with one is taken for the option of the \\ before it

@@ -48,6 +48,7 @@ class AMCo(Strategy):
     """
 
     category = "feature"
+    title = "Adaptive Mask Co-optimization"
     paper = "Zhou et al., ICASSP 2023"
     prediction = "linear layer on the sum of the branches"
     reads = ("unimodal_logits",)

@@ -78,6 +78,7 @@ class Greedy(Strategy):
     """
 
     category = "schedule"
+    title = "Balancing of conditional learning speeds"
     paper = "Wu et al., ICML 2022"
     prediction = "mean of the gated branches"
     needs_engine = True

@@ -33,6 +33,7 @@ class UME(Strategy):
     """
 
     category = "baseline"
+    title = "Uni-Modal Ensemble"
     paper = "Du et al., ICML 2023"
     stages = "one unimodal run per modality; nothing is trained jointly"
     trains = False

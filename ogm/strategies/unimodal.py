@@ -33,6 +33,7 @@ class Unimodal(Strategy):
     """
 
     category = "baseline"
+    title = "Training of one modality alone"
     paper = "this suite"
     prediction = "branch"
     needs_engine = True
