@@ -147,7 +147,8 @@ class Manifest(Prepared):
     @override
     def resplit(cls, args: Mapping[str, Any], number: int) -> dict[str, Any]:
         """All folds with one ``split_seed`` after the other, where ``folds`` says how many there are."""
-        return resplit_options(args, args["folds"], number) if isinstance(args.get("folds"), int) else {}
+        folds = args.get("folds")
+        return resplit_options(args, folds, number) if isinstance(folds, int) and folds > 1 else {}
 
     # ---- samples
     def batch(self, keys: Sequence[SampleKey]) -> Batch:
