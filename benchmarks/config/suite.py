@@ -297,7 +297,8 @@ def compare(given: Mapping[str, Any], methods: Sequence[str], seeds: int) -> Sui
         given: The settings that all rows share.
         methods: Names of methods, or of ``FORMS``.
         seeds: Runs per row. Where the data set can be drawn anew, each has a draw of its own, which is what a result is
-            to carry over to; otherwise they differ in their training seeds.
+            to carry over to; where it can be split anew, each has a split of its own; otherwise they differ in their
+            training seeds.
 
     Raises:
         ConfigError: One line per mistake.
@@ -308,10 +309,7 @@ def compare(given: Mapping[str, Any], methods: Sequence[str], seeds: int) -> Sui
         try:
             for label, args in _forms(method, given):
                 settings = merge(shared, {"method": method, **args})
-                chosen = configure(settings).dataset_args
-                drawn = [name for name in DRAWS if name in chosen and name not in shared.get("dataset_args", {})]
-                places = [{"seed": s, "dataset_args": dict.fromkeys(drawn, s)} for s in range(seeds)]
-                configs = tuple(configure(merge(settings, place)) for place in places)
+                configs = tuple(configure(merge(settings, place)) for place in _replicates(settings, seeds))
                 rows.append(Row(label, configs, None if method == "vanilla" else "vanilla"))
         except ConfigError as error:
             mistakes += error.mistakes
@@ -320,6 +318,17 @@ def compare(given: Mapping[str, Any], methods: Sequence[str], seeds: int) -> Sui
     one = rows[0].configs[0]
     title = f"{len(rows)} ways to train {one.fusion} on {one.dataset}"
     return Suite("compare", title, (Table("compare", title, one.dataset, one.dataset, tuple(rows), ranked=True),))
+
+
+def _replicates(settings: Mapping[str, Any], seeds: int) -> list[dict[str, Any]]:
+    """Each seed, with a draw or a split of the data of its own where there are several and none has been chosen."""
+    from ogm.registry import find
+
+    config, given = configure(settings), settings.get("dataset_args", {})
+    if drawn := [name for name in DRAWS if name in config.dataset_args]:
+        return [{"seed": s, "dataset_args": {name: s for name in drawn if name not in given}} for s in range(seeds)]
+    resplit = find(config.dataset, DATASETS, "dataset").resplit
+    return [{"seed": s, "dataset_args": resplit(given, s)} for s in range(seeds)]
 
 
 def competing(methods: Sequence[str]) -> list[str]:

@@ -16,9 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from benchmarks.config.run_config import RunConfig, explain
 from benchmarks.config.suite import Row, Table
-from benchmarks.config.units import Unit, unit_of
+from benchmarks.config.units import Unit, sample_of, unit_of
 from benchmarks.records.record import SELECTIONS, RunRecord
 from benchmarks.reporting.passes import passes, relative_passes
+from benchmarks.reporting.replication import overlap_ratio
 from benchmarks.reporting.statistics import Summary, groups, holm, mean_ranks, paired, summary
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "results" / "published.csv"
@@ -244,7 +245,8 @@ def _difference(row: Row, rows: Mapping[str, Row], records: Mapping[str, RunReco
     several = len({unit_of(c.dataset_args) for c in row.configs}) > 1
     if several:
         ours, theirs = unit_means(row, ours), unit_means(other, theirs)
-    pair = paired([float(100 * x) for x in ours], [float(100 * x) for x in theirs])
+    ratio = overlap_ratio(row.configs, records)
+    pair = paired([float(100 * x) for x in ours], [float(100 * x) for x in theirs], ratio)
     d = pair.difference
     found: dict[str, float | None] = {"difference_mean": d.mean, "difference_std": d.std}
     found |= {"difference_least": d.least, "difference_greatest": d.greatest}
@@ -278,7 +280,7 @@ def rows_like_their_baseline(table: Table, records: Collection[RunRecord]) -> li
 
 
 def _seeds(config: RunConfig) -> tuple[int, Unit]:
-    return config.seed, unit_of(config.dataset_args)
+    return config.seed, sample_of(config.dataset_args)
 
 
 def _with_ranks(table: Table, frame: pd.DataFrame, records: Mapping[str, RunRecord]) -> pd.DataFrame:
@@ -292,9 +294,10 @@ def _with_ranks(table: Table, frame: pd.DataFrame, records: Mapping[str, RunReco
     scores = {label: unit_means(rows[label], v) for label, v in accuracies.items()}
     units = {len(v) for v in scores.values()}
     several = len(units) == 1 and max(units) > 1
-    ranks = dict(zip(scores, mean_ranks(list(scores.values())), strict=True)) if several else {}
+    ratio = overlap_ratio([c for label in scores for c in rows[label].configs], records)
+    ranks = dict(zip(scores, mean_ranks(list(scores.values()), ratio), strict=True)) if several else {}
     best_first = sorted(scores, key=lambda label: -sum(scores[label])) if several else []
-    letters = dict(zip(best_first, groups([scores[label] for label in best_first]), strict=True))
+    letters = dict(zip(best_first, groups([scores[label] for label in best_first], ratio), strict=True))
     means = frame["row"].map({label: float(sum(v) / len(v)) for label, v in accuracies.items()})
     counts = {label: values(row, records, passes) for label, row in rows.items() if not state(row, records)}
     relative = relative_passes(counts, {row.against for row in table.rows if row.against is not None})

@@ -26,7 +26,7 @@ from benchmarks.reporting.frames import (
     table_frame,
 )
 from benchmarks.reporting.method_names import titles
-from benchmarks.reporting.statistics import LEAST_UNITS, units_needed
+from benchmarks.reporting.replication import difference_note, overlap_ratio, rank_note, unit_note
 
 EMPTY = "\N{EN DASH}"  # a cell that cannot have a value: no such modality, nothing to compare with
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -45,14 +45,6 @@ EXPLAINED = (
     ),
     ("Branch and probe", BRANCH_AND_PROBE),
 )
-DIFFERENCE = "percentage points, paired by unit: mean"
-INTERVAL = " [95 % confidence interval of the mean, Student's t over units]"
-RANGE = " (the least to the greatest difference)"
-GROUP = (
-    " group: settings that share a letter cannot be told apart (sign-flip tests of all pairs, Holm-corrected for all "
-    "of them)."
-)
-TEST = "; p: two-sided sign-flip permutation test over units, Holm-corrected for all comparisons of all tables here"
 
 
 @dataclass(frozen=True)
@@ -200,14 +192,12 @@ def notes(
     """What a reader needs to judge the table, from the records it was made of."""
     configs = [c for row in table.rows for c in row.configs]
     units = len({unit_of(c.dataset_args) for c in configs})
-    out = [*EXPLAINED, ("Unit", _unit_note(units))]
+    ratio = overlap_ratio(configs, {r.key: r for r in records if r.status == "done"})
+    out = [*EXPLAINED, ("Unit", unit_note(configs))]
     if numbers["pairs"].notna().any():
-        out.append(("Difference", _difference_note(numbers, units)))
+        out.append(("Difference", difference_note(numbers, units, ratio)))
     if "rank" in numbers:
-        interval = " [95 % interval, bootstrap over units]" if units >= LEAST_UNITS else ""
-        averaged = f" mean rank: averaged over the units{interval}." if units > 1 else ""
-        grouped = GROUP if (numbers["group"] != "").any() else ""
-        out.append(("Rank", f"by accuracy; equal hits share a rank.{averaged}{grouped}"))
+        out.append(("Rank", rank_note(numbers, units, ratio)))
         out += [("Passes", passes.EXPLAINED)] if numbers["passes"].notna().any() else []
     if names := titles(table.rows):
         out.append(("Methods", "; ".join(f"{method}: {title}" for method, title in names.items()) + "."))
@@ -221,41 +211,6 @@ def notes(
         out.append(("No effect", f"{_join_distinct(same)}: the same numbers as the row compared with, in every run."))
     out += [("Mind", f"{text}.") for text in dict.fromkeys(n for r in records for n in r.data.get("notes", ()))]
     return [*out, ("Made with", _provenance_note(records)), *_published_notes(table, printed)]
-
-
-def _unit_note(units: int) -> str:
-    if units > 1:
-        return f"a draw of the data (data_seed); there are {units}. Runs on the same data are averaged first."
-    return (
-        "a draw of the data; there is one, so the numbers do not say how far they carry over to other data. Runs "
-        "differ in their training seeds alone."
-    )
-
-
-def _difference_note(numbers: pd.DataFrame, units: int) -> str:
-    """How differences were compared and, where units are too few for an interval, how many it would take."""
-    tested = int(numbers["p"].notna().sum())
-    text = DIFFERENCE if units > 1 else "percentage points, paired by training seed: mean"
-    text += INTERVAL if units >= LEAST_UNITS else RANGE
-    text += f"; wins: {'units' if units > 1 else 'runs'} with a higher accuracy"
-    if tested:
-        return f"{text}{TEST} ({tested} in this table)."
-    text += ". No p-value: " + (
-        f"with {units} units none below 0.05 could be had" if units > 1 else "runs on the same data are no replication"
-    )
-    if units >= LEAST_UNITS:
-        return f"{text}."
-    text += f". No interval: it takes at least {LEAST_UNITS} units"
-    if units == 1:
-        return f"{text}; how many to find 1 point, one unit cannot tell."
-    variances = numbers["difference_std"].dropna() ** 2
-    if variances.empty:
-        return f"{text}."
-    std = math.sqrt(variances.mean())
-    return (
-        f"{text}. As the differences vary here (by {std:.1f} points between units, root mean square of the rows), "
-        f"{units_needed(std)} units find a difference of 1 point with 80 % power (paired t-test, 5 %, one comparison)."
-    )
 
 
 def _data_note(table: Table, records: Sequence[RunRecord]) -> str:
