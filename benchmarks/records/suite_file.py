@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from benchmarks.config import suite as suites
 from benchmarks.config.run_config import ConfigError, RunConfig, explain, key_of, known, nest, recorded
-from benchmarks.config.suite import Row, Seeds, Strict, Suite, Table
+from benchmarks.config.suite import OWN, RULE, Row, Seeds, Strict, Suite, Table
 from benchmarks.records.record import write_whole
 
 NAME = "suite.json"
@@ -85,6 +85,7 @@ class RowEntry(Strict):
     label: str = Field(min_length=1)
     against: str | None
     runs: list[str]  # keys
+    rule: str = Field(default=OWN, pattern=RULE)
 
 
 class TableEntry(Strict):
@@ -172,7 +173,7 @@ def _suite_of(content: SuiteFile) -> Suite:
         mistakes += [f"table {table.name}: there is no run {key}" for key in missing]
         if mistakes:
             continue
-        rows = tuple(Row(row.label, tuple(runs[key] for key in row.runs), row.against) for row in table.rows)
+        rows = tuple(Row(row.label, tuple(runs[key] for key in row.runs), row.against, row.rule) for row in table.rows)
         tables.append(Table(table.name, table.title, table.dataset, table.variant, rows, table.ranked))
     slugs = [table.slug for table in tables]
     mistakes += [f"two tables are called {slug}" for slug in dict.fromkeys(slugs) if slugs.count(slug) > 1]
@@ -200,7 +201,9 @@ def save(folder: Path, contents: Recorded) -> None:
             "variant": table.variant,
             "ranked": table.ranked,
             "rows": [
-                {"label": row.label, "against": row.against, "runs": [c.key for c in row.configs]} for row in table.rows
+                {"label": row.label, "against": row.against, "runs": [c.key for c in row.configs]}
+                | ({} if row.rule == OWN else {"rule": row.rule})
+                for row in table.rows
             ],
         }
         for table in suite.tables
