@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from benchmarks.records.record import RunRecord
@@ -60,9 +60,13 @@ def lines(record: RunRecord, folder: Path) -> Iterator[str]:
     yield from _section("settings", record.config)
     for selection, metrics in record.test.items():
         yield from _section(f"test, {selection} (epoch {record.selected[selection]})", _readable(metrics))
+    for split, rules in record.scores.items():
+        best = f"{split}, by every rule of prediction (epoch {record.selected['val_best']}; own: {record.prediction})"
+        yield from _section(best, {rule: _in_one_line(found) for rule, found in rules.items()})
     yield from _section("probe", _readable({f"accuracy/{m}": value for m, value in record.probe.items()}))
     curves = {name: f"{len(curve)} epochs, the last {_number(curve[-1])}" for name, curve in record.curves.items()}
     yield from _section("curves", curves)
+    yield from _section("options, with defaults", record.options)
     yield from _section("data", record.data)
     yield from _section("cost", record.cost)
     yield from _section("made with", record.provenance)
@@ -72,6 +76,11 @@ def _readable(metrics: Mapping[str, float]) -> dict[str, str]:
     from benchmarks.records.record import FRACTIONS
 
     return {n: f"{100 * v:.1f} %" if n.partition("/")[0] in FRACTIONS else _number(v) for n, v in metrics.items()}
+
+
+def _in_one_line(measures: Mapping[str, Any]) -> str:
+    """Every measure but the recalls, which are one per class."""
+    return ", ".join(f"{n} {_number(x)}" for n, x in measures.items() if not isinstance(x, list))
 
 
 def _number(value: float | None) -> str:
