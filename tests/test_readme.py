@@ -23,6 +23,7 @@ BLOCKS, CONTRIBUTING = (
     re.findall(r"```(\w+)\n(.*?)```", (ROOT / name).read_text(), re.DOTALL) for name in ("README.md", "CONTRIBUTING.md")
 )
 LINES = [line for language, text in BLOCKS + CONTRIBUTING if language == "bash" for line in text.strip().splitlines()]
+SLOW = re.compile("torch.distributed|benchmarks check")  # two processes with two imports; hundreds of records
 # What makes a run short; given after what the README says, where it says nothing of its own.
 SHORT = {
     "epochs": "1",
@@ -73,7 +74,7 @@ def test_the_callback_that_contributing_shows_works(capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize(
     "line",
     [
-        pytest.param(line, marks=pytest.mark.long if "torch.distributed" in line else ())  # two processes, two imports
+        pytest.param(line, marks=pytest.mark.long if SLOW.search(line) else ())
         for line in LINES
         if line.startswith(".venv/bin/python")
     ],

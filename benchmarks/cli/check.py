@@ -13,7 +13,7 @@ Verifies a results folder, anybody's: computes every score again from the logits
 and fingerprints of the data with each other and with the data here, looks for the runs that its tables need, and makes
 the tables again to compare them. Prints a line for each thing that is wrong or missing, and changes nothing.
 
-  python -m benchmarks check results/reference/rules
+  python -m benchmarks check results/reference/synthav
 
 Exit code 0: all of it holds; 1: something does not. RULES.md says what a submitted folder must hold."""
 
