@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from benchmarks.cli.execution import add_executor_flag, add_log_flag
 from benchmarks.cli.options import add_execution, add_files, add_jobs, add_results, add_settings, is_printing
@@ -34,15 +35,10 @@ def execute(args: argparse.Namespace) -> int:
     from pydantic import ValidationError
 
     from benchmarks.config.run_config import ConfigError, explain, parse
-    from benchmarks.config.suite import competing
     from benchmarks.records.suite_file import Comparison
 
     given = parse(args.settings)
-    methods, seeds = given.pop("methods", "all"), given.pop("seeds", 3)
-    methods = [methods] if isinstance(methods, str) else methods
-    if not isinstance(methods, list):
-        raise ConfigError([f"methods={methods!r}: names of methods, such as methods=[ogm, ogm_ge], or all"])
-    methods = competing([name for part in methods for name in str(part).split(",")])
+    methods, seeds = methods_of(given.pop("methods", "all")), given.pop("seeds", 3)
     try:
         asked = Comparison(given=given, methods=methods, seeds=seeds)
     except ValidationError as error:
@@ -52,3 +48,14 @@ def execute(args: argparse.Namespace) -> int:
     if not is_printing(args):
         prepare_data(suite.configs())
     return make_tables(suite, asked, args)
+
+
+def methods_of(given: Any) -> list[str]:
+    """The methods that ``methods=`` names, vanilla first. Raises ConfigError for what is neither names nor ``all``."""
+    from benchmarks.config.run_config import ConfigError
+    from benchmarks.config.suite import competing
+
+    names = [given] if isinstance(given, str) else given
+    if not isinstance(names, list):
+        raise ConfigError([f"methods={names!r}: names of methods, such as methods=[ogm, ogm_ge], or all"])
+    return competing([name for part in names for name in str(part).split(",")])

@@ -66,7 +66,6 @@ def make_tables(suite: Suite, asked: Recipe | Comparison, args: argparse.Namespa
     Returns:
         The exit code.
     """
-    from benchmarks.callbacks.wandb import log_report
     from benchmarks.records.suite_file import Comparison, claim
     from benchmarks.runner.experiment import resolve_all
 
@@ -78,14 +77,26 @@ def make_tables(suite: Suite, asked: Recipe | Comparison, args: argparse.Namespa
     whole = claim(args.results, asked, suite, overwrite=args.overwrite)
     print_reused(experiments, environment)
     records = carry_out(experiments, environment, args)
+    write_report(whole, args, environment, shown=isinstance(asked, Comparison))
+    return print_ending(records)
 
+
+def write_report(whole: Suite, args: argparse.Namespace, environment: RunEnvironment, *, shown: bool) -> None:
+    """Write the tables, figures and pages of a results folder, and print where they are.
+
+    Args:
+        whole: All tables of the folder.
+        args: The command line.
+        environment: Where the runs were made.
+        shown: Whether the tables are printed, too.
+    """
+    from benchmarks.callbacks.wandb import log_report
     from benchmarks.reporting.report import show, write
 
     paths = write(whole, args.results)
-    if isinstance(asked, Comparison):
+    if shown:
         show(whole, args.results)
     log_report(whole.name, whole.title, paths, environment.work / "wandb")
     for path in paths:
         if path.suffix == ".md":
             print(path)
-    return print_ending(records)

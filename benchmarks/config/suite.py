@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -54,6 +54,21 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Trial:
+    """Settings that a search has tried for a row, over the units that it is judged on.
+
+    Args:
+        row: The label of the row.
+        number: Which trial of the row it is; 0 has the default settings.
+        configs: Its runs, one per unit.
+    """
+
+    row: str
+    number: int
+    configs: tuple[RunConfig, ...]
+
+
+@dataclass(frozen=True)
 class Suite:
     """Tables, with the runs that they need.
 
@@ -62,46 +77,23 @@ class Suite:
         title: What stands above its tables.
         tables: In the order in which they are shown.
         quick: Whether its runs are shortened, which every table then says.
+        trials: What a search has tried, for a suite whose rows have settings that were searched.
     """
 
     name: str
     title: str
     tables: tuple[Table, ...]
     quick: bool = False
+    trials: tuple[Trial, ...] = ()
 
     def configs(self) -> list[RunConfig]:
-        """Every run once, in the order of the tables."""
-        return list({c.key: c for table in self.tables for row in table.rows for c in row.configs}.values())
+        """Every run once: those of the trials, then those of the tables, in their order."""
+        rows = [trial.configs for trial in self.trials] + [row.configs for table in self.tables for row in table.rows]
+        return list({c.key: c for configs in rows for c in configs}.values())
 
     def data(self) -> dict[str, list[dict[str, Any]]]:
         """Dataset -> the different ``dataset_args`` that the runs ask for."""
         return data_of(self.configs())
-
-    def with_runs(self, slug: str, label: str, configs: Sequence[RunConfig]) -> Suite:
-        """The same suite with other runs in one row, such as those that a search has found.
-
-        Args:
-            slug: The table's ``slug``.
-            label: The row's label.
-            configs: The row's runs; with ``against``, over the same seeds as those of the row it is compared with.
-
-        Raises:
-            ConfigError: There is no such table, or no such row in it.
-        """
-        found = {(table.slug, row.label) for table in self.tables for row in table.rows}
-        if (slug, label) not in found:
-            raise ConfigError([f"suite {self.name} has no row {label!r} in a table {slug!r}"])
-        tables = [
-            replace(
-                table,
-                rows=tuple(
-                    replace(row, configs=tuple(configs)) if (table.slug, row.label) == (slug, label) else row
-                    for row in table.rows
-                ),
-            )
-            for table in self.tables
-        ]
-        return replace(self, tables=tuple(tables))
 
 
 def data_of(configs: Sequence[RunConfig]) -> dict[str, list[dict[str, Any]]]:

@@ -1,0 +1,60 @@
+"""What a run costs in passes through encoders, so that methods can be compared at equal cost.
+
+A pass is one sample going forward or backward through one encoder. Records that counted them are believed. Where a
+record has no counts, a method's own statement (``Strategy.passes``) stands in: passes of a step, times epochs, and
+those of the runs that it builds on; what a method does between epochs is not in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from benchmarks.config.suite import Trial
+from benchmarks.records.record import RunRecord
+from benchmarks.runner.experiment import Experiment, resolve
+
+COUNTED = ("encoder_forwards", "encoder_backwards")  # in a record's cost; with _before, those of the runs it builds on
+
+
+@dataclass(frozen=True)
+class Passes:
+    """What the rows of a comparison cost.
+
+    Args:
+        of_row: Row -> passes of one of its runs, with those of the runs that it builds on. Only rows with a result.
+        measured: Whether they were counted while the runs were made; otherwise they are what the methods state.
+    """
+
+    of_row: Mapping[str, float]
+    measured: bool
+
+
+def passes_of(rows: Mapping[str, Trial], records: Mapping[str, RunRecord]) -> Passes:
+    """Find out what the rows of a comparison cost, all of them in the same way.
+
+    Args:
+        rows: Row -> the trial with its settings.
+        records: Key -> record, of the trials' runs.
+    """
+    made = {label: [records[c.key] for c in trial.configs if c.key in records] for label, trial in rows.items()}
+    done = {label: found for label, found in made.items() if found and all(r.status == "done" for r in found)}
+    if all(set(COUNTED) <= record.cost.keys() for found in done.values() for record in found):
+        return Passes({label: sum(map(counted, found)) / len(found) for label, found in done.items()}, True)
+    return Passes({label: declared(resolve(rows[label].configs[0])) for label in done}, False)
+
+
+def counted(record: RunRecord) -> float:
+    """The passes that a record has counted, with those of the runs that it builds on."""
+    return sum(record.cost[name] + record.cost.get(f"{name}_before", 0.0) for name in COUNTED)
+
+
+def declared(experiment: Experiment) -> float:
+    """The passes that a method states, per training sample, over all epochs, with those of the runs it builds on.
+
+    A backward pass goes back through every encoder that was called, but not through more than there are.
+    """
+    step = experiment.strategy.passes(len(experiment.encoders))
+    own = step.forward + step.backward * min(step.forward, len(experiment.encoders))
+    before = {p.experiment.key: p.experiment for p in experiment.prerequisites.values()}
+    return float(own * experiment.epochs) + sum(map(declared, before.values()))
