@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from benchmarks.records.record import RunRecord
     from benchmarks.runner.environment import RunEnvironment
     from benchmarks.runner.experiment import Experiment
+    from benchmarks.tuning.passes import Passes
     from benchmarks.tuning.request import Tuning
 
 BRIEF = "every method tuned with the same budget"
@@ -37,7 +38,9 @@ Gives every method the same number of trials, then compares defaults and tuned s
    diverges, is refused or fails has lost. trials.csv shows all of them.
 2. Tables. Default and winner run on fresh units, numbered from 0: a ranked table with both, in which tuned rows are
    compared with tuned vanilla; what tuning gained for each method; and a table at equal passes, where vanilla, and ume
-   if it is among the methods, train for so many epochs that they cost as much as the most expensive method.
+   if it is among the methods, train for so many epochs that they cost as much as the most expensive method
+   (passes.csv: passes through encoders, with those of teachers; counted where records have counts, else as methods
+   state them).
 
 Runs are those of compare and run: one that is recorded is not made again, and the same command goes on after a kill.
 `--executor print` prints the trials and, once they are recorded, the other runs.
@@ -111,21 +114,28 @@ def _compare(
 ) -> int:
     """Make the runs of the tables, with what the search has found, and write the folder. Returns the exit code."""
     from benchmarks.records.suite_file import claim
-    from benchmarks.tuning.trials import write_trials
+    from benchmarks.tuning.passes import write_passes
+    from benchmarks.tuning.tables import BASELINE
+    from benchmarks.tuning.trials import accuracy, write_trials
 
-    final, experiments = _found(asked, suite, tried)
+    final, passes, experiments = _found(asked, suite, tried)
     whole = claim(args.results, asked, final, overwrite=args.overwrite)
-    path = write_trials(final.trials, tried, args.results)
+    written = [write_trials(final.trials, tried, args.results), write_passes(passes, BASELINE, args.results)]
+    lost = sum(accuracy(trial, tried) is None for trial in final.trials)
+    print(
+        f"{len(final.trials)} trials, {lost} of them without a result (diverged, refused or failed): see {written[0]}"
+    )
     print(f"comparison: {len(experiments)} runs on fresh units")
     print_reused(experiments, environment)
     records = carry_out(experiments, environment, args)
     write_report(whole, args, environment, shown=True)
-    print(path)
+    for path in written:
+        print(path)
     return print_ending(records)
 
 
-def _found(asked: Tuning, suite: Suite, tried: dict[str, RunRecord]) -> tuple[Suite, list[Experiment]]:
-    """The tables with what the search has found, and their runs."""
+def _found(asked: Tuning, suite: Suite, tried: dict[str, RunRecord]) -> tuple[Suite, Passes, list[Experiment]]:
+    """The tables with what the search has found, what their rows cost, and their runs."""
     from benchmarks.config.suite import Suite
     from benchmarks.runner.experiment import resolve_all
     from benchmarks.tuning.passes import passes_of
@@ -133,8 +143,9 @@ def _found(asked: Tuning, suite: Suite, tried: dict[str, RunRecord]) -> tuple[Su
     from benchmarks.tuning.trials import winners
 
     best = winners(suite.trials, tried)
-    final = after_search(asked, best, passes_of(best, tried))
-    return final, resolve_all(Suite(final.name, final.title, final.tables).configs())
+    passes = passes_of(best, tried)
+    final = after_search(asked, best, passes)
+    return final, passes, resolve_all(Suite(final.name, final.title, final.tables).configs())
 
 
 def _print_runs(asked: Tuning, suite: Suite, trials: list[Experiment], args: argparse.Namespace) -> int:
@@ -155,5 +166,5 @@ def _print_runs(asked: Tuning, suite: Suite, trials: list[Experiment], args: arg
             file=sys.stderr,
         )
         return 0
-    print_commands(_found(asked, suite, tried)[1], environment)
+    print_commands(_found(asked, suite, tried)[2], environment)
     return 0

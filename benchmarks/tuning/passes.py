@@ -7,11 +7,14 @@ those of the runs that it builds on; what a method does between epochs is not in
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from benchmarks.config.suite import Trial
-from benchmarks.records.record import RunRecord
+from benchmarks.records.record import RunRecord, write_whole
 from benchmarks.runner.experiment import Experiment, resolve
 
 COUNTED = ("encoder_forwards", "encoder_backwards")  # in a record's cost; with _before, those of the runs it builds on
@@ -58,3 +61,29 @@ def declared(experiment: Experiment) -> float:
     own = step.forward + step.backward * min(step.forward, len(experiment.encoders))
     before = {p.experiment.key: p.experiment for p in experiment.prerequisites.values()}
     return float(own * experiment.epochs) + sum(map(declared, before.values()))
+
+
+def write_passes(passes: Passes, baseline: str, folder: Path) -> Path:
+    """Write passes.csv: what each row costs, how often it costs what the baseline does, and how that is known.
+
+    Args:
+        passes: What the rows cost.
+        baseline: The row that the others are compared with.
+        folder: The results folder.
+
+    Returns:
+        The file.
+
+    Raises:
+        Unwritable: The file cannot be written.
+    """
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(("method", "passes", "times_baseline", "source"))
+    source = "counted" if passes.measured else "stated, per training sample"
+    for label, number in passes.of_row.items():
+        times = f"{number / passes.of_row[baseline]:.3f}" if baseline in passes.of_row else ""
+        table.writerow((label, f"{number:g}", times, source))
+    path = folder / "passes.csv"
+    write_whole(path, text.getvalue())
+    return path

@@ -78,7 +78,7 @@ def _main(suite: Suite, rows: Sequence[Row], best: Mapping[str, Trial]) -> Table
     for row in rows:
         against = None if row.against is None else tuned_label(row.against, best)
         both += [row, Row(tuned_label(row.label, best), _tuned(row, best), against)]
-    return _table(suite, "tune", suite.title, both, ranked=True)
+    return _table(suite, "tune", "Default and tuned", both, ranked=True)
 
 
 def _gain(suite: Suite, rows: Sequence[Row], best: Mapping[str, Trial]) -> Table:
@@ -87,14 +87,15 @@ def _gain(suite: Suite, rows: Sequence[Row], best: Mapping[str, Trial]) -> Table
     for row in rows:
         tuned = Row(tuned_label(row.label, best), _tuned(row, best), row.label)
         both += [replace(row, against=None), tuned]
-    return _table(suite, "gain", "What tuning gained over each method's defaults", both, ranked=False)
+    return _table(suite, "gain", "What tuning gained", both, ranked=False)
 
 
 def _equal_passes(suite: Suite, rows: Sequence[Row], best: Mapping[str, Trial], passes: Passes) -> Table | None:
     """The tuned rows, compared with a baseline that has the passes of the most expensive; None if it has them anyway.
 
     The baseline, and the ensemble of unimodal models where it is among the rows, are trained for more epochs, with the
-    steps of their learning-rate schedules at the same shares of the run.
+    steps of their learning-rate schedules at the same shares of the run. What each row costs, and how that is known,
+    stands in passes.csv: figures have the title, too, so it is short.
     """
     if BASELINE not in passes.of_row:
         return None
@@ -113,11 +114,7 @@ def _equal_passes(suite: Suite, rows: Sequence[Row], best: Mapping[str, Trial], 
     baseline = longer[BASELINE]
     tuned = [Row(tuned_label(row.label, best), _tuned(row, best), baseline.label) for row in rows]
     others = [replace(row, against=baseline.label) for label, row in longer.items() if label != BASELINE]
-    counts = "counted in the trials" if passes.measured else "as the methods state them"
-    title = (
-        f"At equal passes: {' and '.join(row.label for row in longer.values())} have the passes of {most}, the most "
-        f"expensive method ({times:.2f} times those of {BASELINE}, {counts})"
-    )
+    title = f"At the passes of {most}, {times:.1f} x {BASELINE}'s"
     return _table(suite, "equal-passes", title, [baseline, *others, *tuned], ranked=True)
 
 
