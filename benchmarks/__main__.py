@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 
-from benchmarks.cli import bench, compare, grid, pack, reproduce, run, show, tables, tune
+from benchmarks.cli import bench, check, compare, grid, pack, reproduce, run, show, tables, tune
 from benchmarks.cli import list as list_names
 from benchmarks.cli.options import files_of
 from benchmarks.cli.signals import Terminated, raise_on_signals
@@ -38,6 +38,7 @@ COMMANDS: Mapping[str, ModuleType] = {
     "tables": tables,
     "show": show,
     "pack": pack,
+    "check": check,
     "bench": bench,
     "list": list_names,
 }

@@ -49,6 +49,7 @@ SPECTROGRAM: dict[str, dict[str, Any]] = {
 }
 # fmt: on
 MNIST_MEAN, MNIST_STD = 0.1307, 0.3081
+EVAL_K = 10  # images per clip of val and test in speaker_folds: a clip alone is right or wrong, and ties are many
 SOURCES = {"train": "train", "val": "train", "test": "t10k"}  # which MNIST file a split takes its images from
 
 
@@ -56,19 +57,26 @@ class AVMNISTOptions(Options):
     """The arguments of ``avmnist``."""
 
     preset: Literal["avmnist", "mel32"] = "avmnist"
-    k: int = Field(10, ge=1)  # images per spoken clip
-    pair_seed: int = 0
-    split: Literal["takes", "speaker6"] = "takes"
-    fold: int = Field(0, ge=0, lt=len(SPEAKERS))  # of speaker6: which speaker is the test
+    k: int = Field(10, ge=1)  # images per spoken clip of train
+    eval_k: int | None = Field(None, ge=1)  # of val and test; None: EVAL_K of speaker_folds, else k
+    pair_seed: int = 0  # which images a clip is paired with
+    split: Literal["takes", "speaker6", "speaker_folds"] = "takes"
+    fold: int = Field(0, ge=0, lt=len(SPEAKERS))  # which speaker is the test, where a speaker is
     image_noise: float = Field(0.0, ge=0, strict=False, allow_inf_nan=False)  # std, where black is 0 and white 1
     audio_snr_db: float | None = Field(None, strict=False, allow_inf_nan=False)  # None: no noise
     allow_unpinned: bool = False
 
     @model_validator(mode="after")
     def _read_all(self) -> Self:
-        if self.fold and self.split != "speaker6":
-            raise ValueError("fold belongs to split=speaker6")
+        if self.fold and self.split == "takes":
+            raise ValueError("fold belongs to split=speaker_folds and split=speaker6")
         return self
+
+    @property
+    def images_per_clip(self) -> dict[str, int]:
+        """Split -> with how many images each of its clips is paired."""
+        evaluated = self.eval_k or (EVAL_K if self.split == "speaker_folds" else self.k)
+        return {"train": self.k, "val": evaluated, "test": evaluated}
 
 
 @dataclass(frozen=True)
@@ -86,7 +94,11 @@ class Pair:
 
 
 class AVMNIST(Prepared):
-    """See the module. Splits: takes 0-4 test, 5-9 val, 10-49 train; or ``speaker6``, one speaker left out as test."""
+    """See the module. Splits: takes 0-4 test, 5-9 val, 10-49 train; or ``speaker_folds``, one speaker left out as test.
+
+    ``speaker_folds`` pairs each clip of val and test with ten images, whatever ``k`` is; ``speaker6`` has the same
+    speakers, and k images everywhere.
+    """
 
     name = "avmnist"
     modalities = ("audio", "visual")
@@ -109,7 +121,8 @@ class AVMNIST(Prepared):
             "The literature's AV-MNIST (PCA-reduced images, TIDIGITS) is not distributed; this one is built from "
             "public files by a fixed pairing rule, so its numbers compare only with themselves.",
             "With k = 10 a recording occurs ten times with ten images: there are ten times fewer distinct sounds.",
-            "split=takes is not speaker-independent; split=speaker6 leaves one speaker out.",
+            "split=takes is not speaker-independent; split=speaker_folds leaves one speaker out as test (fold 0 to 5) "
+            "and the next one as validation, and pairs each of their clips with ten images.",
         ),
         raw_files=("mnist", "fsdd/recordings"),
     )
@@ -134,10 +147,15 @@ class AVMNIST(Prepared):
             "audio_mean": mean,
             "audio_std": std,
         }
+        if options.images_per_clip["test"] != options.k:
+            self.recipe["eval_k"] = options.images_per_clip["test"]
         notes: Counter[str] = Counter()
-        for stem in {pair.clip.stem for pair in pairs}:
+        stems = {pair.clip.stem for pair in pairs}
+        for stem in stems:
             notes.update(cache.facts[stem])
-        self.report = ScanReport(len(pairs), len(pairs), {str(d): self.labels.count(d) for d in range(10)}, dict(notes))
+        per_class = {str(d): self.labels.count(d) for d in range(10)}
+        shared = len(stems) if len(stems) < len(pairs) else None
+        self.report = ScanReport(len(pairs), len(pairs), per_class, dict(notes), shared)
 
     def load(self, i: int, rng: torch.Generator | None) -> dict[str, Tensor]:
         """One sample: audio (1, 129, 126) or (1, 32, 32), visual (1, 28, 28)."""
@@ -156,6 +174,15 @@ class AVMNIST(Prepared):
             torch.from_numpy(self.label_rows[index]),
             torch.from_numpy(index),
         )
+
+    @classmethod
+    @override
+    def resplit(cls, args: Mapping[str, Any], number: int) -> dict[str, Any]:
+        """One fold after the other, then all of them with the next ``pair_seed``; any other split is one alone."""
+        if args.get("split", "speaker_folds") == "takes" or "fold" in args:
+            return {}
+        chosen = {"split": "speaker_folds", "fold": number % len(SPEAKERS), "pair_seed": number // len(SPEAKERS)}
+        return {name: value for name, value in chosen.items() if name not in args}
 
     # ---- preparing
     @classmethod
@@ -226,7 +253,7 @@ class AVMNIST(Prepared):
             for rows in [cache.rows("digit", source)]
         }
         parts = split_takes(clips) if options.split == "takes" else split_speakers(clips, options.fold)
-        pairs = pair(parts, digits, options.k, options.pair_seed)
+        pairs = pair(parts, digits, options.images_per_clip, options.pair_seed)
         rows = [cache.rows("audio_sums", clip.stem).start for clip in parts["train"]]
         total, squares = cache["audio_sums"][rows].sum(0) / (len(rows) * np.prod(SHAPE[options.preset]))
         mean, std = round(float(total), 4), round(float(np.sqrt(squares - total**2)), 4)
@@ -254,13 +281,14 @@ def split_speakers(clips: Sequence[Clip], fold: int) -> dict[str, list[Clip]]:
 
 
 def pair(
-    parts: Mapping[str, Sequence[Clip]], digits: Mapping[str, np.ndarray], k: int, seed: int
+    parts: Mapping[str, Sequence[Clip]], digits: Mapping[str, np.ndarray], k: Mapping[str, int], seed: int
 ) -> dict[str, list[Pair]]:
     """Gives every spoken clip k images of its digit, each image once, by sha256 alone: no random library decides.
 
     The images of a digit are ordered by the sha256 of ``avmnist-v1|seed|source|digit|row``; clip j (by speaker, then
     take) gets the images jk to jk + k - 1 of that order. Validation takes from the end of the order that training takes
-    from its start. ``digits[source]`` (n,) are the labels of an MNIST file. Raises DataError if images run out.
+    from its start. ``digits[source]`` (n,) are the labels of an MNIST file, ``k[name]`` belongs to a part. Raises
+    DataError if images run out.
     """
     pairs: dict[str, list[Pair]] = {}
     for name, clips in parts.items():
@@ -274,15 +302,18 @@ def pair(
                 key=lambda i: hashlib.sha256(f"avmnist-v1|{seed}|{source}|{digit}|{i}".encode()).hexdigest(),
             )
             mine = sorted((c for c in clips if c.digit == digit), key=lambda c: (c.speaker, c.take))
-            users = sum(c.digit == digit for n, cs in parts.items() if SOURCES[n] == source for c in cs)
-            if k * users > len(order):
+            needed = sum(k[n] * sum(c.digit == digit for c in cs) for n, cs in parts.items() if SOURCES[n] == source)
+            if needed > len(order):
                 raise DataError(
-                    f"avmnist: k={k} needs {k * users} images of digit {digit} from {source}, there are "
+                    f"avmnist: k={k[name]} needs {needed} images of digit {digit} from {source}, there are "
                     f"{len(order)}; make k smaller"
                 )
             if name == "val":
                 order.reverse()
-            pairs[name] += [Pair(clip, source, i) for j, clip in enumerate(mine) for i in order[j * k : j * k + k]]
+            each = k[name]
+            pairs[name] += [
+                Pair(clip, source, i) for j, clip in enumerate(mine) for i in order[j * each : (j + 1) * each]
+            ]
     return pairs
 
 

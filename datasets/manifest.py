@@ -16,6 +16,9 @@ sample in training). Labels are names, in the order of classes.txt beside the CS
 ``classes`` says how many. An empty cell is a missing modality: zeros, and ``present`` says so, if ``allow_missing``.
 Without rows of val a tenth of train becomes val, of each class those with the smallest sha256 of their id.
 
+``folds=5 fold=2 split_seed=0`` splits all rows anew, by the column group, and no column split is read: part 2 of 5 is
+the test, no group is on two sides, and a tenth of the other groups' rows is val (see datasets/core/grouped_splits.py).
+
 The fingerprint covers the content of every file, and the labels, splits, classes, groups and weights. Each root has its
 own prepared folder, so two sets with the same names do not take turns in one.
 
@@ -29,6 +32,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
@@ -46,6 +50,7 @@ from datasets.core.errors import (
     ManifestError,
     MissingMediaError,
 )
+from datasets.core.grouped_splits import grouped_split, resplit_options
 from datasets.core.manifest_file import MAX_SHOWN, Listing, Sample, csv_path, read_manifest
 from datasets.core.paths import cache_folder
 from datasets.core.recipes import SMALL
@@ -93,6 +98,8 @@ class Manifest(Prepared):
         quirks=(
             "Every mistake is named with its line and column before anything is decoded.",
             "Without rows of val, a tenth of train becomes val, by a fixed rule.",
+            "folds=5 fold=0 split_seed=0 splits the rows by their column group instead of the column split: repeated "
+            "splits give intervals over splits.",
             "Pictures are cropped and mirrored in training; say augment=none where left and right matter.",
         ),
         raw_files=("manifest.csv",),
@@ -133,7 +140,15 @@ class Manifest(Prepared):
             **options.model_dump(include={"image_size", "picks", "augment"}),
             "weights": "" if self.weights is None else short_digest({"weights": self.weights.tolist()}),
             "groups": short_digest({"groups": [row.group for row in rows]}) if any(row.group for row in rows) else "",
+            **options.split_recipe(),
         }
+
+    @classmethod
+    @override
+    def resplit(cls, args: Mapping[str, Any], number: int) -> dict[str, Any]:
+        """All folds with one ``split_seed`` after the other, where ``folds`` says how many there are."""
+        folds = args.get("folds")
+        return resplit_options(args, folds, number) if isinstance(folds, int) and folds > 1 else {}
 
     # ---- samples
     def batch(self, keys: Sequence[SampleKey]) -> Batch:
@@ -221,7 +236,9 @@ class Manifest(Prepared):
     @classmethod
     def listing(cls, options: ManifestOptions) -> Listing:
         """The CSV that these options name, read and checked."""
-        return _listing(csv_path(options.path), options.classes, options.allow_missing, cls.lists_digest(options))
+        resplit = options.folds is not None
+        digest = cls.lists_digest(options)
+        return _listing(csv_path(options.path), options.classes, options.allow_missing, resplit, digest)
 
     @classmethod
     @override
@@ -255,7 +272,7 @@ class Manifest(Prepared):
     @override
     def scan(cls, options: ManifestOptions) -> DecodePlan:
         path, root, listing = csv_path(options.path), _root(options), cls.listing(options)
-        _rows_by_split(path, listing)
+        _rows_by_split(path, listing, options)
         missing = []
         for row in listing.samples:
             for m, file in _files(root, listing, row).items():
@@ -301,7 +318,7 @@ class Manifest(Prepared):
     @override
     def split(cls, options: ManifestOptions, cache: Cache) -> DataModule:
         listing = cls.listing(options)
-        parts, carved = _rows_by_split(csv_path(options.path), listing)
+        parts, carved = _rows_by_split(csv_path(options.path), listing, options)
         notes = Counter(list_extra_columns=len(listing.unread), val_carved=carved)
         known = {row.group for row in parts["train"] if row.group}
         spectrogram = {}
@@ -325,9 +342,9 @@ def _files(root: Path, listing: Listing, row: Sample) -> dict[str, Path]:
 
 
 @lru_cache(maxsize=4)
-def _listing(path: Path, classes: int | None, allow_missing: bool, digest: str) -> Listing:
+def _listing(path: Path, classes: int | None, allow_missing: bool, resplit: bool, digest: str) -> Listing:
     """The CSV, read once as long as its ``digest`` stays the same. Raises DataError, too for what cannot be trained."""
-    listing = read_manifest(path, classes, allow_missing)
+    listing = read_manifest(path, classes, allow_missing, resplit)
     for m, kind in listing.kinds.items():
         if m in RESERVED_NAMES or hasattr(nn.ModuleDict(), m) or hasattr(nn.ParameterDict(), m):
             raise ManifestError(
@@ -344,8 +361,15 @@ def _listing(path: Path, classes: int | None, allow_missing: bool, digest: str) 
     return listing
 
 
-def _rows_by_split(path: Path, listing: Listing) -> tuple[dict[str, list[Sample]], int]:
-    """The rows of each split, and how many of val were carved from train. Raises ManifestError."""
+def _rows_by_split(path: Path, listing: Listing, options: ManifestOptions) -> tuple[dict[str, list[Sample]], int]:
+    """The rows of each split, and how many of val were carved from train. Raises ManifestError, LabelError."""
+    if options.folds is not None:
+        rows = listing.samples
+        try:
+            found = grouped_split([row.label for row in rows], [row.group for row in rows], options)
+        except DataError as error:
+            raise type(error)(f"{path}, column group: {error}") from error
+        return {name: [rows[i] for i in chosen] for name, chosen in asdict(found).items()}, len(found.val)
     parts: dict[str, list[Sample]] = {"train": [], "val": [], "test": []}
     for row in listing.samples:
         parts[row.split].append(row)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,10 @@ class MultimodalModel(nn.Module):
         encoders: Modality -> encoder. The fusion may keep them inside larger ones.
         fusion: The fusion, made for these modalities.
 
+    Attributes:
+        encode_hooks: Called with the features that ``encode`` returns. Hooks of encoders are not called by fusions that
+            go through encoders stage by stage.
+
     Raises:
         ValueError: If an encoder cannot feed the fusion.
     """
@@ -28,6 +32,7 @@ class MultimodalModel(nn.Module):
     def __init__(self, encoders: Mapping[str, nn.Module], fusion: Fusion) -> None:
         super().__init__()
         self.encoders, self.fusion = nn.ModuleDict(fusion.build_for(encoders)), fusion
+        self.encode_hooks: list[Callable[[dict[str, Tensor]], object]] = []
 
     def encode(
         self, inputs: Mapping[str, Tensor], present: Mapping[str, Tensor] = ALL_PRESENT, drop: Collection[str] = ()
@@ -42,7 +47,10 @@ class MultimodalModel(nn.Module):
         Returns:
             Modality -> feature (B, D_m).
         """
-        return self.fusion.encode(dict(self.encoders.items()), inputs, present, drop)
+        features = self.fusion.encode(dict(self.encoders.items()), inputs, present, drop)
+        for hook in self.encode_hooks:
+            hook(features)
+        return features
 
     def fuse(
         self, features: Mapping[str, Tensor], present: Mapping[str, Tensor] = ALL_PRESENT, drop: Collection[str] = ()

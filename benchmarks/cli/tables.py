@@ -19,6 +19,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "folder", type=Path, help="a folder that reproduce, compare or tune made, such as results/paper"
     )
+    parser.add_argument(
+        "--curves",
+        default="",
+        metavar="NAME,NAME",
+        help="whose curves to draw: labels of rows or ids of methods (default: all rows of a table; of more than 12, "
+        "the best, the worst and what they are compared with)",
+    )
 
 
 def execute(args: argparse.Namespace) -> int:
@@ -30,7 +37,8 @@ def execute(args: argparse.Namespace) -> int:
     made = read(args.folder)
     if made is None:
         raise ConfigError([f"{args.folder}: no suite.json, so this is no folder that reproduce, compare or tune made"])
-    paths = write(made.suite, args.folder)
+    chosen = [name.strip() for name in args.curves.split(",") if name.strip()]
+    paths = write(made.suite, args.folder, chosen=chosen)
     if made.suite.trials:
         from benchmarks.records.store import read_records
         from benchmarks.tuning.trials import write_trials

@@ -28,14 +28,15 @@ if TYPE_CHECKING:
 
 BRIEF = "every method tuned with the same budget"
 DESCRIPTION = """\
-Gives every method the same number of trials, then compares defaults and tuned settings on data that no trial has seen.
+Gives every method the same number of trials, then compares defaults and tuned settings on fresh draws of the data.
 
 1. Trials. Trial 0 of a method is its default. Each other one draws the method's options from the distributions that
    `python -m benchmarks list methods` shows, and the learning rate: the recipe's, times 2 to the power of U(-2, 2), for
    every method, vanilla too. An option that you give is not searched. No distribution knows which modality is strong.
-   Each trial is run on the tuning units: draws of the data (data_seed) or, where they cannot be drawn anew, training
-   seeds, numbered from 1000. The best mean validation accuracy wins, of equal ones the earlier trial. A trial that
-   diverges, is refused or fails has lost. trials.csv shows all of them.
+   Each trial is run on the tuning units, numbered from 1000: draws of the data (data_seed), or splits where the same
+   data can only be split anew, or else training seeds. Draws have no sample in common with those of the tables. Splits
+   have: a sample that validates a trial may be tested in a table. The best mean validation accuracy wins, of equal
+   ones the earlier trial. A trial that diverges, is refused or fails has lost. trials.csv shows all of them.
 2. Tables. Default and winner run on fresh units, numbered from 0: a ranked table with both, in which tuned rows are
    compared with tuned vanilla; what tuning gained for each method; and a table at equal passes, where vanilla, and ume
    if it is among the methods, train for so many epochs that they cost as much as the most expensive method

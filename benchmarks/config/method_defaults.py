@@ -240,7 +240,8 @@ def encoders_by_kind(args: Mapping[str, Any]) -> dict[str, str]:
     """Modality -> encoder, for the dataset ``manifest``, by what its columns hold. Raises DataError for its CSV."""
     from datasets.core.manifest_file import csv_path, modalities
 
-    return {m: BY_KIND[kind] for m, kind in modalities(csv_path(str(args.get("path", "")))).items()}
+    resplit = args.get("folds") is not None
+    return {m: BY_KIND[kind] for m, kind in modalities(csv_path(str(args.get("path", ""))), resplit).items()}
 
 
 def search_space(method: str) -> Space:

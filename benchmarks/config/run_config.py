@@ -19,6 +19,9 @@ from models.registry import ENCODERS, FAMILIES, FUSIONS
 from ogm.registry import STRATEGIES, nearest
 
 RECORDED = "recorded"  # validation context: a run of the past, whose names need not be known here any more
+# What a run means and records. 2 (2026-11): logits, every rule of prediction, equal epochs chosen by their loss, random
+# numbers of one stream per step. Runs of 1 can be read, shown and tabled; they are not made any more.
+PROTOCOL: Literal[2] = 2
 FILES: dict[str, str] = {}  # what has come from files outside the project (see user_files.py): name -> digest
 
 
@@ -65,7 +68,7 @@ class RunConfig(BaseModel):
     precision: Literal["fp32", "fp64", "bf16"] = "fp32"
     compile: bool = False  # torch.compile on the encoders: faster on an accelerator, other last bits
     files: dict[str, str] = {}  # what of it came from a file outside the project -> digest of its content
-    protocol: Literal[1] = 1  # goes up when the same settings change their meaning
+    protocol: Literal[1, 2] = PROTOCOL  # goes up when the same settings change their meaning
 
     @field_validator("dataset", "method", "fusion")
     @classmethod
@@ -98,9 +101,9 @@ def key_of(settings: Mapping[str, Any]) -> str:
     """The key of a configuration as a record holds it, also where a method in it is not known here.
 
     What equals its default is left out, so that a setting added one day leaves the keys of old records alone; the day a
-    default changes its meaning, ``protocol`` goes up.
+    default changes its meaning, ``protocol`` goes up. It is part of every key but those of protocol 1.
     """
-    default = _defaults()
+    default = {**_defaults(), "protocol": 1}
     chosen = {name: x for name, x in settings.items() if name not in default or x != default[name]}
     text = json.dumps(chosen, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -137,6 +140,8 @@ def configure(given: Mapping[str, Any]) -> RunConfig:
         chosen["encoders"] = encoders_by_kind(given.get("dataset_args", {}))
     if given.get("optimizer") in ("adam", "adamw") and dataset in DATASETS:
         chosen["lr"] = adaptive_lr(dataset)
+    if "protocol" in given:
+        raise ConfigError([f"protocol: runs are made by protocol {PROTOCOL}; leave it out"])
     if "files" in given:
         raise ConfigError(
             ["files: there is no such setting; use --method-file, --fusion-file, --encoder-file, --dataset-file"]

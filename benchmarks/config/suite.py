@@ -289,7 +289,8 @@ def compare(given: Mapping[str, Any], methods: Sequence[str], seeds: int) -> Sui
         given: The settings that all rows share.
         methods: Names of methods, or of ``FORMS``.
         seeds: Runs per row. Where the data set can be drawn anew, each has a draw of its own, which is what a result is
-            to carry over to; otherwise they differ in their training seeds.
+            to carry over to; where it can be split anew, each has a split of its own; otherwise they differ in their
+            training seeds.
 
     Raises:
         ConfigError: One line per mistake.
@@ -300,9 +301,8 @@ def compare(given: Mapping[str, Any], methods: Sequence[str], seeds: int) -> Sui
         try:
             for label, args in _forms(method, given):
                 settings = merge(shared, {"method": method, **args})
-                chosen = configure(settings).dataset_args
-                drawn = [name for name in DRAWS if name in chosen and name not in shared.get("dataset_args", {})]
-                places = [{"seed": s, "dataset_args": dict.fromkeys(drawn, s)} for s in range(seeds)]
+                one, chosen = configure(settings), settings.get("dataset_args", {})
+                places = [replicate(one, chosen, number) for number in range(seeds)]
                 configs = tuple(configure(merge(settings, place)) for place in places)
                 rows.append(Row(label, configs, None if method == "vanilla" else "vanilla"))
         except ConfigError as error:
@@ -312,6 +312,24 @@ def compare(given: Mapping[str, Any], methods: Sequence[str], seeds: int) -> Sui
     one = rows[0].configs[0]
     title = f"{len(rows)} ways to train {one.fusion} on {one.dataset}"
     return Suite("compare", title, (Table("compare", title, one.dataset, one.dataset, tuple(rows), ranked=True),))
+
+
+def replicate(config: RunConfig, chosen: Mapping[str, Any], number: int) -> dict[str, Any]:
+    """The settings of one of several replications of a run.
+
+    Args:
+        config: The run.
+        chosen: Those of its ``dataset_args`` that have been chosen; they stay as they are.
+        number: Which replication, from 0.
+
+    Returns:
+        A training seed, and a draw or a split of the data of its own where there are several and none is chosen.
+    """
+    from ogm.registry import find
+
+    if drawn := [name for name in DRAWS if name in config.dataset_args]:
+        return {"seed": number, "dataset_args": {name: number for name in drawn if name not in chosen}}
+    return {"seed": number, "dataset_args": find(config.dataset, DATASETS, "dataset").resplit(chosen, number)}
 
 
 def competing(methods: Sequence[str]) -> list[str]:

@@ -21,6 +21,8 @@ from datasets.core.files import write_atomic
 SELECTIONS = ("last", "val_best", "test_best")
 FRACTIONS = ("accuracy", "macro_f1")  # what lies in [0, 1], of the prediction or (accuracy/audio) of a modality
 
+SCORED = ("val", "test")  # the splits that are evaluated
+
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
@@ -36,6 +38,7 @@ class Settings(TypedDict):
     optimizer: str
     seed: int
     epochs: int
+    protocol: int
     dataset_args: dict[str, Any]
     method_args: dict[str, Any]
 
@@ -73,6 +76,10 @@ class RunRecord:
     ``train/loss/fused``, ``train/discrepancy_ratio/audio``, ``train/coefficient/audio``, ``val/accuracy``,
     ``test/accuracy/visual``... ``cost`` and ``provenance`` are the only parts that two runs of one configuration on one
     machine may disagree about.
+
+    ``scores[split][rule]`` has every measure of every rule of prediction (see ``predictions.py``) at the epoch that
+    validation selected, computed from the logits whose digests are in ``logits``. Records of protocol 1 have none of
+    this, nor ``options``.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
@@ -88,12 +95,28 @@ class RunRecord:
     data: Data = field(default_factory=Data)  # fingerprints, counts listed and found
     cost: Mapping[str, Number] = field(default_factory=dict)  # seconds, steps, ...; _before: of runs it builds on
     provenance: Mapping[str, Any] = field(default_factory=dict)  # commit, dirty, versions, device, ranks
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # all of method, fusion, encoders
+    first_final_epoch: Annotated[int, Field(ge=0)] = 0  # the first one that could be selected
+    prediction: str = ""  # the rule by which the method predicts, which scores call "own"
+    modalities: Sequence[str] = field(default_factory=list)  # in the order of the logits
+    scores: Mapping[str, Mapping[str, Mapping[str, Number | list[Fraction | None]]]] = field(default_factory=dict)
+    logits: Mapping[str, str] = field(default_factory=dict)  # split -> sha256
+
+    @property
+    def protocol(self) -> int:
+        """Of its configuration: 1 for records without logits."""
+        return self.config.get("protocol", 1)
 
     @property
     def result_digest(self) -> str:
         """One word (64 hex digits) for all but ``cost`` and ``provenance``: equal for two runs that came out alike."""
-        kept = {name: x for name, x in dataclasses.asdict(self).items() if name not in ("cost", "provenance")}
+        kept = {name: x for name, x in self._content().items() if name not in ("cost", "provenance")}
         return _sha256(canonical(kept))
+
+    def _content(self) -> dict[str, Any]:
+        """The fields that records of its protocol have."""
+        content = dataclasses.asdict(self)
+        return content if self.protocol > 1 else {n: x for n, x in content.items() if n not in SINCE_2}
 
     def path(self, folder: Path) -> Path:
         """Where this record is, in a file of its own, below a results folder."""
@@ -101,7 +124,7 @@ class RunRecord:
 
     def text(self, *, indent: int | None = 1) -> str:
         """The record as a file has it, with its digest; without ``indent`` in one line."""
-        content = dataclasses.asdict(self)
+        content = self._content()
         content["digest"] = _sha256(canonical(content))
         separators = None if indent else (",", ":")
         return json.dumps(content, indent=indent, separators=separators, sort_keys=True, allow_nan=False) + "\n"
@@ -153,6 +176,7 @@ class RunRecord:
 
 
 RECORD = TypeAdapter(RunRecord)
+SINCE_2 = ("options", "first_final_epoch", "prediction", "modalities", "scores", "logits")
 
 
 def canonical(content: Mapping[str, Any]) -> str:
@@ -205,11 +229,47 @@ def _check_done(record: RunRecord, longest: int) -> None:
         shown = {n.removeprefix("test/"): x[epoch] for n, x in record.curves.items() if n.startswith("test/")}
         if dict(record.test[selection]) != shown:
             raise ValueError(f"test.{selection} is not what its curves have at epoch {epoch}")
-    for split in ("val", "test"):
+    if record.protocol > 1:
+        _check_scored(record)
+        return
+    for split in SCORED:
         curve, epoch = record.curves[f"{split}/accuracy"], record.selected[f"{split}_best"]
         best = curve[epoch]
         if any(later is None or best is None or later > best for later in curve[epoch:]):
             raise ValueError(f"selected.{split}_best is epoch {epoch}, and a later one is better")
+
+
+def _check_scored(record: RunRecord) -> None:
+    """The selected epochs are the best ones, and what is scored there is what the curves have."""
+    for split in SCORED:
+        if f"{split}/loss" not in record.curves:
+            raise ValueError(f"curves has no {split}/loss")
+        epoch = best_epoch(record.curves, split, record.first_final_epoch)
+        if record.selected[f"{split}_best"] != epoch:
+            raise ValueError(f"selected.{split}_best is not epoch {epoch}, which is the best")
+    if sorted(record.scores) != sorted(SCORED) or sorted(record.logits) != sorted(SCORED):
+        raise ValueError(f"scores and logits are not those of {' and '.join(SCORED)}")
+    epoch = record.selected["val_best"]
+    for split in SCORED:
+        heads = {"own": "", **{f"branch/{m}": f"/{m}" for m in record.modalities}}
+        for head, suffix in heads.items():
+            for name in (*FRACTIONS, "loss"):
+                curve = record.curves.get(f"{split}/{name}{suffix}", [None] * (epoch + 1))
+                if record.scores[split].get(head, {}).get(name) != curve[epoch]:
+                    raise ValueError(f"scores.{split}.{head}.{name} is not what its curve has at epoch {epoch}")
+
+
+def best_epoch(curves: Mapping[str, Sequence[float | None]], split: str, first: int = 0) -> int:
+    """The epoch with the highest accuracy on a split; of several, that with the lowest loss; of these, the first.
+
+    Args:
+        curves: ``<split>/accuracy`` and ``<split>/loss``, one entry per epoch.
+        split: ``val`` or ``test``.
+        first: The first epoch that may be chosen.
+    """
+    found = zip(curves[f"{split}/accuracy"][first:], curves[f"{split}/loss"][first:], strict=True)
+    ranked = [(-accuracy, loss, e) for e, (accuracy, loss) in enumerate(found, first)]  # type: ignore[operator]
+    return min(ranked)[2]
 
 
 def read_whole(path: Path) -> RunRecord | None:

@@ -1,7 +1,8 @@
 """The records of a results folder: single files while runs are made, one packed file to keep, share and commit.
 
 The working form is one file per run below ``records/``. The packed form is ``records.jsonl.gz``, one record per line of
-JSON, sorted by the paths that the single files have, with the index ``records.csv``. A folder may have both.
+JSON, sorted by the paths that the single files have, with the index ``records.csv``. A folder may have both. So it is
+with logits (see ``logits.py``), which are packed together with the records.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.records import logits
 from benchmarks.records.record import RunRecord, read_whole, write_whole
 
 PACK, INDEX = "records.jsonl.gz", "records.csv"
@@ -150,6 +152,32 @@ def read_records(folder: Path, *, overwrite: bool = False, indexed: bool = True)
         yield _same(folder, single, packed[place]) if place in packed and not overwrite else single
 
 
+def each_record(folder: Path) -> Iterator[tuple[str, RunRecord | ValueError]]:
+    """Every record of a results folder by itself, so that one that cannot be used does not hide the others.
+
+    Yields:
+        Where it is, such as ``records.jsonl.gz, line 3``, and the record, or what is wrong with it, in one line.
+    """
+    for path in sorted((folder / "records").rglob("*.json")):
+        try:
+            yield str(path.relative_to(folder)), RunRecord.load(path)
+        except ValueError as error:
+            yield str(path.relative_to(folder)), error
+    path, index = folder / PACK, folder / INDEX
+    if not path.exists():
+        return
+    try:
+        pack = _open(path, _stamp(path), _stamp(index) if index.exists() else (0, 0))
+    except (ValueError, OSError) as error:
+        yield PACK, ValueError(str(error))
+        return
+    for line in range(len(pack.lines)):
+        try:
+            yield f"{PACK}, line {line + 1}", pack.record(line)
+        except ValueError as error:
+            yield f"{PACK}, line {line + 1}", error
+
+
 def records_of(folder: Path, key: str) -> Iterator[RunRecord]:
     """The records of a results folder whose keys begin with ``key``, without reading the others.
 
@@ -170,7 +198,7 @@ def records_of(folder: Path, key: str) -> Iterator[RunRecord]:
 
 
 def pack(folder: Path, *, overwrite: bool = False) -> Path:
-    """Put all records of a results folder into one file, with an index, and delete the single files.
+    """Put all records of a results folder into one file, with an index, their logits into another; delete single files.
 
     Args:
         folder: The results folder.
@@ -180,7 +208,7 @@ def pack(folder: Path, *, overwrite: bool = False) -> Path:
         The packed file. The same records give the same bytes.
 
     Raises:
-        ValueError: There is no record, one cannot be used, or its two forms differ.
+        ValueError: There is no record, a record or its logits cannot be used, or the two forms of one differ.
         Unwritable: A file cannot be written.
     """
     records = list(read_records(folder, overwrite=overwrite, indexed=False))
@@ -194,17 +222,23 @@ def pack(folder: Path, *, overwrite: bool = False) -> Path:
     writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(_row(record, i) for i, record in enumerate(records))
+    logits.pack(folder, records)
     (folder / INDEX).unlink(missing_ok=True)  # a kill before the new one is there leaves a file that can be read
     write_whole(folder / PACK, content.getvalue())
     write_whole(folder / INDEX, table.getvalue())
     for record in records:
         record.path(folder).unlink(missing_ok=True)
-    for place in sorted((folder / "records").rglob("*"), reverse=True):
-        with suppress(OSError):  # something else is in it
-            place.rmdir()
-    with suppress(OSError):
-        (folder / "records").rmdir()
+        logits.logits_path(folder, record).unlink(missing_ok=True)
+    for name in ("records", "logits"):
+        _remove_empty(folder / name)
     return folder / PACK
+
+
+def _remove_empty(folder: Path) -> None:
+    """Remove a folder and those below it, as far as nothing else is in them."""
+    for place in [*sorted(folder.rglob("*"), reverse=True), folder]:
+        with suppress(OSError):
+            place.rmdir()
 
 
 def results_folders(root: Path) -> list[Path]:

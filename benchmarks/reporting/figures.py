@@ -1,24 +1,21 @@
-"""Records to pictures: accuracies, and how they came about as curves. The same records give the same bytes."""
+"""Tables to pictures: accuracies and ranks, and the style of all figures. The same records give the same bytes."""
 
 from __future__ import annotations
 
 import io
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
-from benchmarks.config.suite import Row, Table
-from benchmarks.records.record import RunRecord
-from benchmarks.reporting.frames import SELECTION, modalities, state
-from benchmarks.reporting.tables import ACCURACY, FormattedTable
+from benchmarks.reporting.frames import SELECTION
+from benchmarks.reporting.tables import ACCURACY, BRANCH_AND_PROBE, FormattedTable
 
 # Okabe and Ito's palette, told apart by colour-blind eyes; shapes and dashes say the same once more.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
@@ -35,17 +32,22 @@ STYLE: Any = {
     "svg.fonttype": "path",  # looks the same everywhere
     "pdf.fonttype": 42,
 }
-CURVE_METHODS = (
-    "vanilla",
-    "ogm_ge",
-    "ogm",
-    "ge_noise",
-    "static_lr",
-    "modality_dropout",
-)  # whose curves are drawn, first 4
 
 
-NAMES = {"accuracies": "accuracies", "ranks": "mean ranks", "curves": "course of training"}  # of the figures of a table
+class Picture(NamedTuple):
+    """A figure with what stands below it.
+
+    Args:
+        kind: The end of its file's name.
+        name: What it shows, in a few words.
+        caption: What a reader needs to read it, in sentences.
+        figure: The figure.
+    """
+
+    kind: str
+    name: str
+    caption: str
+    figure: Figure
 
 
 def render(figure: Figure, kind: str) -> bytes:
@@ -58,7 +60,7 @@ def render(figure: Figure, kind: str) -> bytes:
 
 
 @matplotlib.rc_context(STYLE)
-def accuracies(table: FormattedTable) -> Figure:
+def accuracies(table: FormattedTable) -> Picture:
     """Fused accuracy with its std over the runs; each modality's branch (open) and probe (filled)."""
     rows = table.numbers
     y = np.arange(len(rows))
@@ -90,13 +92,15 @@ def accuracies(table: FormattedTable) -> Figure:
             axes.text(1.01, i, text, va="center", transform=right)
     axes.margins(x=0.03)
     axes.set_xlabel("test accuracy (%), epoch chosen by validation")
-    columns = math.ceil(len(handles) / math.ceil(len(handles) / 5))
+    columns = math.ceil(len(handles) / math.ceil(len(handles) / 4))
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)
-    return figure
+    caption = "Test accuracy of each setting, of the epoch with the best validation accuracy."
+    caption += f" Of the modalities' marks: {BRANCH_AND_PROBE}" if names else ""
+    return Picture("accuracies", "accuracies", caption, figure)
 
 
 @matplotlib.rc_context(STYLE)
-def ranks(table: FormattedTable) -> Figure:
+def ranks(table: FormattedTable) -> Picture:
     """Mean rank over the units with its interval, where there is one, and the letters of the groups."""
     rows = table.numbers[table.numbers["mean_rank"].notna()].sort_values("mean_rank", kind="stable")
     y = np.arange(len(rows))
@@ -107,7 +111,10 @@ def ranks(table: FormattedTable) -> Figure:
         axes.text(1.01, i, letters, va="center", transform=axes.get_yaxis_transform())
     interval = ", 95 % interval (bootstrap over units)" if rows["mean_rank_low"].notna().any() else ""
     axes.set_xlabel(f"mean rank{interval}")
-    return figure
+    caption = "Rank by test accuracy, averaged over the draws of the data; 1 is the best."
+    if (rows["group"] != "").any():
+        caption += " Settings that share a letter, on the right, cannot be told apart."
+    return Picture("ranks", "mean ranks", caption, figure)
 
 
 def _one_line_each(title: str, labels: Sequence[str], height: float) -> tuple[Figure, Axes]:
@@ -127,64 +134,3 @@ def _marker(i: int, *, filled: bool) -> dict[str, Any]:
     colour = COLOURS[i % len(COLOURS)]
     shape = MARKERS[i % len(MARKERS)]
     return {"marker": shape, "color": colour, "mfc": colour if filled else "white", "ms": 5, "mew": 1.2}
-
-
-@matplotlib.rc_context(STYLE)
-def curves(table: FormattedTable, records: Mapping[str, RunRecord]) -> Figure:
-    """Per epoch: fused test accuracy, each modality's own, and the discrepancy ratio; mean and ± std over the runs."""
-    rows = curve_rows(table.table)
-    panels = _panels([records[c.key] for row in rows for c in row.configs if c.key in records])
-    height = max(1, math.ceil(len(panels) / 4))
-    width = max(1, math.ceil(len(panels) / height))
-    figure = Figure(figsize=(2.6 * max(width, 2), 2.3 * height + 0.8), layout="constrained")
-    grid = figure.subplots(height, width, squeeze=False)
-    for axes, (curve, title) in zip(grid.flat, panels, strict=False):
-        axes.set_title(title, loc="left")
-        axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
-        percent = "accuracy" in curve
-        if not percent:
-            axes.axhline(1, color=INK, lw=0.8, ls=":")
-        for i, row in enumerate(rows):
-            if not state(row, records):
-                _band(axes, [records[c.key].curves.get(curve, ()) for c in row.configs], 100 if percent else 1, i)
-    for axes in grid.flat[len(panels) :]:
-        axes.set_axis_off()
-    handles = [Line2D([], [], color=COLOURS[i], ls=DASHES[i]) for i in range(len(rows))]
-    labels = [f"{row.label} ({why})" if (why := state(row, records)) else row.label for row in rows]
-    figure.legend(handles, labels, loc="outside lower center", ncols=max(len(rows), 1), frameon=False)
-    figure.suptitle(table.title, x=0.01, ha="left", fontsize=10)
-    return figure
-
-
-def curve_rows(table: Table) -> list[Row]:
-    """At most four rows, in the table's order: the methods whose course is the point; of many fusions, one."""
-    trained = [row for row in table.rows if row.configs and row.configs[0].epochs > 1]
-    rows = [row for row in trained if row.configs[0].method in CURVE_METHODS] or trained[:4]
-    if len(rows) > 4:
-        fusions = [row.configs[0].fusion for row in rows]
-        kept = "concat" if "concat" in fusions else fusions[0]
-        rows = [row for row in rows if row.configs[0].fusion == kept]
-        rows = sorted(rows, key=lambda row: CURVE_METHODS.index(row.configs[0].method))[:4]
-    return [row for row in table.rows if row in rows]
-
-
-def _panels(records: Sequence[RunRecord]) -> list[tuple[str, str]]:
-    """(curve, title) of all that these records have. Of two modalities, one's ratio is the other's inverse."""
-    names = modalities(records)
-    ratios = names[:1] if len(names) == 2 else names
-    panels = [("test/accuracy", "fused accuracy (%)")]
-    panels += [(f"test/accuracy/{m}", f"{m} branch accuracy (%)") for m in names]
-    panels += [(f"train/discrepancy_ratio/{m}", f"discrepancy ratio, {m}") for m in ratios]
-    return [panel for panel in panels if any(panel[0] in r.curves for r in records)]
-
-
-def _band(axes: Axes, series: Sequence[Sequence[float | None]], scale: float, i: int) -> None:
-    y = scale * np.array(series, dtype=float)  # (runs, epochs); None, an epoch without the number, becomes NaN
-    if y.size == 0:
-        return
-    epochs, mean = np.arange(1, y.shape[1] + 1), y.mean(axis=0)
-    axes.plot(epochs, mean, color=COLOURS[i], ls=DASHES[i], lw=1.6)
-    if len(y) > 1:
-        std = y.std(axis=0, ddof=1)
-        axes.fill_between(epochs, mean - std, mean + std, color=COLOURS[i], alpha=0.18, lw=0)

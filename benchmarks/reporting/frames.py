@@ -16,8 +16,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from benchmarks.config.run_config import RunConfig, explain
 from benchmarks.config.suite import Row, Table
-from benchmarks.config.units import Unit, unit_of
+from benchmarks.config.units import Unit, sample_of, unit_of
+from benchmarks.records.passes import passes
 from benchmarks.records.record import SELECTIONS, RunRecord
+from benchmarks.reporting.passes import relative_passes
+from benchmarks.reporting.replication import overlap_ratio
 from benchmarks.reporting.statistics import Summary, groups, holm, mean_ranks, paired, summary
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "results" / "published.csv"
@@ -50,6 +53,7 @@ def runs_frame(records: Collection[RunRecord]) -> pd.DataFrame:
             "status": r.status,
             "reason": r.reason,
             "seconds": _seconds(r),
+            "passes": passes(r),
             **{k: r.provenance.get(k) for k in ("commit", "dirty", "device")},
             "data": " ".join(f"{split}:{word}" for split, word in fingerprints(r).items()),
         }
@@ -64,7 +68,7 @@ def runs_frame(records: Collection[RunRecord]) -> pd.DataFrame:
                 | {f"probe/{m}": probe.get(m) for m in names}
             )
     first = ["key", "dataset", "dataset_args", "data_seed", "fusion", "method", "method_args", "optimizer", "seed"]
-    last = ["seconds", "commit", "dirty", "device", "data"]
+    last = ["seconds", "passes", "commit", "dirty", "device", "data"]
     columns = [*first, "status", "reason", "selection", "epoch", *measures, *(f"probe/{m}" for m in names), *last]
     return pd.DataFrame(rows, columns=columns).astype({"data_seed": "Int64", "epoch": "Int64"})
 
@@ -242,7 +246,8 @@ def _difference(row: Row, rows: Mapping[str, Row], records: Mapping[str, RunReco
     several = len({unit_of(c.dataset_args) for c in row.configs}) > 1
     if several:
         ours, theirs = unit_means(row, ours), unit_means(other, theirs)
-    pair = paired([float(100 * x) for x in ours], [float(100 * x) for x in theirs])
+    ratio = overlap_ratio(row.configs, records)
+    pair = paired([float(100 * x) for x in ours], [float(100 * x) for x in theirs], ratio)
     d = pair.difference
     found: dict[str, float | None] = {"difference_mean": d.mean, "difference_std": d.std}
     found |= {"difference_least": d.least, "difference_greatest": d.greatest}
@@ -276,24 +281,29 @@ def rows_like_their_baseline(table: Table, records: Collection[RunRecord]) -> li
 
 
 def _seeds(config: RunConfig) -> tuple[int, Unit]:
-    return config.seed, unit_of(config.dataset_args)
+    return config.seed, sample_of(config.dataset_args)
 
 
 def _with_ranks(table: Table, frame: pd.DataFrame, records: Mapping[str, RunRecord]) -> pd.DataFrame:
     """Best first by validation-selected accuracy; rows without a mean at the end, without a rank.
 
-    ``mean_rank`` is averaged over the units; rows that share a letter in ``group`` cannot be told apart.
+    ``passes`` are relative to the row compared with, ``mean_rank`` is averaged over the units; rows that share a letter
+    in ``group`` cannot be told apart.
     """
     rows = {row.label: row for row in table.rows}
     accuracies = {label: v for label, row in rows.items() if (v := exact_accuracies(row, records, SELECTION))}
     scores = {label: unit_means(rows[label], v) for label, v in accuracies.items()}
     units = {len(v) for v in scores.values()}
     several = len(units) == 1 and max(units) > 1
-    ranks = dict(zip(scores, mean_ranks(list(scores.values())), strict=True)) if several else {}
+    ratio = overlap_ratio([c for label in scores for c in rows[label].configs], records)
+    ranks = dict(zip(scores, mean_ranks(list(scores.values()), ratio), strict=True)) if several else {}
     best_first = sorted(scores, key=lambda label: -sum(scores[label])) if several else []
-    letters = dict(zip(best_first, groups([scores[label] for label in best_first]), strict=True))
+    letters = dict(zip(best_first, groups([scores[label] for label in best_first], ratio), strict=True))
     means = frame["row"].map({label: float(sum(v) / len(v)) for label, v in accuracies.items()})
+    counts = {label: values(row, records, passes) for label, row in rows.items() if not state(row, records)}
+    relative = relative_passes(counts, {row.against for row in table.rows if row.against is not None})
     frame = frame.assign(
+        passes=frame["row"].map(relative).astype(float),
         rank=means.rank(ascending=False, method="min").astype("Int64"),
         mean_rank=[ranks[label].mean if label in ranks else math.nan for label in frame["row"]],
         mean_rank_low=[ranks[label].low if label in ranks else math.nan for label in frame["row"]],

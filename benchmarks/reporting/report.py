@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rich import box
@@ -17,28 +17,34 @@ from benchmarks.config.suite import Suite
 from benchmarks.records.record import RunRecord, write_whole
 from benchmarks.records.store import read_records
 from benchmarks.reporting import figures, tables
+from benchmarks.reporting.curves import check_chosen, curves
+from benchmarks.reporting.figures import Picture
 from benchmarks.reporting.frames import PUBLISHED, runs_frame
-from benchmarks.reporting.page import page
+from benchmarks.reporting.heatmap import heatmaps
+from benchmarks.reporting.page import ACROSS_DATA, Drawing, page
+from benchmarks.reporting.pareto import has_passes, pareto
 from benchmarks.reporting.tables import FormattedTable, escape_markdown, has_ranks
 
 
-def write(suite: Suite, folder: Path, *, published: Path = PUBLISHED) -> list[Path]:
+def write(suite: Suite, folder: Path, *, published: Path = PUBLISHED, chosen: Sequence[str] = ()) -> list[Path]:
     """Write runs.csv, tables/, figures/, README.md and report.html of a results folder, from its records alone.
 
     Args:
         suite: The folder's tables and their runs. Records of other runs are in runs.csv only.
         folder: The results folder.
         published: The file with the numbers that papers print.
+        chosen: Labels of rows, or ids of methods, whose curves are drawn; none: those that ``curve_rows`` takes.
 
     Returns:
         The files.
 
     Raises:
+        ConfigError: Nothing is called as a chosen name is, or the chosen rows are too many.
         ValueError: A record cannot be used; nothing is written then.
         Unwritable: A file cannot be written.
     """
     records = {r.key: r for r in read_records(folder)}
-    contents = dict(files(suite, records, published))
+    contents = dict(files(suite, records, published, chosen))
     for name, content in contents.items():
         write_whole(folder / name, content)
     return [folder / name for name in contents]
@@ -59,23 +65,25 @@ def show(suite: Suite, folder: Path) -> None:
         console.print(grid)
 
 
-def files(suite: Suite, records: Mapping[str, RunRecord], published: Path = PUBLISHED) -> Iterator[tuple[str, bytes]]:
+def files(
+    suite: Suite, records: Mapping[str, RunRecord], published: Path = PUBLISHED, chosen: Sequence[str] = ()
+) -> Iterator[tuple[str, bytes]]:
     """Path below the results folder and content of every file that ``write`` writes."""
+    check_chosen(suite.tables, chosen)
     formatted = tables.format_tables(suite.tables, records, quick=suite.quick, published=published)
-    drawings: dict[str, bytes] = {}
+    drawings: dict[str, list[Drawing]] = {}
     yield "runs.csv", tables.to_csv(runs_frame(list(records.values()))).encode()
     for table in formatted:
         slug = table.table.slug
         yield f"tables/{slug}.csv", tables.to_csv(table.numbers).encode()
         yield f"tables/{slug}.md", tables.to_markdown(table).encode()
         yield f"tables/{slug}.tex", tables.to_latex(table).encode()
-        pictures = {"accuracies": figures.accuracies(table), "curves": figures.curves(table, records)}
-        if has_ranks(table):
-            pictures["ranks"] = figures.ranks(table)
-        for kind, figure in pictures.items():
-            drawings[f"{slug}-{kind}"] = figures.render(figure, "svg")
-            yield f"figures/{slug}-{kind}.svg", drawings[f"{slug}-{kind}"]
-            yield f"figures/{slug}-{kind}.pdf", figures.render(figure, "pdf")
+        for picture in pictures(table, records, chosen):
+            drawings.setdefault(slug, []).append(_drawn(f"{slug}-{picture.kind}", picture))
+            yield from _picture_files(drawings[slug][-1], picture)
+    for picture in heatmaps(suite, records):
+        drawings.setdefault("", []).append(_drawn(picture.kind, picture))
+        yield from _picture_files(drawings[""][-1], picture)
     yield "README.md", readme(suite, formatted, records, drawings).encode()
     yield (
         "report.html",
@@ -83,8 +91,30 @@ def files(suite: Suite, records: Mapping[str, RunRecord], published: Path = PUBL
     )
 
 
+def pictures(table: FormattedTable, records: Mapping[str, RunRecord], chosen: Sequence[str]) -> Iterator[Picture]:
+    """The figures of a table, in the order in which they stand below it."""
+    yield figures.accuracies(table)
+    if has_passes(table):
+        yield pareto(table, records)
+    if has_ranks(table):
+        yield figures.ranks(table)
+    yield curves(table, records, chosen)
+
+
+def _drawn(file: str, picture: Picture) -> Drawing:
+    return Drawing(file, picture.name, picture.caption, figures.render(picture.figure, "svg"))
+
+
+def _picture_files(drawing: Drawing, picture: Picture) -> Iterator[tuple[str, bytes]]:
+    yield f"figures/{drawing.file}.svg", drawing.svg
+    yield f"figures/{drawing.file}.pdf", figures.render(picture.figure, "pdf")
+
+
 def readme(
-    suite: Suite, formatted: Sequence[FormattedTable], records: Mapping[str, RunRecord], drawings: Collection[str]
+    suite: Suite,
+    formatted: Sequence[FormattedTable],
+    records: Mapping[str, RunRecord],
+    drawings: Mapping[str, Sequence[Drawing]],
 ) -> str:
     """The suite's tables and figures (by the names of their files) as one Markdown file."""
     parts = [f"# {escape_markdown(suite.title)}"]
@@ -94,15 +124,21 @@ def readme(
     for variant, group in itertools.groupby(formatted, key=lambda table: table.table.variant):
         parts.append(f"## {escape_markdown(variant)}")
         for table in group:
-            slug, alt = table.table.slug, escape_markdown(table.title)
             parts.append(tables.to_markdown(table).rstrip())
-            for kind, name in figures.NAMES.items():
-                if f"{slug}-{kind}" in drawings:
-                    parts.append(f"![{alt}: {name}](figures/{slug}-{kind}.svg)")
+            parts += _images(table.title, drawings.get(table.table.slug, ()))
+    if "" in drawings:
+        parts += [f"## {ACROSS_DATA}", *_images(suite.title, drawings[""])]
     parts.append("## Runs without a result")
     lines = [f"{run.title}: {state}: {reason}" for run, state, reason in runs_without_result(suite, records)]
     parts.append("\n".join(f"- {escape_markdown(line)}" for line in lines) or "None.")
     return "\n\n".join(parts) + "\n"
+
+
+def _images(title: str, drawings: Sequence[Drawing]) -> Iterator[str]:
+    for drawing in drawings:
+        yield f"![{escape_markdown(title)}: {escape_markdown(drawing.name)}](figures/{drawing.file}.svg)"
+        if drawing.caption:
+            yield escape_markdown(f"Figure, {drawing.name}. {drawing.caption}")
 
 
 def progress(suite: Suite, records: Mapping[str, RunRecord]) -> str:

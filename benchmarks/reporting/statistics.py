@@ -1,7 +1,13 @@
 """What a few units of replication allow to say: means, paired differences with an interval and a test, ranks.
 
-A unit is a draw of the data (see ``benchmarks.config.units``); runs on the same data are averaged before anything here
-sees them.
+A unit is a draw of the data, or one split of a data set that is always the same (see ``benchmarks.config.units``);
+runs on the same data are averaged before anything here sees them.
+
+Splits of one data set share samples to train on. Student's t and the sign-flip test take units as independent and claim
+too much there, the more so the more splits there are. So functions take a ``ratio``, samples tested on to samples
+trained on, for the corrected resampled t-test of Nadeau and Bengio (Machine Learning 52, 2003): the variance of the
+mean of J differences is their variance times 1/J + ratio. A ratio of 0 stands for independent units; NaN for splits
+whose ratio no record says, which get neither interval nor test.
 """
 
 from __future__ import annotations
@@ -33,7 +39,8 @@ class Summary:
         n: How many.
         mean: Their mean.
         std: The sample's standard deviation (n - 1); NaN for one number.
-        low: The lower end of the mean's 95 % interval (Student's t); NaN for fewer than LEAST_UNITS numbers.
+        low: The lower end of the mean's 95 % interval (Student's t, for splits corrected); NaN for fewer than
+            LEAST_UNITS numbers.
         high: Its upper end.
         least: The smallest number.
         greatest: The largest.
@@ -56,7 +63,7 @@ class Paired:
         difference: The differences.
         wins: How many are above zero (a tie is none).
         improvement: The probability that ours is better in a unit, as observed; a tie counts half.
-        p: ``sign_flip_p``.
+        p: ``difference_p``.
     """
 
     difference: Summary
@@ -65,14 +72,14 @@ class Paired:
     p: float
 
 
-def summary(values: Sequence[float]) -> Summary:
-    """Raises ValueError for no values: the mean of nothing is nothing to print."""
+def summary(values: Sequence[float], ratio: float = 0.0) -> Summary:
+    """Raises ValueError for no values: the mean of nothing is nothing to print. For ``ratio`` see the module."""
     n = len(values)
     if n == 0:
         raise ValueError("there is no mean of no values")
     mean = float(np.mean(values))
     std = float(np.std(values, ddof=1)) if n > 1 else math.nan
-    half = _quantile(n - 1) * std / math.sqrt(n) if n >= LEAST_UNITS else math.nan
+    half = _quantile(n - 1) * std * math.sqrt(1 / n + ratio) if n >= LEAST_UNITS else math.nan
     return Summary(n, mean, std, mean - half, mean + half, min(values), max(values))
 
 
@@ -82,12 +89,38 @@ def _quantile(freedom: int) -> float:
     return float(stats.t.ppf(1 - LEVEL / 2, freedom))
 
 
-def paired(ours: Sequence[float], theirs: Sequence[float]) -> Paired:
-    """Both in the same order of units. Raises ValueError where the lengths differ."""
+def paired(ours: Sequence[float], theirs: Sequence[float], ratio: float = 0.0) -> Paired:
+    """Both in the same order of units. Raises ValueError where the lengths differ. For ``ratio`` see the module."""
     differences = [a - b for a, b in zip(ours, theirs, strict=True)]
     wins, ties = sum(d > 0 for d in differences), sum(d == 0 for d in differences)
-    found = summary(differences)
-    return Paired(found, wins, (wins + ties / 2) / found.n, sign_flip_p(differences))
+    found = summary(differences, ratio)
+    return Paired(found, wins, (wins + ties / 2) / found.n, difference_p(differences, ratio))
+
+
+def difference_p(differences: Sequence[float], ratio: float = 0.0) -> float:
+    """Two-sided p of the mean: ``sign_flip_p`` over independent units, ``resampled_t_p`` over splits."""
+    return sign_flip_p(differences) if ratio == 0 else resampled_t_p(differences, ratio)
+
+
+def resampled_t_p(differences: Sequence[float], ratio: float) -> float:
+    """Two-sided p of the corrected resampled t-test, which fits the interval of ``summary``.
+
+    Random signs would not do here: splits that share samples to train on do not change their signs independently.
+
+    Args:
+        differences: One per split.
+        ratio: See the module.
+
+    Returns:
+        p with one degree of freedom less than there are splits; NaN for fewer than LEAST_UNITS, and where the ratio is.
+    """
+    n = len(differences)
+    if n < LEAST_UNITS or math.isnan(ratio):
+        return math.nan
+    mean, std = float(np.mean(differences)), float(np.std(differences, ddof=1))
+    if std == 0:
+        return float(mean == 0)
+    return float(2 * stats.t.sf(abs(mean) / (std * math.sqrt(1 / n + ratio)), n - 1))
 
 
 def sign_flip_p(differences: Sequence[float]) -> float:
@@ -153,20 +186,22 @@ def units_needed(std: float, difference: float = 1.0) -> int:
     return high
 
 
-def mean_ranks(scores: Sequence[Sequence[SupportsFloat]]) -> list[Summary]:
+def mean_ranks(scores: Sequence[Sequence[SupportsFloat]], ratio: float = 0.0) -> list[Summary]:
     """Each method's rank, averaged over the units.
 
     Args:
         scores: scores[method][unit]; rank 1 is the highest score in a unit, and ties share a rank.
+        ratio: See the module.
 
     Returns:
         A summary of each method's ranks. The interval is the percentile bootstrap's over units, all methods together,
-        with a fixed seed (ranks are bounded and skewed, so Student's t does not fit them).
+        with a fixed seed (ranks are bounded and skewed, so Student's t does not fit them). It takes units as
+        independent, so there is none over splits.
     """
     ranks = stats.rankdata(-np.asarray(scores, dtype=float), axis=0)
     methods, n = ranks.shape
     low = high = np.full(methods, math.nan)
-    if n >= LEAST_UNITS:
+    if n >= LEAST_UNITS and ratio == 0:
         drawn = np.random.default_rng(0).integers(0, n, (RESAMPLES, n))
         low, high = np.quantile(ranks[:, drawn].mean(axis=2), [LEVEL / 2, 1 - LEVEL / 2], axis=1)
     std = ranks.std(axis=1, ddof=1) if n > 1 else np.full(methods, math.nan)
@@ -174,19 +209,20 @@ def mean_ranks(scores: Sequence[Sequence[SupportsFloat]]) -> list[Summary]:
     return [Summary(n, *(float(x) for x in row)) for row in zip(*columns, strict=True)]
 
 
-def groups(scores: Sequence[Sequence[SupportsFloat]]) -> list[str]:
+def groups(scores: Sequence[Sequence[SupportsFloat]], ratio: float = 0.0) -> list[str]:
     """Which methods cannot be told apart: those that share a letter (Piepho, J. Comput. Graph. Stat. 13, 2004).
 
     Args:
         scores: scores[method][unit], the best method first.
+        ratio: See the module.
 
     Returns:
-        Each method's letters, the best group's first. Every pair is compared by ``sign_flip_p``, with Holm's correction
-        for all pairs; empty texts where the units are too few for a test.
+        Each method's letters, the best group's first. Every pair is compared by ``difference_p``, with Holm's
+        correction for all pairs; empty texts where the units are too few for a test.
     """
     numbers = np.asarray(scores, dtype=float)
     pairs = list(itertools.combinations(range(len(numbers)), 2))
-    ps = holm([sign_flip_p(list(numbers[i] - numbers[j])) for i, j in pairs])
+    ps = holm([difference_p(list(numbers[i] - numbers[j]), ratio) for i, j in pairs])
     if all(math.isnan(p) for p in ps):
         return [""] * len(numbers)
     alike = [set(range(len(numbers)))]

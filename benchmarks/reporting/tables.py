@@ -15,6 +15,7 @@ import pandas as pd
 from benchmarks.config.suite import Table
 from benchmarks.config.units import unit_of
 from benchmarks.records.record import RunRecord
+from benchmarks.reporting import passes
 from benchmarks.reporting.frames import (
     PUBLISHED,
     SELECTION,
@@ -24,11 +25,17 @@ from benchmarks.reporting.frames import (
     rows_like_their_baseline,
     table_frame,
 )
-from benchmarks.reporting.statistics import LEAST_UNITS, units_needed
+from benchmarks.reporting.method_names import titles
+from benchmarks.reporting.replication import difference_note, overlap_ratio, rank_note, unit_note
 
 EMPTY = "\N{EN DASH}"  # a cell that cannot have a value: no such modality, nothing to compare with
+TIMES = "\N{MULTIPLICATION SIGN}"
 QUICK = "QUICK: shortened, not comparable"
 ACCURACY = "accuracy (by validation)"
+BRANCH_AND_PROBE = (
+    "a branch is a modality's own part of the trained model, and its accuracy that of its unimodal logits; a probe is "
+    "a logistic regression on a modality's frozen features after the last epoch."
+)
 EXPLAINED = (
     ("Numbers", "Test accuracy in percent, mean ± sample standard deviation over the runs."),
     (
@@ -36,20 +43,8 @@ EXPLAINED = (
         "all accuracies are those of the epoch with the best validation accuracy; the CSV file also has the last epoch "
         "and the best test epoch (chosen on the test set itself, as papers do, which flatters).",
     ),
-    (
-        "Branch and probe",
-        "branch: accuracy of a modality's own part of the trained model; probe: of a logistic regression on its frozen "
-        "features after the last epoch.",
-    ),
+    ("Branch and probe", BRANCH_AND_PROBE),
 )
-DIFFERENCE = "percentage points, paired by unit: mean"
-INTERVAL = " [95 % confidence interval of the mean, Student's t over units]"
-RANGE = " (the least to the greatest difference)"
-GROUP = (
-    " group: settings that share a letter cannot be told apart (sign-flip tests of all pairs, Holm-corrected for all "
-    "of them)."
-)
-TEST = "; p: two-sided sign-flip permutation test over units, Holm-corrected for all comparisons of all tables here"
 
 
 @dataclass(frozen=True)
@@ -144,6 +139,7 @@ def _row_cells(row: Mapping[str, Any], names: Sequence[str], bases: Sequence[str
     line |= {ACCURACY: row["state"] or mean(SELECTION), **_difference_cells(row, bases)}
     line |= {f"{m} branch": mean(f"branch_{m}") for m in names} | {f"{m} probe": mean(f"probe_{m}") for m in names}
     if ranked:
+        line |= {"passes": EMPTY if math.isnan(row["passes"]) else f"{format_number(row['passes'])}{TIMES}"}
         line |= {"mean rank": format_number(row["mean_rank"]) + _ends(row, "mean_rank"), "group": row["group"] or EMPTY}
     return line | {"published": format_number(row["published"])}
 
@@ -196,14 +192,15 @@ def notes(
     """What a reader needs to judge the table, from the records it was made of."""
     configs = [c for row in table.rows for c in row.configs]
     units = len({unit_of(c.dataset_args) for c in configs})
-    out = [*EXPLAINED, ("Unit", _unit_note(units))]
+    ratio = overlap_ratio(configs, {r.key: r for r in records if r.status == "done"})
+    out = [*EXPLAINED, ("Unit", unit_note(configs))]
     if numbers["pairs"].notna().any():
-        out.append(("Difference", _difference_note(numbers, units)))
+        out.append(("Difference", difference_note(numbers, units, ratio)))
     if "rank" in numbers:
-        interval = " [95 % interval, bootstrap over units]" if units >= LEAST_UNITS else ""
-        averaged = f" mean rank: averaged over the units{interval}." if units > 1 else ""
-        grouped = GROUP if (numbers["group"] != "").any() else ""
-        out.append(("Rank", f"by accuracy; equal hits share a rank.{averaged}{grouped}"))
+        out.append(("Rank", rank_note(numbers, units, ratio)))
+        out += [("Passes", passes.EXPLAINED)] if numbers["passes"].notna().any() else []
+    if names := titles(table.rows):
+        out.append(("Methods", "; ".join(f"{method}: {title}" for method, title in names.items()) + "."))
     seeds = f"training {_join_distinct([c.seed for c in configs])}"
     if data_seeds := _join_distinct([c.dataset_args.get("data_seed") for c in configs]):
         seeds += f"; data {data_seeds}"
@@ -214,41 +211,6 @@ def notes(
         out.append(("No effect", f"{_join_distinct(same)}: the same numbers as the row compared with, in every run."))
     out += [("Mind", f"{text}.") for text in dict.fromkeys(n for r in records for n in r.data.get("notes", ()))]
     return [*out, ("Made with", _provenance_note(records)), *_published_notes(table, printed)]
-
-
-def _unit_note(units: int) -> str:
-    if units > 1:
-        return f"a draw of the data (data_seed); there are {units}. Runs on the same data are averaged first."
-    return (
-        "a draw of the data; there is one, so the numbers do not say how far they carry over to other data. Runs "
-        "differ in their training seeds alone."
-    )
-
-
-def _difference_note(numbers: pd.DataFrame, units: int) -> str:
-    """How differences were compared and, where units are too few for an interval, how many it would take."""
-    tested = int(numbers["p"].notna().sum())
-    text = DIFFERENCE if units > 1 else "percentage points, paired by training seed: mean"
-    text += INTERVAL if units >= LEAST_UNITS else RANGE
-    text += f"; wins: {'units' if units > 1 else 'runs'} with a higher accuracy"
-    if tested:
-        return f"{text}{TEST} ({tested} in this table)."
-    text += ". No p-value: " + (
-        f"with {units} units none below 0.05 could be had" if units > 1 else "runs on the same data are no replication"
-    )
-    if units >= LEAST_UNITS:
-        return f"{text}."
-    text += f". No interval: it takes at least {LEAST_UNITS} units"
-    if units == 1:
-        return f"{text}; how many to find 1 point, one unit cannot tell."
-    variances = numbers["difference_std"].dropna() ** 2
-    if variances.empty:
-        return f"{text}."
-    std = math.sqrt(variances.mean())
-    return (
-        f"{text}. As the differences vary here (by {std:.1f} points between units, root mean square of the rows), "
-        f"{units_needed(std)} units find a difference of 1 point with 80 % power (paired t-test, 5 %, one comparison)."
-    )
 
 
 def _data_note(table: Table, records: Sequence[RunRecord]) -> str:
@@ -370,6 +332,7 @@ _LATEX: dict[str, Any] = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "|": r"\textbar{}",
     '"': "''",
     "±": r"$\pm$",
+    TIMES: r"$\times$",
     EMPTY: "--",
     "\N{MINUS SIGN}": "$-$",
     "[": "{[}",  # or a row that begins with one is taken for the option of the \\ before it

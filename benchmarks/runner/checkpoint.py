@@ -16,9 +16,11 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from benchmarks.records.record import write_whole, writing
+from benchmarks.records.predictions import Predictions, curve_scores
+from benchmarks.records.record import SCORED, best_epoch, write_whole, writing
 from benchmarks.runner.distributed import is_first_rank
-from benchmarks.runner.metrics import evaluate
+from benchmarks.runner.metrics import predict
+from benchmarks.runner.passes import PassCounter
 from ogm.context import world_size
 from ogm.engine import Diverged, Engine
 
@@ -28,7 +30,7 @@ class CorruptFileError(ValueError):
 
 
 class RunState:
-    """What a run has reached: the engine, the evaluations so far, the time they took, its best weights.
+    """What a run has reached: the engine, the evaluations so far, what they cost, its best weights.
 
     Epochs before ``first_final_epoch`` are evaluated, but not selected: the predictor that the method is for does not
     exist yet.
@@ -37,11 +39,13 @@ class RunState:
         folder: Where the run keeps its checkpoint.
         engine: What is trained.
         first_final_epoch: The first epoch, from 0, that may be selected.
+        passes: Counts the encoder passes of training; None where they cannot be counted.
     """
 
-    def __init__(self, folder: Path, engine: Engine, first_final_epoch: int) -> None:
-        self.checkpoint, self.best_weights = folder / "checkpoint.pt", folder / "best.pt"
-        self.engine, self.first_final_epoch = engine, first_final_epoch
+    def __init__(self, folder: Path, engine: Engine, first_final_epoch: int, passes: PassCounter | None) -> None:
+        self.checkpoint, self.best = folder / "checkpoint.pt", folder / "best.pt"
+        self.engine, self.first_final_epoch, self.passes = engine, first_final_epoch, passes
+        self.predicted: dict[str, Predictions] = {}  # by split, after the last epoch
         self.curves: dict[str, list[float]] = {}
         self.seconds = self.training_seconds = self.process_seconds = 0.0
         self.samples = self.steps = 0
@@ -60,42 +64,56 @@ class RunState:
             samples: How many samples it shows.
         """
         wall, process = time.perf_counter(), time.process_time()
-        yield
+        with contextlib.nullcontext() if self.passes is None else self.passes.counting(self.engine.device):
+            yield
         self.training_seconds += time.perf_counter() - wall
         self.process_seconds += time.process_time() - process
         self.samples += samples
 
     def evaluate(self) -> None:
-        """Append the validation and test scores of the current weights to the curves.
+        """Predict validation and test by the current weights, and append the scores to the curves.
 
         Raises:
-            Diverged: A score is not finite.
+            Diverged: A logit is not finite.
         """
-        for split in ("val", "test"):
-            for name, value in evaluate(self.engine, split).items():
+        try:
+            self.predicted = {split: predict(self.engine, split) for split in SCORED}
+        except Diverged as error:
+            raise Diverged(f"{error} after epoch {max(self.engine.epoch - 1, 0)}") from None
+        for split, predictions in self.predicted.items():
+            for name, value in curve_scores(predictions).items():
                 self.curves.setdefault(f"{split}/{name}", []).append(value)
-        not_finite = [name for name, curve in self.curves.items() if not math.isfinite(curve[-1])]
-        if not_finite:
-            epoch = max(self.engine.epoch - 1, 0)
-            raise Diverged(f"{', '.join(not_finite)} stopped being finite after epoch {epoch}")
 
     def best_epoch(self, split: str) -> int:
-        """The selectable epoch with the highest accuracy on a split; the first, where several are equal."""
-        accuracies = self.curves[f"{split}/accuracy"][self.first_final_epoch :]
-        return self.first_final_epoch + accuracies.index(max(accuracies))
+        """The selectable epoch that is best on a split; see ``record.best_epoch``."""
+        return best_epoch(self.curves, split, self.first_final_epoch)
 
     def exported_weights(self) -> dict[str, Any]:
         """What the run would leave to others if it ended here."""
         return self.engine.strategy.export(self.engine.model).state_dict()
 
     def keep_best(self) -> None:
-        """Put the weights aside if validation has never been better. Before ``save``: a kill in between repeats it.
+        """Put weights and predictions aside if validation has never been better. Before ``save``: a kill repeats it.
 
-        Whether a later run will ask for them is not known to a run that is gone on with, so each one does.
+        Whether a later run will ask for the weights is not known to a run that is gone on with, so each one does.
         """
         epoch = len(self.curves["val/accuracy"]) - 1
         if is_first_rank() and epoch >= self.first_final_epoch and self.best_epoch("val") == epoch:
-            save_checked(self.exported_weights(), self.best_weights)
+            kept = {
+                split: {"logits": torch.from_numpy(p.logits), "label": torch.from_numpy(p.label)}
+                for split, p in self.predicted.items()
+            }
+            modalities = list(self.predicted["val"].modalities)
+            state = {"weights": self.exported_weights(), "predicted": kept, "modalities": modalities}
+            save_checked(state, self.best)
+
+    def best_predictions(self) -> dict[str, Predictions]:
+        """What the epoch that validation selects predicted, by split. Of the first rank's file, which it must read."""
+        best = load_checked(self.best, torch.device("cpu"))
+        return {
+            split: Predictions(kept["logits"].numpy(), kept["label"].numpy(), tuple(best["modalities"]))
+            for split, kept in best["predicted"].items()
+        }
 
     def export(self, path: Path, result_digest: str) -> None:
         """Leave the last and the best weights for runs that build on this one.
@@ -105,13 +123,13 @@ class RunState:
             result_digest: Of the run's record: who loads the weights checks that they belong to it.
         """
         if not path.exists():
-            best = load_checked(self.best_weights, self.engine.device)
+            best = load_checked(self.best, self.engine.device)["weights"]
             save_checked({"result": result_digest, "last": self.exported_weights(), "val_best": best}, path)
 
     def clear(self) -> None:
         """Remove what was needed to go on: the run is over."""
         self.checkpoint.unlink(missing_ok=True)
-        self.best_weights.unlink(missing_ok=True)
+        self.best.unlink(missing_ok=True)
 
     def test_scores(self, epoch: int) -> dict[str, float]:
         """The test scores after an epoch, by their names in ``RunRecord.test``."""
@@ -131,8 +149,13 @@ class RunState:
         Returns:
             ``seconds`` of wall time in all, ``training_seconds`` without evaluation, ``process_seconds`` of the
             processor in training (which other work on the machine hardly changes), ``steps`` of the optimizer,
+            ``encoder_forwards`` and ``encoder_backwards`` (samples, summed over modalities, where they are counted),
             trained ``parameters``, ``peak_bytes``, ``samples_per_second``.
         """
+        counted = self.passes
+        passes = (
+            {} if counted is None else {"encoder_forwards": counted.forwards, "encoder_backwards": counted.backwards}
+        )
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         if self.engine.device.type == "cuda":
             peak = torch.cuda.max_memory_allocated(self.engine.device)
@@ -141,6 +164,7 @@ class RunState:
             "training_seconds": self.training_seconds,
             "process_seconds": self.process_seconds,
             "steps": self.steps,
+            **passes,
             "parameters": sum(p.numel() for p in self.engine.parameters if p.requires_grad),
             "peak_bytes": peak,
             "samples_per_second": self.samples / self.training_seconds if self.training_seconds else 0.0,
@@ -160,6 +184,7 @@ class RunState:
                     "process": self.process_seconds,
                     "samples": self.samples,
                     "steps": self.steps,
+                    "passes": None if self.passes is None else [self.passes.forwards, self.passes.backwards],
                 },
                 self.checkpoint,
             )
@@ -175,16 +200,14 @@ class RunState:
         if not self.checkpoint.exists():
             return
         saved = load_checked(self.checkpoint, self.engine.device)
-        if saved["engine"]["epoch"] > self.first_final_epoch and not self.best_weights.exists():
-            raise CorruptFileError(
-                f"{self.best_weights} is gone: delete {self.checkpoint}, too, to start this run again"
-            )
-        if "steps" not in saved:
-            raise CorruptFileError(f"{self.checkpoint} is of an earlier version: delete it to start this run again")
+        if saved["engine"]["epoch"] > self.first_final_epoch and not self.best.exists():
+            raise CorruptFileError(f"{self.best} is gone: delete {self.checkpoint}, too, to start this run again")
         self.engine.load_state_dict(saved["engine"])
         self.curves, self.seconds = saved["curves"], saved["seconds"]
         self.training_seconds, self.process_seconds = saved["training"], saved["process"]
         self.samples, self.steps = saved["samples"], saved["steps"]
+        if self.passes is not None:
+            self.passes.forwards, self.passes.backwards = saved["passes"]
 
 
 @contextlib.contextmanager

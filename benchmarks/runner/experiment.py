@@ -272,6 +272,30 @@ def option_mistakes(cls: type[Any], given: Mapping[str, Any], name: str, positio
     return []
 
 
+def resolved_options(experiment: Experiment) -> dict[str, dict[str, Any]]:
+    """Every option of a run's parts, with the defaults of their classes written out.
+
+    Args:
+        experiment: The run. The options of its data are in the data's own recipe.
+
+    Returns:
+        ``method_args``, ``fusion_args`` and, for each modality, ``encoder_args.<modality>``.
+    """
+    config = experiment.config
+    options = {
+        "method_args": _with_defaults(type(experiment.strategy), config.method_args),
+        "fusion_args": _with_defaults(experiment.fusion, config.fusion_args),
+    }
+    for m, encoder in experiment.encoders.items():
+        options[f"encoder_args.{m}"] = _with_defaults(encoder, config.encoder_args.get(m, {}))
+    return options
+
+
+def _with_defaults(cls: type[Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    parameters = inspect.signature(cls).parameters.values()
+    return {**{p.name: p.default for p in parameters if p.default is not p.empty}, **given}
+
+
 def notes(experiment: Experiment) -> list[str]:
     """What a reader of a run's numbers should know and cannot see from them.
 

@@ -1,61 +1,52 @@
-"""What a prediction is worth: accuracy, macro-F1, loss, and what a linear probe reads from the features."""
+"""What a model predicts on a split, and what a linear probe reads from its features."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
-import torch.nn.functional as F
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from ogm.engine import Engine
+from benchmarks.records.predictions import OWN, Predictions, centred
+from ogm.engine import Diverged, Engine
+from ogm.parts.ensembles import counted_modalities
 from ogm.types import Output
 
 
-def scores(logits: Tensor, label: Tensor) -> dict[str, float]:
-    """Accuracy, macro-F1 and mean cross-entropy of a prediction.
-
-    Args:
-        logits: (N, C).
-        label: (N,) class numbers.
-
-    Returns:
-        ``accuracy``, ``macro_f1`` (the mean over the classes that occur among labels or predictions, as
-        scikit-learn's) and ``loss``.
-    """
-    classes, predicted = logits.shape[1], logits.argmax(1)
-    confusion = torch.bincount(label * classes + predicted, minlength=classes**2).reshape(classes, classes).double()
-    hits, count = confusion.diagonal(), confusion.sum(0) + confusion.sum(1)
-    f1 = (2 * hits / count.clamp_min(1))[count > 0].mean()
-    loss = F.cross_entropy(logits.double(), label)
-    return {"accuracy": float(hits.sum() / len(label)), "macro_f1": float(f1), "loss": float(loss)}
-
-
-def evaluate(engine: Engine, split: str) -> dict[str, float]:
-    """The scores of a split.
+def predict(engine: Engine, split: str) -> Predictions:
+    """What the model predicts on a split.
 
     Args:
         engine: What predicts.
         split: ``train``, ``val`` or ``test``.
 
     Returns:
-        ``accuracy``, ... of the prediction, and ``accuracy/<modality>``, ... of each modality's own.
+        The prediction of the method, and of each modality where a sample has it (of all where it has none).
+
+    Raises:
+        Diverged: A logit is not finite.
     """
-    fused: list[Tensor] = []
-    unimodal: dict[str, list[Tensor]] = {}
+    heads: dict[str, list[Tensor]] = {}
+    there: dict[str, list[Tensor]] = {}
     labels = []
     for output, batch in engine.predict(split):
-        fused.append(engine.strategy.predict(output).float())
+        branches = output.unimodal_logits
         labels.append(batch.label)
-        for m, logits in output.unimodal_logits.items():
-            unimodal.setdefault(m, []).append(logits.float())
-    label = torch.cat(labels)
-    result = scores(torch.cat(fused), label)
-    for m, parts in unimodal.items():
-        result |= {f"{name}/{m}": value for name, value in scores(torch.cat(parts), label).items()}
-    return result
+        heads.setdefault(OWN, []).append(engine.strategy.predict(output))
+        for (m, logits), counted in zip(branches.items(), counted_modalities(branches, batch), strict=True):
+            heads.setdefault(m, []).append(logits)
+            there.setdefault(m, []).append(counted)
+    kept = []
+    for name, parts in heads.items():
+        values = torch.cat(parts).double().cpu().numpy()
+        if not np.isfinite(values).all():
+            whose = "the prediction" if name == OWN else name
+            raise Diverged(f"the logits of {whose} on {split} stopped being finite")
+        kept.append(centred(values, None if name == OWN else torch.cat(there[name]).cpu().numpy()))
+    return Predictions(np.stack(kept), torch.cat(labels).cpu().numpy(), tuple(heads)[1:])
 
 
 def probe(engine: Engine) -> dict[str, float]:

@@ -10,14 +10,17 @@ from threadpoolctl import threadpool_limits
 from torch import nn
 
 from benchmarks.config.run_config import RunConfig
-from benchmarks.records.record import RunRecord
+from benchmarks.records import logits
+from benchmarks.records.predictions import scores
+from benchmarks.records.record import SCORED, RunRecord
 from benchmarks.runner.build import build
 from benchmarks.runner.checkpoint import CorruptFileError, RunState, load_checked, locked
 from benchmarks.runner.distributed import by_first_rank
 from benchmarks.runner.environment import RunEnvironment
 from benchmarks.runner.events import EpochEnded, EventHandler, RunFinished, RunStarted, StepDone, Warned, ignore_event
-from benchmarks.runner.experiment import Experiment, PrerequisiteRun, notes, resolve
+from benchmarks.runner.experiment import Experiment, PrerequisiteRun, notes, resolve, resolved_options
 from benchmarks.runner.metrics import probe
+from benchmarks.runner.passes import PassCounter
 from benchmarks.runner.provenance import provenance
 from datasets.core.base import MultimodalDataset
 from datasets.core.errors import DataError
@@ -88,35 +91,48 @@ def _make(
         warn=lambda text: on_event(Warned(config.key, text)),
     )
     epochs = experiment.epochs
-    state = RunState(environment.run_folder(experiment), engine, experiment.first_final_epoch)
+    # compiled code would be made anew whenever a count changes
+    passes = None if config.compile else PassCounter([engine.model, *trained.values()])
+    state = RunState(environment.run_folder(experiment), engine, experiment.first_final_epoch, passes)
     state.load()
     origin: dict[str, Any] = {
         "key": config.key,
         "config": config.model_dump(mode="json"),
         "data": _describe_data(experiment, engine),
+        "options": resolved_options(experiment),
+        "first_final_epoch": experiment.first_final_epoch,
         "provenance": provenance(environment.device, environment.threads),
     }
     if origin["data"]["fingerprint"] != environment.fingerprint(experiment):
         raise DataError(f"{config.dataset}: the data changed while they were being read: start the same command again")
     on_event(RunStarted(config.key, config, epochs, engine.epoch))
+    outcome: dict[str, Any]
     try:
         while engine.epoch < epochs:
             _train_epoch(config.key, state, config.batch_size, on_event)
         if not epochs:
             state.evaluate()
             state.keep_best()
-        selected = {"last": max(epochs, 1) - 1, **{f"{s}_best": state.best_epoch(s) for s in ("val", "test")}}
-        outcome: dict[str, Any] = {
-            "status": "done",
-            "selected": selected,
-            "test": {name: state.test_scores(epoch) for name, epoch in selected.items()},
-            "probe": probe(engine),
-        }
+        outcome = {"status": "done", **_results(state), "probe": probe(engine)}
     except Diverged as error:
         outcome = {"status": "diverged", "reason": str(error)}
     cost = {**state.cost(), **_cost_before(experiment, environment)}
     record = RunRecord(**origin, **outcome, curves=state.all_curves(), cost=cost)
     return by_first_rank(lambda: _save(record, state, experiment, environment, export))
+
+
+def _results(state: RunState) -> dict[str, Any]:
+    """What a record says about the selected epochs."""
+    selected = {"last": len(state.curves["val/accuracy"]) - 1, **{f"{s}_best": state.best_epoch(s) for s in SCORED}}
+    predicted = by_first_rank(state.best_predictions)
+    return {
+        "selected": selected,
+        "test": {name: state.test_scores(epoch) for name, epoch in selected.items()},
+        "prediction": state.engine.strategy.prediction,
+        "modalities": list(predicted["val"].modalities),
+        "scores": scores(predicted),
+        "logits": {split: kept.digest for split, kept in predicted.items()},
+    }
 
 
 def _train_epoch(key: str, state: RunState, batch_size: int, on_event: EventHandler) -> None:
@@ -149,6 +165,8 @@ def _save(
     if export and record.status == "done":
         state.export(environment.export_path(experiment, record), record.result_digest)
     if before is None or before.result_digest != record.result_digest:
+        if record.logits:
+            logits.save(environment.results, record, state.best_predictions())
         record.save(environment.results)
         before = record
     state.clear()
@@ -192,13 +210,15 @@ def _cost_before(experiment: Experiment, environment: RunEnvironment) -> dict[st
     """What the runs it builds on have cost, and those that they build on; shared ones count in full for each.
 
     Returns:
-        ``seconds_before``, ``process_seconds_before`` and ``steps_before``. Records of earlier versions count seconds
-        alone.
+        ``seconds_before``, ``process_seconds_before``, ``steps_before``, ``encoder_forwards_before`` and
+        ``encoder_backwards_before``.
     """
     records = [environment.finished(prerequisite.experiment) for prerequisite in experiment.prerequisites.values()]
+    names = ("seconds", "process_seconds", "steps", "encoder_forwards", "encoder_backwards")
     return {
-        f"{name}_before": sum(r.cost.get(name, 0) + r.cost.get(f"{name}_before", 0) for r in records if r is not None)
-        for name in ("seconds", "process_seconds", "steps")
+        f"{name}_before": sum(r.cost[name] + r.cost.get(f"{name}_before", 0) for r in records if r is not None)
+        for name in names
+        if all(r is not None and name in r.cost for r in records)
     }
 
 

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.config.suite import Trial
+from benchmarks.records.passes import passes
 from benchmarks.records.record import RunRecord, write_whole
 from benchmarks.runner.experiment import Experiment, resolve
-
-COUNTED = ("encoder_forwards", "encoder_backwards")  # in a record's cost; with _before, those of the runs it builds on
 
 
 @dataclass(frozen=True)
@@ -42,14 +41,12 @@ def passes_of(rows: Mapping[str, Trial], records: Mapping[str, RunRecord]) -> Pa
     """
     made = {label: [records[c.key] for c in trial.configs if c.key in records] for label, trial in rows.items()}
     done = {label: found for label, found in made.items() if found and all(r.status == "done" for r in found)}
-    if all(set(COUNTED) <= record.cost.keys() for found in done.values() for record in found):
-        return Passes({label: sum(map(counted, found)) / len(found) for label, found in done.items()}, True)
+    counts = {
+        label: [count for record in found if (count := passes(record)) is not None] for label, found in done.items()
+    }
+    if all(len(counts[label]) == len(found) for label, found in done.items()):
+        return Passes({label: sum(count) / len(count) for label, count in counts.items()}, True)
     return Passes({label: declared(resolve(rows[label].configs[0])) for label in done}, False)
-
-
-def counted(record: RunRecord) -> float:
-    """The passes that a record has counted, with those of the runs that it builds on."""
-    return sum(record.cost[name] + record.cost.get(f"{name}_before", 0.0) for name in COUNTED)
 
 
 def declared(experiment: Experiment) -> float:
@@ -63,11 +60,11 @@ def declared(experiment: Experiment) -> float:
     return float(own * experiment.epochs) + sum(map(declared, before.values()))
 
 
-def write_passes(passes: Passes, baseline: str, folder: Path) -> Path:
+def write_passes(costs: Passes, baseline: str, folder: Path) -> Path:
     """Write passes.csv: what each row costs, how often it costs what the baseline does, and how that is known.
 
     Args:
-        passes: What the rows cost.
+        costs: What the rows cost.
         baseline: The row that the others are compared with.
         folder: The results folder.
 
@@ -80,9 +77,9 @@ def write_passes(passes: Passes, baseline: str, folder: Path) -> Path:
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(("method", "passes", "times_baseline", "source"))
-    source = "counted" if passes.measured else "stated, per training sample"
-    for label, number in passes.of_row.items():
-        times = f"{number / passes.of_row[baseline]:.3f}" if baseline in passes.of_row else ""
+    source = "counted" if costs.measured else "stated, per training sample"
+    for label, number in costs.of_row.items():
+        times = f"{number / costs.of_row[baseline]:.3f}" if baseline in costs.of_row else ""
         table.writerow((label, f"{number:g}", times, source))
     path = folder / "passes.csv"
     write_whole(path, text.getvalue())

@@ -13,8 +13,8 @@ from typing import Any
 from benchmarks.config.method_defaults import search_space
 from benchmarks.config.run_config import RunConfig, nest
 from benchmarks.config.search import draw, draw_lr
-from benchmarks.config.suite import Row, Trial
-from benchmarks.config.units import DRAWS, unit_of
+from benchmarks.config.suite import Row, Trial, replicate
+from benchmarks.config.units import sample_of
 from benchmarks.records.record import RunRecord, canonical, write_whole
 from benchmarks.tuning.request import Tuning
 
@@ -55,17 +55,17 @@ def with_settings(config: RunConfig, method_args: Mapping[str, Any], lr: float) 
 
 
 def on_unit(config: RunConfig, given: Mapping[str, Any], number: int) -> RunConfig:
-    """The same run on a unit of replication.
+    """The same run on another unit: another draw or split of the data, or the same data with another training seed.
 
     Args:
         config: The run.
-        given: The settings that all rows share. Where they name the option that draws the data anew, or where the data
-            set has none, units differ in their training seeds alone.
+        given: The settings that all rows share.
         number: The number of the unit.
     """
-    fixed = given.get("dataset_args", {})
-    drawn = {name: number for name in DRAWS if name in config.dataset_args and name not in fixed}
-    return config.model_copy(update={"seed": number, "dataset_args": {**config.dataset_args, **drawn}})
+    place = replicate(config, given.get("dataset_args", {}), number)
+    return config.model_copy(
+        update={"seed": place["seed"], "dataset_args": {**config.dataset_args, **place["dataset_args"]}}
+    )
 
 
 def accuracy(trial: Trial, records: Mapping[str, RunRecord]) -> Fraction | None:
@@ -160,5 +160,5 @@ def write_trials(trials: Sequence[Trial], records: Mapping[str, RunRecord], fold
 
 
 def _unit(config: RunConfig) -> str:
-    drawn = unit_of(config.dataset_args)
+    drawn = sample_of(config.dataset_args)
     return ",".join([*(f"{name}={value}" for name, value in drawn), f"seed={config.seed}"])

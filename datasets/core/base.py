@@ -18,16 +18,20 @@ from ogm.types import Batch
 
 @dataclass
 class ScanReport:
-    """What a scan found. ``listed`` and ``found`` are numbers of samples; ``notes`` counts each oddity by its name."""
+    """What a scan found. ``listed`` and ``found`` are numbers of samples; ``notes`` counts each oddity by its name.
+
+    ``independent`` is how many samples there are where several share a recording; None: all that are found.
+    """
 
     listed: int
     found: int
     per_class: dict[str, int] = field(default_factory=dict)
     notes: dict[str, int] = field(default_factory=dict)
+    independent: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The report as JSON, for a record."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 class MultimodalDataset(Dataset[dict[str, Any]]):
@@ -50,6 +54,19 @@ class MultimodalDataset(Dataset[dict[str, Any]]):
     present: Tensor | None = None  # (N, M) bool, where modalities can be missing
     static: bool = False  # ``batch`` does the same for every seed; what is random happens in ``augment`` alone
     report: ScanReport
+
+    @classmethod
+    def resplit(cls, args: Mapping[str, Any], number: int) -> dict[str, Any]:
+        """The options of one of several splits of the same data, for a comparison that is to be replicated.
+
+        Args:
+            args: The options that have been chosen; they stay as they are.
+            number: Which split, from 0. After the last one the first comes again, with what else can be drawn anew.
+
+        Returns:
+            Further options; none where these options leave one split.
+        """
+        return {}
 
     def load(self, i: int, rng: torch.Generator | None) -> dict[str, Tensor]:
         """One sample.

@@ -105,12 +105,23 @@ def write_atomic(path: Path, content: str | bytes) -> None:
     Raises:
         OSError: The disk is full, or may not be written.
     """
+    with open_atomic(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextlib.contextmanager
+def open_atomic(path: Path) -> Iterator[IO[bytes]]:
+    """Opens a file to write as ``write_atomic`` does: it is at its place once the context ends, if nothing is raised.
+
+    Raises:
+        OSError: The disk is full, or may not be written.
+    """
     for left in path.parent.glob(f"{glob.escape(path.name)}.*.part"):
         _remove_unlocked(left)
     part, file = _new_part(path)
     try:
         with file:
-            file.write(content.encode() if isinstance(content, str) else content)
+            yield file
             file.flush()
             part.replace(path)
     finally:

@@ -19,10 +19,12 @@ from ogm.registry import nearest
 
 KINDS = ("audio", "video", "frames", "image", "npy", "npz")
 REQUIRED = ("id", "split", "label")
+REQUIRED_TO_RESPLIT = ("id", "group", "label")  # where ``folds`` decides who is in which split
 OPTIONAL = ("start", "end", "group", "weight")
 SPLITS = ("train", "val", "test")
 MODALITY = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,31}")
 EXAMPLE = "id,split,label,audio:audio,visual:video"
+EXAMPLE_TO_RESPLIT = "id,group,label,audio:audio,visual:video (group: the speaker, the clip, or the id)"
 MAX_SHOWN = 10  # mistakes in one message
 
 
@@ -57,19 +59,23 @@ def csv_path(path: str) -> Path:
     return Path(path) if path else raw_folder("manifest") / "manifest.csv"
 
 
-def modalities(path: Path) -> dict[str, str]:
-    """Modality -> kind, from the header alone. Raises ManifestError."""
+def modalities(path: Path, resplit: bool = False) -> dict[str, str]:
+    """Modality -> kind, from the header alone; ``resplit`` as in ``read_manifest``. Raises ManifestError."""
     lines = _lines(path)
-    return _kinds(path, *next(lines, (1, [])))
+    return _kinds(path, *next(lines, (1, [])), resplit)
 
 
-def read_manifest(path: Path, classes: int | None = None, allow_missing: bool = False) -> Listing:
+def read_manifest(
+    path: Path, classes: int | None = None, allow_missing: bool = False, resplit: bool = False
+) -> Listing:
     """Reads the whole CSV.
 
     Args:
         path: The CSV.
         classes: How many classes there are, where labels are numbers; None where they are names.
         allow_missing: Whether cells of modalities may be empty.
+        resplit: Whether rows are to be split by their groups: each has to have one, and a column split is not read
+            (all rows count as train).
 
     Returns:
         The rows in order, with the kinds of their modalities and the classes.
@@ -81,7 +87,7 @@ def read_manifest(path: Path, classes: int | None = None, allow_missing: bool = 
     """
     lines = _lines(path)
     number, header = next(lines, (1, []))
-    kinds = _kinds(path, number, header)
+    kinds = _kinds(path, number, header, resplit)
     columns = {name: f"{name}:{kind}" for name, kind in kinds.items()}
     mistakes: list[str] = []
     samples: list[Sample] = []
@@ -93,7 +99,7 @@ def read_manifest(path: Path, classes: int | None = None, allow_missing: bool = 
                 f"line {line}: {len(cells)} fields, the header has {len(header)}; quote fields that hold commas"
             )
             continue
-        row = _RowChecker(dict(zip(header, cells, strict=True)), line, mistakes)
+        row = _RowChecker(dict(zip(header, cells, strict=True)), line, mistakes, resplit)
         sample = row.sample(kinds, columns, allow_missing)
         before = seen.setdefault(sample.id, sample) if sample.id else sample
         if before is not sample and before.split == sample.split:
@@ -106,12 +112,13 @@ def read_manifest(path: Path, classes: int | None = None, allow_missing: bool = 
         for m, column in columns.items()
         if samples and not any(sample.files[m] for sample in samples)
     ]
-    mistakes += [f"no row of {part}; add some" for part in ("train", "test") if all(s.split != part for s in samples)]
+    parts = ("train",) if resplit else ("train", "test")
+    mistakes += [f"no row of {part}; add some" for part in parts if all(s.split != part for s in samples)]
     _raise_mistakes(path, mistakes, ManifestError)
     _raise_mistakes(path, [f"{leak} stands in two splits; remove one of the rows" for leak in leaks], SplitLeakError)
     names = _classes(path, samples, classes)
     _check_labels(path, samples, names)
-    read = {*REQUIRED, *OPTIONAL, *columns.values()}
+    read = {*(REQUIRED_TO_RESPLIT if resplit else REQUIRED), *OPTIONAL, *columns.values()}
     return Listing(kinds, samples, names, "weight" in header, tuple(name for name in header if name not in read))
 
 
@@ -126,8 +133,8 @@ def _check_labels(path: Path, samples: Sequence[Sample], names: Sequence[str]) -
 class _RowChecker:
     """One row while it is checked: what is wrong is added to ``mistakes``."""
 
-    def __init__(self, row: dict[str, str], line: int, mistakes: list[str]) -> None:
-        self.row, self.line, self.mistakes = row, line, mistakes
+    def __init__(self, row: dict[str, str], line: int, mistakes: list[str], resplit: bool) -> None:
+        self.row, self.line, self.mistakes, self.resplit = row, line, mistakes, resplit
 
     def sample(self, kinds: Mapping[str, str], columns: Mapping[str, str], allow_missing: bool) -> Sample:
         """The row's sample; ``kinds`` and ``columns`` are those of its modalities."""
@@ -137,12 +144,12 @@ class _RowChecker:
         sample = Sample(
             self.line,
             self.filled("id"),
-            self.choice("split", SPLITS),
+            "train" if self.resplit else self.choice("split", SPLITS),
             self.filled("label"),
             files,
             self.number("start", 0.0),
             self.number("end", math.inf),
-            self.row.get("group", ""),
+            self.filled("group") if self.resplit else self.row.get("group", ""),
             self.number("weight", 1.0),
         )
         if not sample.start < sample.end:
@@ -222,8 +229,9 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
         raise ManifestError(f"{path}, line {skipped + reader.line_num}: {error}; check its quotes") from error
 
 
-def _kinds(path: Path, line: int, header: Sequence[str]) -> dict[str, str]:
-    mistakes = [f"line {line}: no column {name}; begin like {EXAMPLE}" for name in REQUIRED if name not in header]
+def _kinds(path: Path, line: int, header: Sequence[str], resplit: bool) -> dict[str, str]:
+    required, example = (REQUIRED_TO_RESPLIT, EXAMPLE_TO_RESPLIT) if resplit else (REQUIRED, EXAMPLE)
+    mistakes = [f"line {line}: no column {name}; begin like {example}" for name in required if name not in header]
     mistakes += [
         f"line {line}, column {name}: twice; name one otherwise"
         for name in dict.fromkeys(header)

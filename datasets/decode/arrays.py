@@ -36,16 +36,29 @@ def read_array(path: Path, member: str = "") -> tuple[np.ndarray, Counter[str]]:
     more than 1 % of values that are not finite.
     """
     with _opened(path, member) as (file, size):
-        head = io.BytesIO(file.read(HEAD))
-        shape, fortran, dtype = _header(head, size)
-        promised = math.prod(shape) * dtype.itemsize
-        file.seek(head.tell())
-        data = file.read(promised + 1)
-        if len(data) != promised:
-            raise ValueError(f"its header promises {promised} bytes, {len(data)} are there")
-    values = np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
+        values = values_of(file, size)
     with np.errstate(over="ignore"):  # what is too large for float32 is counted as infinite
         return finite(values.astype(np.float32), str(path))
+
+
+def values_of(file: IO[bytes], size: int) -> np.ndarray:
+    """The array in an open .npy file, as it is.
+
+    Args:
+        file: Can be read and sought.
+        size: How many bytes it has; an array that promises more is refused before anything is allocated.
+
+    Raises:
+        ValueError: It is damaged, of objects, or larger than a gigabyte. Damage may come in other shapes, too.
+    """
+    head = io.BytesIO(file.read(HEAD))
+    shape, fortran, dtype = _header(head, size)
+    promised = math.prod(shape) * dtype.itemsize
+    file.seek(head.tell())
+    data = file.read(promised + 1)
+    if len(data) != promised:
+        raise ValueError(f"its header promises {promised} bytes, {len(data)} are there")
+    return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
 
 
 def finite(values: np.ndarray, where: str) -> tuple[np.ndarray, Counter[str]]:

@@ -14,6 +14,7 @@ from PIL import Image
 from pydantic import Field
 
 from datasets.core.errors import EmptyMediaError, ManifestError, VideoDecodeError
+from datasets.core.grouped_splits import FoldOptions
 from datasets.core.manifest_file import Sample
 from datasets.decode import audio, image_files, image_transforms
 from datasets.decode.arrays import array_shape, read_array
@@ -23,8 +24,8 @@ from datasets.storage.prepared import Options
 PICTURE_KINDS, ARRAY_KINDS = ("video", "frames", "image"), ("npy", "npz")
 
 
-class ManifestOptions(Options):
-    """The arguments of ``manifest``: where the CSV is, and how its files are prepared."""
+class ManifestOptions(Options, FoldOptions):
+    """The arguments of ``manifest``: where the CSV is, how its files are prepared, and which split it is."""
 
     path: str = ""
     root: str = ""

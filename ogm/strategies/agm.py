@@ -68,6 +68,7 @@ class AGM(Strategy):
     """
 
     category = "gradient"
+    title = "Adaptive Gradient Modulation"
     paper = "Li et al., ICCV 2023"
     needs_whole_batch = True
     running: Tensor

@@ -48,7 +48,9 @@ class AMCo(Strategy):
     """
 
     category = "feature"
+    title = "Adaptive Mask Co-optimization"
     paper = "Zhou et al., ICASSP 2023"
+    prediction = "linear layer on the sum of the branches"
     reads = ("unimodal_logits",)
     needs_additive = True
     dependent: Tensor

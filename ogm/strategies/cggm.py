@@ -57,6 +57,7 @@ class CGGM(Strategy):
     """
 
     category = "gradient"
+    title = "Classifier-Guided Gradient Modulation"
     paper = "Guo et al., NeurIPS 2024"
     reads = ("features",)
     accuracy: Tensor

@@ -51,6 +51,7 @@ class CML(Strategy):
     """
 
     category = "loss"
+    title = "Calibrating Multimodal Learning"
     paper = "Ma et al., ICML 2023"
     reads = ("features", "fusion")
 

@@ -59,7 +59,9 @@ class DIMML(Strategy):
     """
 
     category = "schedule"
+    title = "Detached and Interactive Multimodal Learning"
     paper = "Fan et al., ACM MM 2024"
+    prediction = "mean of fusion and branches, weighted by certainty"
     stages = "within the run: encoders apart, then the fusion alone on frozen encoders"
     needs_engine = True
     needs_whole_batch = True

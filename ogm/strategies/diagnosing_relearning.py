@@ -42,6 +42,7 @@ class DiagnosingRelearning(Strategy):
     """
 
     category = "schedule"
+    title = "Diagnosing and Re-learning"
     paper = "Wei et al., ECCV 2024"
     stages = "after some epochs, training and validation features are clustered and encoders partly re-initialised"
     touches = "nothing"

@@ -36,6 +36,7 @@ class EqualWeightMultiloss(Strategy):
     """
 
     category: ClassVar[Category] = "loss"
+    title = "Joint and unimodal losses with equal weights"
     paper = "Wei and Hu, ICML 2024 (its uniform baseline)"
 
     def __init__(self, *, heads: Literal["dedicated", "shared"] = "dedicated") -> None:

@@ -50,6 +50,7 @@ class G2D(Strategy):
     """
 
     category = "schedule"
+    title = "Gradient-Guided Distillation"
     paper = "Rakib and Bagavathi, ICCV 2025"
     stages = "one unimodal run per modality first: the teachers; within the run, the weakest encoders alone at first"
     needs_engine = True

@@ -67,6 +67,7 @@ class GBlend(Strategy):
     """
 
     category = "loss"
+    title = "Gradient-Blending"
     paper = "Wang, Tran and Feiszli, CVPR 2020"
     stages = (
         "before each super-epoch (offline: the run), an estimate per loss, as long as it: M + 1 more epochs for each"

@@ -35,6 +35,7 @@ class GENoise(Strategy):
     """
 
     category = "control"
+    title = "Generalization Enhancement alone"
     paper = "Peng et al., CVPR 2022, table 7"
     touches = "weights"
 

@@ -78,7 +78,9 @@ class Greedy(Strategy):
     """
 
     category = "schedule"
+    title = "Balancing of conditional learning speeds"
     paper = "Wu et al., ICML 2022"
+    prediction = "mean of the gated branches"
     needs_engine = True
     main: Tensor
     bypass: Tensor

@@ -49,6 +49,7 @@ class InfoReg(EqualWeightMultiloss):
     """
 
     category = "gradient"
+    title = "Adaptive unimodal regulation of information acquisition"
     paper = "Huang et al., CVPR 2025"
     needs_engine = True
     fisher: Tensor

@@ -61,6 +61,7 @@ class KDStrongToWeak(Strategy):
     """
 
     category = "stage"
+    title = "Distillation from the strong to the weak modalities"
     paper = "Hinton et al., 2015"
     stages = "one unimodal run per modality first; within the run, students of the best one, then the fusion alone"
     needs_engine = True

@@ -61,6 +61,7 @@ class LFM(Strategy):
     """
 
     category = "loss"
+    title = "Dynamically learned modality gap"
     paper = "Yang et al., NeurIPS 2024"
     w_cls: Tensor
 

@@ -54,6 +54,7 @@ class MBSD(Strategy):
     """
 
     category = "loss"
+    title = "Self-distillation from the stronger to the weaker modality"
     paper = "Liu et al., WSDM 2023 (BalanceBenchmark's port)"
     reads = ("unimodal_logits",)
 

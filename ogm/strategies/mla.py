@@ -55,7 +55,9 @@ class MLA(Strategy):
     """
 
     category = "schedule"
+    title = "Multimodal Learning with Alternating Unimodal Adaptation"
     paper = "Zhang et al., CVPR 2024"
+    prediction = "mean of the branches, weighted by entropy"
     needs_engine = True
     projection: Tensor
     last_mean: Tensor

@@ -46,6 +46,7 @@ class MLB(EqualWeightMultiloss):
     """
 
     category = "gradient"
+    title = "Multi-Loss Balanced training"
     paper = "Kontras et al., BMVC 2024"
 
     def __init__(self, alpha: float = 0.8, beta: float = 2.0) -> None:

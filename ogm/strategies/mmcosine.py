@@ -42,7 +42,9 @@ class MMCosine(Strategy):
     """
 
     category = "loss"
+    title = "Multi-Modal Cosine loss"
     paper = "Xu et al., ICASSP 2023"
+    prediction = "sum of the branches"
     reads = ("features",)
     needs_concat = True
 

@@ -46,6 +46,7 @@ class MMPareto(EqualWeightMultiloss):
     """
 
     category = "gradient"
+    title = "Multimodal Pareto gradient integration"
     paper = "Wei and Hu, ICML 2024"
 
     def __init__(self, gamma: float = 1.5) -> None:

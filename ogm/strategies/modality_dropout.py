@@ -37,6 +37,7 @@ class ModalityDropout(Strategy):
     """
 
     category = "feature"
+    title = "Modality dropout"
     paper = "ModDrop family; this suite's definition"
 
     def __init__(self, p: float | Mapping[str, float] = 0.3) -> None:

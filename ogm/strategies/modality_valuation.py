@@ -54,6 +54,7 @@ class ModalityValuation(Strategy):
     """
 
     category = "data"
+    title = "Sample-level modality valuation"
     paper = "Wei et al., CVPR 2024"
     stages = "before each epoch after the warm-up, the training set is valued: encoders once, each subset fused once"
     touches = "nothing"

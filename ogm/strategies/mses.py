@@ -50,6 +50,7 @@ class MSES(Strategy):
     """
 
     category = "schedule"
+    title = "Modality-Specific Early Stopping"
     paper = "baseline of Li et al., ICCV 2023"
     stages = "validation after every epoch; modalities stop one by one"
     touches = "nothing"

@@ -49,6 +49,7 @@ class MSLR(Strategy):
     """
 
     category = "gradient"
+    title = "Modality-Specific Learning Rates"
     paper = "Yao and Mihalcea, Findings of ACL 2022"
     stages = "validation after every epoch"
     touches = "nothing"

@@ -63,6 +63,7 @@ class OGM(Strategy):
     """
 
     category = "gradient"
+    title = "On-the-fly Gradient Modulation"
     paper = "Peng et al., CVPR 2022"
     touches = "weights"
     reads = ("unimodal_logits",)

@@ -50,6 +50,7 @@ class OGMGE(OGM):
     """
 
     category = "gradient"
+    title = "On-the-fly Gradient Modulation with Generalization Enhancement"
     paper = "Peng et al., CVPR 2022"
     touches = "weights"
 

@@ -52,6 +52,7 @@ class OPM(Strategy):
     """
 
     category = "feature"
+    title = "On-the-fly Prediction Modulation"
     paper = "Wei et al., TPAMI 2024"
     reads = ("fusion",)
     needs_whole_batch = True

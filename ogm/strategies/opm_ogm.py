@@ -54,6 +54,7 @@ class OPMOGM(OPM):
     """
 
     category = "feature"
+    title = "On-the-fly Prediction and Gradient Modulation"
     paper = "Wei et al., TPAMI 2024"
     needs_whole_batch = True
 

@@ -63,6 +63,7 @@ class PMR(Strategy):
     """
 
     category = "loss"
+    title = "Prototypical Modal Rebalance"
     paper = "Fan et al., CVPR 2023"
     stages = "before each epoch, the encoders over the training set once: prototypes"
     touches = "encoders"

@@ -50,7 +50,9 @@ class ReconBoost(Strategy):
     """
 
     category = "schedule"
+    title = "Boosting for modality reconcilement"
     paper = "Hua et al., ICML 2024"
+    prediction = "scaled sum of the branches"
     stages = "within the run, one modality's turn and a rectification of all, over and over"
     needs_engine = True
 

@@ -50,7 +50,9 @@ class SSLCrossmodal(Strategy):
     """
 
     category = "stage"
+    title = "Cross-modal self-supervised training"
     paper = "Morgado et al., CVPR 2021 (avid)"
+    prediction = "prob_mean"
     stages = "made for ssl_pretrain; no competitor"
     needs_engine = True
     competes = False

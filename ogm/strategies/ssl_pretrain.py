@@ -36,6 +36,7 @@ class SSLPretrain(Strategy):
     """
 
     category = "stage"
+    title = "Self-supervised pre-training, then joint training"
     paper = "Chen et al., ICML 2020; Morgado et al., CVPR 2021"
     needs_optimizer = True
     stages = "first a run without labels per modality (simclr, vicreg), or one for all (av_infonce, avid)"

@@ -43,7 +43,9 @@ class SSLUnimodal(Strategy):
     """
 
     category = "stage"
+    title = "Self-supervised training of one encoder"
     paper = "Chen et al., ICML 2020; Bardes et al., ICLR 2022"
+    prediction = "branch"
     stages = "made for ssl_pretrain; no competitor"
     needs_engine = True
     competes = False

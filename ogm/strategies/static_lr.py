@@ -31,6 +31,7 @@ class StaticLR(Strategy):
     """
 
     category = "control"
+    title = "Constant learning-rate factors"
     paper = "this suite"
     touches = "nothing"
     needs_optimizer = True

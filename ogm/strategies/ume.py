@@ -33,6 +33,7 @@ class UME(Strategy):
     """
 
     category = "baseline"
+    title = "Uni-Modal Ensemble"
     paper = "Du et al., ICML 2023"
     stages = "one unimodal run per modality; nothing is trained jointly"
     trains = False
@@ -45,6 +46,7 @@ class UME(Strategy):
         if weights is not None and not (all(w >= 0 for w in weights.values()) and sum(weights.values()) > 0):
             raise ValueError(f"weights={dict(weights)}: the weights must be 0 or more, and not all 0")
         self.rule: Literal["prob_mean", "logit_mean"] = rule
+        self.prediction = rule if weights is None else f"weighted {rule}"
         self.weights = None if weights is None else dict(weights)
 
     def setup(self) -> None:

@@ -38,6 +38,7 @@ class UMT(Strategy):
     """
 
     category = "loss"
+    title = "Uni-Modal Teacher"
     paper = "Du et al., ICML 2023"
     stages = "one unimodal run per modality first: the teachers"
     reads = ("features", "inputs")

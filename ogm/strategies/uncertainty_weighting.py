@@ -43,6 +43,7 @@ class UncertaintyWeighting(EqualWeightMultiloss):
     """
 
     category = "loss"
+    title = "Loss weights from homoscedastic uncertainty"
     paper = "Kendall, Gal and Cipolla, CVPR 2018"
 
     def __init__(self, kind: LossForm = "classification", *, s_init: float = 0.0, bound: float = 5.0) -> None:

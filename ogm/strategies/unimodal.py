@@ -33,7 +33,9 @@ class Unimodal(Strategy):
     """
 
     category = "baseline"
+    title = "Training of one modality alone"
     paper = "this suite"
+    prediction = "branch"
     needs_engine = True
 
     def __init__(self, modality: str) -> None:

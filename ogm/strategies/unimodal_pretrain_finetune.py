@@ -27,6 +27,7 @@ class UnimodalPretrainFinetune(Strategy):
     """
 
     category = "stage"
+    title = "Unimodal pre-training, then joint training"
     paper = "this suite"
     stages = "one unimodal run per modality first: where the encoders start"
 

@@ -19,6 +19,7 @@ class Vanilla(Strategy):
     """
 
     category = "baseline"
+    title = "Joint training without balancing"
     paper = "this suite"
     touches = "nothing"
 

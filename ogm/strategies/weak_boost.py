@@ -60,6 +60,7 @@ class WeakBoost(Strategy):
     """
 
     category = "gradient"
+    title = "Larger gradients for the weak modality"
     paper = "this suite"
     touches = "weights"
     reads = ("unimodal_logits",)

@@ -64,7 +64,7 @@ RUN = {
     "max_norm=-1": "max_norm",
     "micro_batch=0": "micro_batch",
     "micro_batch=half": "micro_batch",
-    "protocol=2": "protocol",
+    "protocol=1": "protocol",
     "method": "written name=value",
     "=3": "written name=value",
     "lr=[1": "not readable as YAML",

@@ -88,7 +88,10 @@ def test_training_without_validation_has_the_pinned_digest(real, k):
     rows = cache.rows("digit", "train")
     digits = {"train": cache["digit"][rows.start : rows.stop]}
     clips = [c for c in map(Clip.parse, cache.keys[2:]) if c.take >= 5]
-    assert digest([p.id for p in pair({"train": clips}, digits, k, 0)["train"]]) == DIGESTS["all but test"][k == 1]
+    assert (
+        digest([p.id for p in pair({"train": clips}, digits, {"train": k}, 0)["train"]])
+        == DIGESTS["all but test"][k == 1]
+    )
 
 
 def test_tensors_are_exactly_what_the_files_say(real):
@@ -168,12 +171,54 @@ def test_a_module_is_made_once_and_again_for_another_preparation(real):
     assert len(fingerprints) == 4
 
 
-def test_speaker6_leaves_speakers_out(real):
+@pytest.mark.parametrize(
+    ("args", "sizes"),
+    [
+        ({"split": "speaker6"}, [20_000, 5000, 5000]),
+        ({"split": "speaker_folds", "k": 1}, [2000, 5000, 5000]),
+        ({"split": "speaker_folds", "k": 1, "eval_k": 1}, [2000, 500, 500]),
+    ],
+)
+def test_speakers_are_left_out(real, args, sizes):
     for fold, (test, val) in {0: ("george", "jackson"), 5: ("yweweler", "george")}.items():
-        splits = AVMNIST.module(preset="mel32", split="speaker6", fold=fold).splits()
+        splits = AVMNIST.module(preset="mel32", fold=fold, **args).splits()
         speakers = {name: {i.split("_")[1] for i in s.ids} for name, s in splits.items()}
         assert speakers == {"train": set(SPEAKERS) - {test, val}, "val": {val}, "test": {test}}
-        assert [len(s) for s in splits.values()] == [20_000, 5000, 5000]
+        assert [len(s) for s in splits.values()] == sizes
+        clips = [s.report.as_dict().get("independent", len(s)) for s in splits.values()]
+        assert clips == [2000, 500, 500]  # recordings
+        images = [i.split("+")[1] for s in splits.values() for i in s.ids]
+        assert len(set(images)) == len(images)
+
+
+def test_each_speaker_is_the_test_once_and_the_pairing_is_drawn_again(real):
+    args = {"preset": "mel32", "k": 1}
+    chosen = [AVMNIST.resplit({}, number) for number in range(8)]
+    modules = [AVMNIST.module(**args, **options) for options in chosen]
+    assert [m.test.ids[0].split("_")[1] for m in modules] == [*SPEAKERS, *SPEAKERS[:2]]
+    assert len({m.test.fingerprint for m in modules}) == len({m.train.fingerprint for m in modules}) == 8
+    first, again = ([i.split("+") for i in modules[n].test.ids] for n in (0, 6))
+    assert [clip for clip, _ in first] == [clip for clip, _ in again]
+    assert sum(a == b for (_, a), (_, b) in zip(first, again, strict=True)) < 50  # of 5,000 images by chance
+
+
+def test_ten_images_for_a_test_clip_of_the_old_split(real):
+    old, new = (AVMNIST.module(preset="mel32", k=1, **args) for args in ({}, {"eval_k": 10}))
+    assert [len(s) for s in new.splits().values()] == [2400, 3000, 3000]
+    assert new.train.ids == old.train.ids and set(old.test.report.as_dict()) == {
+        "listed",
+        "found",
+        "per_class",
+        "notes",
+    }
+    assert AVMNIST.module(preset="mel32", k=1, eval_k=1).test.fingerprint == old.test.fingerprint
+    assert AVMNIST.module(preset="mel32", k=10).test.ids == new.test.ids
+
+
+def test_a_comparison_takes_one_fold_after_the_other_unless_a_split_is_chosen():
+    assert AVMNIST.resplit({"preset": "mel32"}, 7) == {"split": "speaker_folds", "fold": 1, "pair_seed": 1}
+    assert AVMNIST.resplit({"split": "speaker6", "pair_seed": 4}, 2) == {"fold": 2}
+    assert AVMNIST.resplit({"split": "takes"}, 2) == AVMNIST.resplit({"fold": 0}, 2) == {}
 
 
 def test_preparing_again_is_quick_and_changes_nothing(real):
@@ -187,6 +232,8 @@ def test_k_is_limited_by_the_images(real):
     with pytest.raises(DataError, match=r"k=21 needs \d+ images of digit \d from train, there are \d+; make k smaller"):
         AVMNIST.module(k=21)
     assert len(AVMNIST.module(k=20).train) == 48_000
+    with pytest.raises(DataError, match=r"needs \d+ images of digit \d from t10k"):
+        AVMNIST.module(split="speaker_folds", k=1, eval_k=18)
 
 
 def test_the_published_folder_has_the_pinned_digest(real):
@@ -403,7 +450,9 @@ def test_a_split_without_recordings_is_refused(small):
     ({"preset": "mel64"}, "preset='mel64': input should be 'avmnist' or 'mel32'"),
     ({"k": 0}, "k=0: input should be greater than or equal to 1"),
     ({"k": "ten"}, "k='ten': input should be a valid integer"),
-    ({"fold": 2}, "fold belongs to split=speaker6"),
+    ({"fold": 2}, "fold belongs to split=speaker_folds"),
+    ({"split": "speaker_folds", "fold": 6}, "fold=6: input should be less than 6"),
+    ({"eval_k": 0}, "eval_k=0: input should be greater than or equal to 1"),
     ({"image_noise": float("nan")}, "image_noise=nan"),
 ])  # fmt: skip
 def test_arguments_are_checked(args, says):

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.config.run_config import RunConfig, configure
 from benchmarks.config.suite import Row, Suite, Table
-from benchmarks.records.record import SELECTIONS, RunRecord
+from benchmarks.records.record import SCORED, SELECTIONS, RunRecord
 from benchmarks.records.store import read_records, results_folders
 
 SPLITS = ("train", "val", "test")
+MEASURES = ("accuracy", "macro_f1", "loss")
 PROVENANCE = {"commit": "0123abc", "dirty": False, "device": "a processor", "torch": "2.11.0", "ranks": 1}
 
 
@@ -32,11 +33,18 @@ def record(config: RunConfig, accuracy: float = 0.8, **changes: Any) -> RunRecor
         "loss": [0.5] * epochs,
         "accuracy/audio": [a * 0.9 for a in grown],
         "accuracy/visual": [a * 0.5 for a in grown],
+        **{f"{name}/{m}": [0.5] * epochs for name in ("macro_f1", "loss") for m in drops},
     }
     for selection, d in zip(SELECTIONS, (0.0, -0.01, 0.02), strict=True):
         test["accuracy"][selected[selection]] = accuracy + d
         for m, (branch, _) in drops.items():
             test[f"accuracy/{m}"][selected[selection]] = accuracy - branch
+    curves = {
+        **{f"test/{name}": curve for name, curve in test.items()},
+        **{f"val/{name}": curve for name, curve in test.items()},
+        "val/accuracy": [*grown[: epochs - 2], 0.9, 0.85],
+    }
+    scores = scores_at(curves, list(drops), selected["val_best"])
     made = RunRecord(
         config.key,
         config.model_dump(mode="json"),
@@ -45,8 +53,7 @@ def record(config: RunConfig, accuracy: float = 0.8, **changes: Any) -> RunRecor
         test={s: {name: curve[epoch] for name, curve in test.items()} for s, epoch in selected.items()},
         probe={m: accuracy - probe for m, (_, probe) in drops.items()},
         curves={
-            **{f"test/{name}": curve for name, curve in test.items()},
-            "val/accuracy": [*grown[: epochs - 2], 0.9, 0.85],
+            **curves,
             "train/discrepancy_ratio/audio": [1 + 2 * a for a in grown],
             "train/discrepancy_ratio/visual": [1 / (1 + 2 * a) for a in grown],
         },
@@ -57,8 +64,24 @@ def record(config: RunConfig, accuracy: float = 0.8, **changes: Any) -> RunRecor
         },
         cost={"seconds": 10.0, "samples_per_second": 100.0, "peak_bytes": 1e6},
         provenance=PROVENANCE,
+        prediction="fused",
+        modalities=list(drops),
+        scores=scores if config.protocol > 1 else {},
+        logits=dict.fromkeys(SCORED, "0" * 64) if config.protocol > 1 else {},
     )
     return dataclasses.replace(made, **changes)
+
+
+def scores_at(
+    curves: Mapping[str, Sequence[float]], modalities: Sequence[str], epoch: int
+) -> dict[str, dict[str, dict[str, float]]]:
+    """What a record's scores say of an epoch, where both ways to put branches together come out as the prediction."""
+    heads = {"own": "", **{f"branch/{m}": f"/{m}" for m in modalities}}
+    scores = {
+        split: {head: {x: curves[f"{split}/{x}{end}"][epoch] for x in MEASURES} for head, end in heads.items()}
+        for split in SCORED
+    }
+    return {split: {**found, "logit_sum": found["own"], "prob_mean": found["own"]} for split, found in scores.items()}
 
 
 def committed(dataset: str) -> list[tuple[dict[str, Any], dict[str, str]]]:

@@ -59,7 +59,7 @@ def test_a_folder_with_trials_and_tables(tuned: Path) -> None:
         ("vanilla", "0", "done"), ("vanilla", "1", "done"), ("mmpareto", "0", "done"), ("mmpareto", "1", "done")
     ]  # fmt: skip
     passes = (tuned / "results" / "passes.csv").read_text().splitlines()
-    assert passes[2].startswith("mmpareto,12,1.500,")  # two epochs, two encoders: forward once, backward twice
+    assert passes[2] == f"mmpareto,{128 * 2 * 2 * 3},1.500,counted"  # samples, epochs, encoders; 2 backward passes
     assert sorted(line["chosen"] for line in lines) == ["no", "no", "yes", "yes"]
 
 

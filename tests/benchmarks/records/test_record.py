@@ -12,13 +12,17 @@ from typing import Any
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.config.run_config import RunConfig, configure, key_of
+from benchmarks.config.run_config import RunConfig, configure, key_of, parse
 from benchmarks.records import suite_file
-from benchmarks.records.record import RunRecord, canonical, read_whole
+from benchmarks.records.record import SINCE_2, RunRecord, canonical, read_whole
 from benchmarks.records.suite_file import Recorded
+from benchmarks.runner.environment import RunEnvironment
+from benchmarks.runner.experiment import resolve
+from benchmarks.runner.run import run
 from tests.helpers.commands import SMALL
 from tests.helpers.records import record, small, stopped
 
+OLD = {"options": {}, "prediction": "", "modalities": [], "scores": {}, "logits": {}}
 CONFIG = configure({"method": "ogm_ge", "epochs": 4})
 
 
@@ -81,7 +85,7 @@ WRONG = {
             _set("selected", "test_best", 0)(c),
             c["test"].update(test_best={n[5:]: x[0] for n, x in c["curves"].items() if n.startswith("test/")}),
         ),
-        "a later one is better",
+        "selected.test_best is not epoch 1, which is the best",
     ),
     "test numbers of another epoch": (lambda c: c["test"].update(last=c["test"]["val_best"]), "at epoch 3"),
     "a wrong key": (_set("key", "0123456789ab"), "its key"),
@@ -135,7 +139,21 @@ def test_the_key_of_a_recorded_configuration_is_that_of_its_run() -> None:
     ):
         config = configure(given)
         assert key_of(config.model_dump(mode="json")) == config.key == RunConfig(**config.model_dump(mode="json")).key
-    assert RunConfig().key == "44136fa355b3" and configure({"dataset": "avmnist", "epochs": 5}).key == "5986f201f535"
+    assert RunConfig(protocol=1).key == "44136fa355b3"
+    earlier = {**configure({"dataset": "avmnist", "epochs": 5}).model_dump(mode="json"), "protocol": 1}
+    assert key_of(earlier) == "5986f201f535"
+
+
+def test_protocol_1_does_not_answer_for_protocol_2(tmp_path: Path) -> None:
+    """Every key differs, and the records of protocol 1 stay as they were: no field that they did not have."""
+    now = configure(parse([*SMALL, "epochs=4"]))
+    earlier = RunConfig(**{**now.model_dump(), "protocol": 1})
+    assert earlier.key != now.key
+    path = record(earlier).save(tmp_path)
+    assert not json.loads(path.read_text()).keys() & set(SINCE_2) and RunRecord.load(path).protocol == 1
+    place = RunEnvironment(tmp_path, tmp_path / "w")
+    assert place.finished(resolve(now)) is None
+    assert run(now, place).protocol == 2 and RunRecord.load(path) == record(earlier, first_final_epoch=0, **OLD)
 
 
 @pytest.mark.parametrize("piece", [0, 1, 100, -2])

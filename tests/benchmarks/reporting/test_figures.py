@@ -19,9 +19,10 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from benchmarks.config.run_config import configure
-from benchmarks.config.suite import Suite, load
+from benchmarks.config.suite import Suite
 from benchmarks.records.record import RunRecord
 from benchmarks.reporting import figures, report
+from benchmarks.reporting.curves import curves
 from benchmarks.reporting.tables import format_table
 from tests.helpers.records import HOSTILE, filled, record, small, stopped
 
@@ -58,7 +59,7 @@ def texts(figure: Figure) -> list[str]:
 
 def test_points_stand_at_the_means() -> None:
     suite = small(("vanilla", "ogm_ge", "ogm"))
-    axes = figures.accuracies(format_table(suite.tables[0], filled(suite, ACCURACIES))).axes[0]
+    axes = figures.accuracies(format_table(suite.tables[0], filled(suite, ACCURACIES))).figure.axes[0]
     (means,) = (line for line in axes.lines if line.get_marker() == "o" and line.get_color() == figures.INK)
     assert list(means.get_xdata()) == pytest.approx([79, 84, 83])
     ends = [segment[:, 0] for segment in axes.collections[1].get_segments()]
@@ -75,7 +76,7 @@ def test_ranks_stand_with_their_intervals_and_groups(tmp_path: Path) -> None:
     gain = [0.05, 0.04, -0.01, 0.06, 0.02, 0.03, 0.04, 0.05]
     records = filled(suite, [[0.7] * 8, [0.7 + x for x in gain]])
     suite = dataclasses.replace(suite, tables=(dataclasses.replace(suite.tables[0], ranked=True),))
-    (axes,) = figures.ranks(format_table(suite.tables[0], records)).axes
+    (axes,) = figures.ranks(format_table(suite.tables[0], records)).figure.axes
     assert [label.get_text() for label in axes.get_yticklabels()] == ["ogm_ge", "vanilla"]
     (means,) = (line for line in axes.lines if line.get_marker() == "o")
     assert list(means.get_xdata()) == [1.125, 1.875]
@@ -88,62 +89,20 @@ def test_ranks_stand_with_their_intervals_and_groups(tmp_path: Path) -> None:
 def test_what_has_no_mean_says_why(broken: tuple[Suite, dict[str, RunRecord]]) -> None:
     suite, records = broken
     made = format_table(suite.tables[0], records)
-    found = texts(figures.accuracies(made))
+    found = texts(figures.accuracies(made).figure)
     assert "diverged 1/3" in found
     assert "missing 1/3" in found
     assert HOSTILE in found
-    in_legend = texts(figures.curves(made, records))
-    assert "ogm (diverged 1/3)" in in_legend
+    in_legend = texts(curves(made, records).figure)
+    assert "ogm: On-the-fly Gradient Modulation (diverged 1/3)" in in_legend
     assert f"{HOSTILE} (missing 1/3)" in in_legend
-
-
-def test_curves_are_means_over_runs() -> None:
-    suite = small()
-    records = filled(suite, ACCURACIES[:2])
-    made = figures.curves(format_table(suite.tables[0], records), records)
-    assert [axes.get_title(loc="left") for axes in made.axes] == [
-        "fused accuracy (%)",
-        "audio branch accuracy (%)",
-        "visual branch accuracy (%)",
-        "discrepancy ratio, audio",
-    ]
-    fused = made.axes[0].lines
-    assert list(fused[0].get_xdata()) == [1, 2, 3, 4]
-    assert list(fused[0].get_ydata()) == pytest.approx([20, 82, 79, 80])  # the best on test, then on validation
-    assert list(fused[1].get_ydata()) == pytest.approx([21.25, 87, 84, 85])
-    band = made.axes[0].collections[1].get_paths()[0].vertices[:, 1]
-    assert (band.min(), band.max()) == pytest.approx((21.25 - 0.5, 87 + 2))
-
-
-def test_curves_with_gaps_are_drawn() -> None:
-    suite = small(seeds=1)
-    records = {
-        key: dataclasses.replace(r, curves={"test/accuracy": [0.1, None, 0.3, 0.4]})
-        for key, r in filled(suite, [[0.8], [0.8]]).items()
-    }
-    made = figures.curves(format_table(suite.tables[0], records), records)
-    assert len(made.axes) == 1
-    assert np.isnan(made.axes[0].lines[0].get_ydata()[1])
-
-
-@pytest.mark.parametrize(
-    ("table", "rows"),
-    [
-        ("table1", ["concat", "concat + ogm_ge"]),
-        ("table2", ["vanilla", "ge_noise", "ogm", "ogm_ge"]),
-        ("table6", ["sgd", "sgd + ogm_ge", "adam", "adam + ogm_ge"]),
-    ],
-)
-def test_curves_follow_the_rows_that_matter(table: str, rows: list[str]) -> None:
-    found = next(t for t in load("paper", datasets=["synthav"]).tables if t.name == table)
-    assert [row.label for row in figures.curve_rows(found)] == rows
 
 
 def test_labels_are_words_not_commands() -> None:
     suite = small(("_hidden", r"$\frac{1}{0}$"))
     records = filled(suite, ACCURACIES[:2])
     made = format_table(suite.tables[0], records)
-    for figure in (figures.accuracies(made), figures.curves(made, records)):
+    for figure in (figures.accuracies(made).figure, curves(made, records).figure):
         assert {"_hidden", r"$\frac{1}{0}$"} <= set(texts(figure))
         figures.render(figure, "svg")
 

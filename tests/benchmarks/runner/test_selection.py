@@ -11,7 +11,7 @@ import torch
 
 from benchmarks.__main__ import main
 from benchmarks.config.run_config import RunConfig, configure, parse
-from benchmarks.records.record import RunRecord
+from benchmarks.records.record import RunRecord, best_epoch
 from benchmarks.runner.checkpoint import load_checked
 from benchmarks.runner.environment import RunEnvironment
 from benchmarks.runner.experiment import resolve
@@ -19,6 +19,7 @@ from benchmarks.runner.run import run
 from ogm.engine import Engine
 from tests.helpers.commands import SMALL
 from tests.helpers.engines import TRAINED, build, strategy
+from tests.helpers.records import scores_at
 
 EPOCHS = 4  # of tests.helpers.engines
 
@@ -91,7 +92,12 @@ def test_selected_epochs_and_weights(method: str, first: int, tmp_path: Path) ->
     record = run(config, place, export=True)
     for split in ("val", "test"):
         accuracies = record.curves[f"{split}/accuracy"][first:]
-        assert record.selected[f"{split}_best"] == first + accuracies.index(max(accuracies))
+        losses = record.curves[f"{split}/loss"][first:]
+        highest = [
+            (loss, e) for e, (a, loss) in enumerate(zip(accuracies, losses, strict=True)) if a == max(accuracies)
+        ]
+        assert record.selected[f"{split}_best"] == first + min(highest)[1]
+    assert record.first_final_epoch == first
     left = load_checked(place.export_path(resolve(config), record), torch.device("cpu"))
     same = [torch.equal(left["last"][name], x) for name, x in left["val_best"].items()]
     assert all(same) == (record.selected["val_best"] == 9)  # the only final epoch of di_mml
@@ -99,6 +105,13 @@ def test_selected_epochs_and_weights(method: str, first: int, tmp_path: Path) ->
     curves["val/accuracy"][first - 1] = 1.0
     at = {n.removeprefix("test/"): curve[first - 1] for n, curve in curves.items() if n.startswith("test/")}
     early = {"selected": {**record.selected, "val_best": first - 1}, "test": {**record.test, "val_best": at}}
+    with pytest.raises(ValueError, match=r"selected\.val_best is not epoch"):
+        RunRecord.load(replace(record, curves=curves, **early).save(place.results))
+    early |= {"scores": scores_at(curves, record.modalities, first - 1), "first_final_epoch": first - 1}
+    early["selected"]["test_best"] = best_epoch(curves, "test", first - 1)
+    early["test"]["test_best"] = {
+        n.removeprefix("test/"): c[early["selected"]["test_best"]] for n, c in curves.items() if n.startswith("test/")
+    }
     path = replace(record, curves=curves, **early).save(place.results)
     assert place.finished(resolve(config)) is None  # a record of the time when any epoch could be selected
     assert run(config, place).result_digest == record.result_digest == RunRecord.load(path).result_digest

@@ -15,11 +15,12 @@ import torch
 
 from benchmarks.config.run_config import RunConfig, configure, parse
 from benchmarks.config.suite import compare, competing
+from benchmarks.records.predictions import curve_scores
 from benchmarks.runner.build import build
 from benchmarks.runner.checkpoint import load_checked
 from benchmarks.runner.environment import RunEnvironment
 from benchmarks.runner.experiment import resolve
-from benchmarks.runner.metrics import evaluate
+from benchmarks.runner.metrics import predict
 from tests.helpers.commands import ROOT, SMALL, command, records, run_here, run_process
 
 ENV = {**os.environ, "WANDB_MODE": "disabled"}
@@ -108,7 +109,7 @@ def test_the_exported_weights_are_those_of_their_epoch(staged: Path) -> None:
         for at in ("last", "val_best"):
             engine = build(resolve(config))
             engine.strategy.export(engine.model).load_state_dict(left[at])
-            assert evaluate(engine, "test")["accuracy"] == record["test"][at]["accuracy"]
+            assert curve_scores(predict(engine, "test"))["accuracy"] == record["test"][at]["accuracy"]
 
 
 def test_work_is_left_only_where_something_builds_on_it(staged: Path) -> None:

@@ -12,7 +12,8 @@ from benchmarks.config import method_defaults
 from benchmarks.config.method_defaults import METHODS
 from benchmarks.config.run_config import RunConfig, configure
 from benchmarks.config.search import Uniform
-from benchmarks.config.suite import Row, Trial
+from benchmarks.config.suite import Row, Trial, compare
+from benchmarks.config.units import sample_of
 from benchmarks.records.record import RunRecord
 from benchmarks.tuning.request import Tuning
 from benchmarks.tuning.trials import on_unit, state, trials_of, winner, winners, write_trials
@@ -83,6 +84,15 @@ def test_units_are_draws_of_the_data_or_training_seeds() -> None:
     assert (one_draw.seed, one_draw.dataset_args["data_seed"]) == (1003, 7)
     without = on_unit(configure({"dataset": "crema_d"}), {}, 1003)
     assert without == configure({"dataset": "crema_d", "seed": 1003})
+
+
+def test_units_are_splits_that_no_table_uses_where_the_data_can_be_split_anew() -> None:
+    (row,) = compare({"dataset": "avmnist"}, ["vanilla"], 7).tables[0].rows
+    split = on_unit(row.configs[0], {"dataset": "avmnist"}, 1003)
+    assert (split.seed, split.dataset_args["fold"], split.dataset_args["pair_seed"]) == (1003, 1003 % 6, 1003 // 6)
+    assert sample_of(split.dataset_args) not in {sample_of(c.dataset_args) for c in row.configs}
+    chosen = {"dataset": "avmnist", "dataset_args": {"fold": 2}}
+    assert on_unit(configure({**chosen, "dataset_args.split": "speaker_folds"}), chosen, 1003).dataset_args["fold"] == 2
 
 
 # ---- judging
