@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from benchmarks.cli.execution import add_executor_flag, add_log_flag
 from benchmarks.cli.options import add_execution, add_files, add_jobs, add_results, add_settings, is_printing
-from benchmarks.cli.shared import make_tables, prepare_data
+from benchmarks.cli.shared import make_tables, methods_of, prepare_data
 
 BRIEF = "methods in one ranked table"
 DESCRIPTION = """\
@@ -48,14 +47,3 @@ def execute(args: argparse.Namespace) -> int:
     if not is_printing(args):
         prepare_data(suite.configs())
     return make_tables(suite, asked, args)
-
-
-def methods_of(given: Any) -> list[str]:
-    """The methods that ``methods=`` names, vanilla first. Raises ConfigError for what is neither names nor ``all``."""
-    from benchmarks.config.run_config import ConfigError
-    from benchmarks.config.suite import competing
-
-    names = [given] if isinstance(given, str) else given
-    if not isinstance(names, list):
-        raise ConfigError([f"methods={names!r}: names of methods, such as methods=[ogm, ogm_ge], or all"])
-    return competing([name for part in names for name in str(part).split(",")])

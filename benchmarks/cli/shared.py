@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.cli.execution import carry_out, print_commands
 from benchmarks.cli.options import environment_of, is_printing
@@ -17,6 +17,17 @@ if TYPE_CHECKING:
     from benchmarks.records.suite_file import Comparison, Recipe
     from benchmarks.runner.environment import RunEnvironment
     from benchmarks.runner.experiment import Experiment
+
+
+def methods_of(given: Any) -> list[str]:
+    """The methods that ``methods=`` names, vanilla first. Raises ConfigError for what is neither names nor ``all``."""
+    from benchmarks.config.run_config import ConfigError
+    from benchmarks.config.suite import competing
+
+    names = [given] if isinstance(given, str) else given
+    if not isinstance(names, list):
+        raise ConfigError([f"methods={names!r}: names of methods, such as methods=[ogm, ogm_ge], or all"])
+    return competing([name for part in names for name in str(part).split(",")])
 
 
 def prepare_data(configs: Sequence[RunConfig]) -> None:

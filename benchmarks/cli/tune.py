@@ -16,7 +16,7 @@ from benchmarks.cli.options import (
     environment_of,
     is_printing,
 )
-from benchmarks.cli.shared import prepare_data, print_ending, print_reused, write_report
+from benchmarks.cli.shared import methods_of, prepare_data, print_ending, print_reused, write_report
 
 if TYPE_CHECKING:
     from benchmarks.config.suite import Suite
@@ -83,7 +83,7 @@ def execute(args: argparse.Namespace) -> int:
     environment = environment_of(args, suite.name)
     claim(args.results, asked, suite, overwrite=args.overwrite)
     rows = len({trial.row for trial in suite.trials})
-    print(f"search: {rows} rows x {asked.trials} trials x {asked.units} tuning units = {len(trials)} runs")
+    print(f"search: {rows} rows x {asked.trials} trials x {asked.units} tuning unit(s) = {len(trials)} runs")
     print_reused(trials, environment)
     tried = {record.key: record for record in carry_out(trials, environment, args)}
     return _compare(asked, suite, tried, environment, args)
@@ -93,7 +93,6 @@ def _asked(args: argparse.Namespace) -> Tuning:
     """What the command line asks for. Raises ConfigError."""
     from pydantic import ValidationError
 
-    from benchmarks.cli.compare import methods_of
     from benchmarks.config.run_config import ConfigError, explain, parse
     from benchmarks.tuning.request import Tuning
 

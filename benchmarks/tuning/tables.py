@@ -50,8 +50,7 @@ def after_search(asked: Tuning, best: Mapping[str, Trial], passes: Passes) -> Su
 
 
 def _title(asked: Tuning, compared: Suite) -> str:
-    trials = f"{asked.trials} trials" if asked.trials > 1 else "1 trial"
-    return f"{compared.title}, by default and tuned ({trials} each on {asked.units} tuning units)"
+    return f"{compared.title}, by default and tuned (trials for each: {asked.trials}, on tuning units: {asked.units})"
 
 
 def tuned_label(label: str, best: Mapping[str, Trial]) -> str:

@@ -43,7 +43,7 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tuned")
     made = run_here(tune(folder))
     assert made.returncode == 0, made.stderr
-    assert "search: 2 rows x 2 trials x 1 tuning units = 4 runs" in made.stdout
+    assert "search: 2 rows x 2 trials x 1 tuning unit(s) = 4 runs" in made.stdout
     return folder
 
 
