@@ -295,7 +295,7 @@ def pair(
         if not clips:
             raise DataError(f"avmnist: no recording belongs to {name}; put the missing ones into recordings/")
         pairs[name] = []
-        source = SOURCES[name]
+        source, each = SOURCES[name], k[name]
         for digit in range(10):
             order = sorted(
                 np.flatnonzero(digits[source] == digit).tolist(),
@@ -304,13 +304,13 @@ def pair(
             mine = sorted((c for c in clips if c.digit == digit), key=lambda c: (c.speaker, c.take))
             needed = sum(k[n] * sum(c.digit == digit for c in cs) for n, cs in parts.items() if SOURCES[n] == source)
             if needed > len(order):
+                asked = f"k={each}" if set(k.values()) == {each} else f"k={k['train']} with eval_k={k['test']}"
                 raise DataError(
-                    f"avmnist: k={k[name]} needs {needed} images of digit {digit} from {source}, there are "
+                    f"avmnist: {asked} needs {needed} images of digit {digit} from {source}, there are "
                     f"{len(order)}; make k smaller"
                 )
             if name == "val":
                 order.reverse()
-            each = k[name]
             pairs[name] += [
                 Pair(clip, source, i) for j, clip in enumerate(mine) for i in order[j * each : (j + 1) * each]
             ]

@@ -32,7 +32,8 @@ Gives every method the same number of trials, then compares defaults and tuned s
 
 1. Trials. Trial 0 of a method is its default. Each other one draws the method's options from the distributions that
    `python -m benchmarks list methods` shows, and the learning rate: the recipe's, times 2 to the power of U(-2, 2), for
-   every method, vanilla too. An option that you give is not searched. No distribution knows which modality is strong.
+   every method, vanilla too. An option that you give is not searched. No distribution knows which modality is strong; a
+   default that names one (static_lr) is tried and shown, and cannot win.
    Each trial is run on the tuning units, numbered from 1000: draws of the data (data_seed), or splits where the same
    data can only be split anew, or else training seeds. Draws have no sample in common with those of the tables. Splits
    have: a sample that validates a trial may be tested in a table. The best mean validation accuracy wins, of equal

@@ -15,6 +15,8 @@ from benchmarks.config.run_config import ConfigError, RunConfig, configure, expl
 from benchmarks.config.units import DRAWS
 from datasets.registry import DATASETS
 
+OWN = "own"  # the rule by which a method itself predicts
+RULE = rf"^({OWN}|logit_sum|prob_mean|branch/.+)$"
 FOLDER = Path(__file__).parent / "suites"
 # Further rows of a comparison, each a method with other options, named as methods are.
 FORMS: dict[str, dict[str, Any]] = {
@@ -28,12 +30,15 @@ class Row:
     """One line of a table: the same settings over several seeds.
 
     ``configs[i]`` and those of the row it is compared with (``against``, a label in the same table) share their seeds,
-    so that differences are paired. A row whose settings a search still has to find has no runs yet.
+    so that differences are paired. A row whose settings a search still has to find has no runs yet. ``rule`` is the
+    rule of prediction whose accuracies are shown: ``own`` is the method's; the others are read from the same runs (see
+    ``benchmarks.records.predictions``).
     """
 
     label: str
     configs: tuple[RunConfig, ...]
     against: str | None = None
+    rule: str = OWN
 
 
 @dataclass(frozen=True)
@@ -61,11 +66,13 @@ class Trial:
         row: The label of the row.
         number: Which trial of the row it is; 0 has the default settings.
         configs: Its runs, one per unit.
+        competes: Whether it may be chosen. A default that names a modality may not, where others are searched alike.
     """
 
     row: str
     number: int
     configs: tuple[RunConfig, ...]
+    competes: bool = True
 
 
 @dataclass(frozen=True)
@@ -116,12 +123,13 @@ class Strict(BaseModel):
 
 
 class RowSpec(Strict):
-    """A line of a table: everything but these two is a setting of its runs."""
+    """A line of a table: everything but these three is a setting of its runs."""
 
     model_config = ConfigDict(extra="allow")
 
     label: str = Field(min_length=1)
     against: str | None = None
+    rule: str = Field(default=OWN, pattern=RULE)
 
 
 class TableSpec(Strict):
@@ -279,7 +287,7 @@ def _row(entry: RowSpec, common: Mapping[str, Any], places: Sequence[Mapping[str
     if strange := [c.dataset for c in configs if c.dataset != common["dataset"]]:
         raise ConfigError([f"dataset={strange[0]!r}: the table is one on {common['dataset']}"])
     against = entry.against or against
-    return Row(entry.label, configs, None if against == entry.label else against)
+    return Row(entry.label, configs, None if against == entry.label else against, entry.rule)
 
 
 def compare(given: Mapping[str, Any], methods: Sequence[str], seeds: int) -> Suite:

@@ -14,7 +14,7 @@ from typing import Any
 DRAWS = ("data_seed",)  # the options of data sets that draw their samples anew: independent units
 RESPLITS = ("fold", "split_seed")  # those that choose other test samples of the same data: units that overlap
 # Those that combine the same recordings anew. The recordings that are tested stay the same, so these make no units (an
-# interval over them would cover 80 to 90 %, not 95): they are averaged within one, as training seeds are.
+# interval over them can cover as little as 80 %): they are averaged within one, as training seeds are.
 REPAIRINGS = ("pair_seed",)
 
 Unit = tuple[tuple[str, Any], ...]

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 
+from benchmarks.config.suite import OWN
+
 Floats = NDArray[np.float64]
-OWN = "own"  # the rule by which the method itself predicts
 BINS = 15  # of the confidence, for the calibration error, as Guo et al. have it
 LOWEST = float(np.finfo(np.float16).min)
 

@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from benchmarks.config import suite as suites
 from benchmarks.config.run_config import ConfigError, RunConfig, explain, key_of, known, nest, recorded
-from benchmarks.config.suite import Row, Seeds, Strict, Suite, Table, Trial
+from benchmarks.config.suite import OWN, RULE, Row, Seeds, Strict, Suite, Table, Trial
 from benchmarks.records.record import write_whole
 
 NAME = "suite.json"
@@ -92,6 +92,7 @@ class RowEntry(Strict):
     label: str = Field(min_length=1)
     against: str | None
     runs: list[str]  # keys
+    rule: str = Field(default=OWN, pattern=RULE)
 
 
 class TableEntry(Strict):
@@ -120,6 +121,7 @@ class TrialEntry(Strict):
 
     row: str = Field(min_length=1)
     number: int = Field(ge=0)
+    competes: bool
     runs: list[str] = Field(min_length=1)  # keys
 
 
@@ -188,7 +190,7 @@ def _suite_of(content: SuiteFile) -> Suite:
         mistakes += [f"table {table.name}: there is no run {key}" for key in missing]
         if mistakes:
             continue
-        rows = tuple(Row(row.label, tuple(runs[key] for key in row.runs), row.against) for row in table.rows)
+        rows = tuple(Row(row.label, tuple(runs[key] for key in row.runs), row.against, row.rule) for row in table.rows)
         tables.append(Table(table.name, table.title, table.dataset, table.variant, rows, table.ranked))
     for trial in content.trials:
         missing = [key for key in trial.runs if key not in content.runs]
@@ -197,7 +199,7 @@ def _suite_of(content: SuiteFile) -> Suite:
     mistakes += [f"two tables are called {slug}" for slug in dict.fromkeys(slugs) if slugs.count(slug) > 1]
     if mistakes:
         raise ConfigError(mistakes)
-    trials = tuple(Trial(trial.row, trial.number, tuple(runs[key] for key in trial.runs)) for trial in content.trials)
+    trials = tuple(Trial(t.row, t.number, tuple(runs[key] for key in t.runs), t.competes) for t in content.trials)
     return Suite(content.name, content.title, tuple(tables), content.quick, trials)
 
 
@@ -220,13 +222,18 @@ def save(folder: Path, contents: Recorded) -> None:
             "variant": table.variant,
             "ranked": table.ranked,
             "rows": [
-                {"label": row.label, "against": row.against, "runs": [c.key for c in row.configs]} for row in table.rows
+                {"label": row.label, "against": row.against, "runs": [c.key for c in row.configs]}
+                | ({} if row.rule == OWN else {"rule": row.rule})
+                for row in table.rows
             ],
         }
         for table in suite.tables
     ]
     about = {"made_from": contents.made_from, "name": suite.name, "title": suite.title, "quick": suite.quick}
-    trials = [{"row": t.row, "number": t.number, "runs": [c.key for c in t.configs]} for t in suite.trials]
+    trials = [
+        {"row": t.row, "number": t.number, "competes": t.competes, "runs": [c.key for c in t.configs]}
+        for t in suite.trials
+    ]
     head = _lines({**about, "tables": tables}, 4).removesuffix("\n}")
     if trials:
         head += f',\n "trials": {_lines(trials, 1, " ")}'

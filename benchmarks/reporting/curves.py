@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from benchmarks.config.run_config import ConfigError, known
-from benchmarks.config.suite import Row, Table
+from benchmarks.config.suite import OWN, Row, Table
 from benchmarks.records.record import RunRecord
 from benchmarks.reporting.figures import COLOURS, DASHES, INK, STYLE, Picture
 from benchmarks.reporting.frames import SELECTION, modalities, state
@@ -89,8 +89,9 @@ def curve_rows(
     Raises:
         ConfigError: More than MOST rows are chosen.
     """
-    trained = [row for row in table.table.rows if _has_course(row, records)]
-    without = [row.label for row in table.table.rows if row.configs and row not in trained]
+    rows = [row for row in table.table.rows if row.rule == OWN]  # curves are of the method's own prediction
+    trained = [row for row in rows if _has_course(row, records)]
+    without = [row.label for row in rows if row.configs and row not in trained]
     rest = f"Not trained over epochs: {', '.join(without)}." if without else ""
     asked = [row for row in trained if row.label in chosen or row.configs[0].method in chosen]
     if len(asked) > MOST:
@@ -101,7 +102,7 @@ def curve_rows(
             ]
         )
     if asked:
-        return asked, f"{len(asked)} of {len(table.table.rows)} settings, as chosen."
+        return asked, f"{len(asked)} of {len(rows)} settings, as chosen."
     if len(trained) <= MOST:
         return trained, rest
     means = table.numbers.set_index("row")[f"{SELECTION}_mean"].loc[[row.label for row in trained]].dropna()

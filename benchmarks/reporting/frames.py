@@ -15,7 +15,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from benchmarks.config.run_config import RunConfig, explain
-from benchmarks.config.suite import Row, Table
+from benchmarks.config.suite import OWN, Row, Table
 from benchmarks.config.units import Unit, sample_of, unit_of
 from benchmarks.records.passes import passes
 from benchmarks.records.record import SELECTIONS, RunRecord
@@ -38,11 +38,15 @@ def runs_frame(records: Collection[RunRecord]) -> pd.DataFrame:
         records: The runs.
 
     Returns:
-        Accuracies and F1 are fractions; ``probe/<modality>`` belongs to the features after the last epoch.
+        Accuracies, F1, mAP and ECE are fractions; ``probe/<modality>`` belongs to the features after the last epoch,
+        ``accuracy/logit_sum`` and the like, by other rules of prediction than the method's, to the epoch that
+        validation selected.
     """
     records = sorted(records, key=lambda r: (*(r.config[k] for k in ("dataset", "fusion", "method", "seed")), r.key))
     names = modalities(records)
     measures = ["accuracy", "macro_f1", *(f"accuracy/{m}" for m in names)]
+    rules = sorted({rule for r in records for rule in r.scores.get("test", {}) if not rule.startswith("branch/")})
+    scored = {f"{m}/{rule}": _score(rule, m) for rule in rules for m in ("accuracy", "mAP", "ece")}
     rows = []
     for r in records:
         run = {
@@ -66,10 +70,12 @@ def runs_frame(records: Collection[RunRecord]) -> pd.DataFrame:
                 | {"selection": selection, "epoch": r.selected.get(selection) if selection else None}
                 | {name: test.get(name) for name in measures}
                 | {f"probe/{m}": probe.get(m) for m in names}
+                | {name: read(r) if selection == SELECTION else None for name, read in scored.items()}
             )
     first = ["key", "dataset", "dataset_args", "data_seed", "fusion", "method", "method_args", "optimizer", "seed"]
     last = ["seconds", "passes", "commit", "dirty", "device", "data"]
-    columns = [*first, "status", "reason", "selection", "epoch", *measures, *(f"probe/{m}" for m in names), *last]
+    measured = [*measures, *(f"probe/{m}" for m in names), *scored]
+    columns = [*first, "status", "reason", "selection", "epoch", *measured, *last]
     return pd.DataFrame(rows, columns=columns).astype({"data_seed": "Int64", "epoch": "Int64"})
 
 
@@ -115,20 +121,19 @@ def table_frame(
     """
     rows = {row.label: row for row in table.rows}
     names = modalities([r for row in table.rows for c in row.configs if (r := records.get(c.key))])
-    readers = _readers(names)
     lines = []
     for row in table.rows:
         line: dict[str, Any] = {"table": table.name, "variant": table.variant, "row": row.label}
         line |= {"state": state(row, records), "asked": len(row.configs), "against": row.against}
         line |= {"done": sum(_done(records.get(c.key)) for c in row.configs)}
         line |= {"units": len({unit_of(c.dataset_args) for c in row.configs})}
-        for name, read in readers.items():
+        for name, read in _readers(names, row.rule).items():
             line |= _mean_and_std(name, summary(v) if (v := values(row, records, read)) else None)
         line |= _difference(row, rows, records)
         line |= _published_columns((printed or {}).get(row.label))
         lines.append(line)
     columns = ["table", "variant", "row", "state", "done", "asked", "units"]
-    columns += [f"{name}_{part}" for name in readers for part in ("mean", "std")]
+    columns += [f"{name}_{part}" for name in _readers(names, OWN) for part in ("mean", "std")]
     columns += ["against", *_COMPARED]
     frame = pd.DataFrame(lines, columns=[*columns, "published", "published_note"])
     frame = frame.astype({"wins": "Int64", "pairs": "Int64"})
@@ -152,6 +157,8 @@ def state(row: Row, records: Mapping[str, RunRecord]) -> str:
     if k := count["skipped"]:
         reasons = dict.fromkeys(r.reason for r in found if r is not None and r.status == "skipped")
         words.append(f"refused{'' if k == n else f' {k}/{n}'}: {'; '.join(reasons)}")
+    if not words and values(row, records, _accuracy(SELECTION, row.rule)) is None:
+        words.append(f"no prediction by {row.rule}")
     return ", ".join(words)
 
 
@@ -169,7 +176,7 @@ def values(row: Row, records: Mapping[str, RunRecord], read: Reader) -> list[flo
 
 def exact_accuracies(row: Row, records: Mapping[str, RunRecord], selection: str) -> list[Fraction] | None:
     """One accuracy per run as correct samples over all, so that rounding neither makes nor breaks a tie."""
-    accuracies = values(row, records, lambda r: r.test.get(selection, {}).get("accuracy"))
+    accuracies = values(row, records, _accuracy(selection, row.rule))
     if accuracies is None:
         return None
     reports = [records[c.key].data.get("report", {}) for c in row.configs]
@@ -186,19 +193,39 @@ def _done(record: RunRecord | None) -> bool:
     return record is not None and record.status == "done"
 
 
-def _readers(names: Sequence[str]) -> dict[str, Reader]:
+def _accuracy(selection: str, rule: str) -> Reader:
+    """The test accuracy of a selected epoch, a fraction; by another rule than the method's own only at SELECTION."""
+    if rule == OWN:
+        return lambda r: r.test.get(selection, {}).get("accuracy")
+    return _score(rule, "accuracy") if selection == SELECTION else lambda _: None
+
+
+def _score(rule: str, measure: str) -> Reader:
+    def read(record: RunRecord) -> float | None:
+        value: Any = record.scores.get("test", {}).get(rule, {}).get(measure)
+        return None if value is None else float(value)
+
+    return read
+
+
+def _readers(names: Sequence[str], rule: str) -> dict[str, Reader]:
     """Column -> where a record has it, in percent. ``branch``: the modality's own logits in the whole model."""
 
-    def test(selection: str, metric: str) -> Reader:
-        return lambda r: _percent(r.test.get(selection, {}).get(metric))
+    def in_percent(read: Reader) -> Reader:
+        return lambda r: _percent(read(r))
+
+    def test(metric: str) -> Reader:
+        return lambda r: r.test.get(SELECTION, {}).get(metric)
 
     def probe(name: str) -> Reader:
-        return lambda r: _percent(r.probe.get(name))
+        return lambda r: r.probe.get(name)
 
-    readers = {selection: test(selection, "accuracy") for selection in SELECTIONS}
-    readers |= {f"branch_{m}": test(SELECTION, f"accuracy/{m}") for m in names}
+    readers = {selection: _accuracy(selection, rule) for selection in SELECTIONS}
+    readers |= {f"branch_{m}": test(f"accuracy/{m}") for m in names}
     readers |= {f"probe_{m}": probe(m) for m in names}
-    return readers | {"macro_f1": test(SELECTION, "macro_f1")}
+    readers |= {"macro_f1": test("macro_f1") if rule == OWN else _score(rule, "macro_f1")}
+    readers |= {measure: _score(rule, measure) for measure in ("mAP", "ece")}
+    return {name: in_percent(read) for name, read in readers.items()}
 
 
 def _seconds(record: RunRecord) -> float | None:
@@ -272,6 +299,7 @@ def rows_like_their_baseline(table: Table, records: Collection[RunRecord]) -> li
         row.label
         for row in table.rows
         if row.against is not None
+        and row.rule == rows[row.against].rule
         and 0 < len(row.configs) == len(rows[row.against].configs)
         and all(
             c.key in curves and curves[c.key] == curves.get(base.key)

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from benchmarks.config.run_config import RunConfig
-from benchmarks.config.suite import Row, Suite, Table
+from benchmarks.config.suite import OWN, Row, Suite, Table
 from benchmarks.config.units import DRAWS
 from benchmarks.records.record import RunRecord
 from benchmarks.reporting.figures import ALARM, INK, RULE, STYLE, Picture
@@ -64,7 +64,7 @@ def comparisons(tables: Sequence[Table]) -> list[Comparison]:
     for table in tables:
         rows = {row.label: row for row in table.rows}
         for row in table.rows:
-            if row.against is not None:
+            if row.against is not None and row.rule == rows[row.against].rule == OWN:
                 for pair in zip(row.configs, rows[row.against].configs, strict=False):
                     settings = [c.model_dump(mode="json", exclude={"dataset_args", "seed"}) for c in pair]
                     alike = (table.dataset, row.label, row.against, json.dumps(settings, sort_keys=True))

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.config.run_config import RunConfig
-from benchmarks.config.units import overlapping, unit_of
+from benchmarks.config.units import DRAWS, RESPLITS, overlapping, unit_of
 from benchmarks.records.record import RunRecord
 from benchmarks.reporting.statistics import LEAST_UNITS, units_needed
 
@@ -53,9 +53,9 @@ def unit_note(configs: Sequence[RunConfig]) -> str:
     """What the unit is, and how many there are."""
     units = {unit_of(c.dataset_args) for c in configs}
     if overlapping(units):
-        names = ", ".join(dict.fromkeys(name for unit in sorted(units) for name, _ in unit))
+        varied = ", ".join(n for n in (*DRAWS, *RESPLITS) if len({dict(unit).get(n) for unit in units}) > 1)
         return (
-            f"a split of one data set ({names}); there are {len(units)}. They share samples to train on, so they are "
+            f"a split of one data set ({varied}); there are {len(units)}. They share samples to train on, so they are "
             "no independent draws of the data. Runs on the same split are averaged first."
         )
     if len(units) > 1:

@@ -105,7 +105,9 @@ def difference_p(differences: Sequence[float], ratio: float = 0.0) -> float:
 def resampled_t_p(differences: Sequence[float], ratio: float) -> float:
     """Two-sided p of the corrected resampled t-test, which fits the interval of ``summary``.
 
-    Random signs would not do here: splits that share samples to train on do not change their signs independently.
+    Random signs would not do here: splits that share samples to train on do not change their signs independently. The
+    ratio stands for a correlation of the splits that cannot be estimated from them; the test is therefore approximate,
+    and rather too careful where the splits are the folds of one division.
 
     Args:
         differences: One per split.

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.config.suite import Table
+from benchmarks.config.suite import OWN, Table
 from benchmarks.config.units import unit_of
 from benchmarks.records.record import RunRecord
 from benchmarks.reporting import passes
@@ -35,6 +35,11 @@ ACCURACY = "accuracy (by validation)"
 BRANCH_AND_PROBE = (
     "a branch is a modality's own part of the trained model, and its accuracy that of its unimodal logits; a probe is "
     "a logistic regression on a modality's frozen features after the last epoch."
+)
+RULES = (
+    "logit_sum predicts by the sum of the branches' logits, prob_mean by the mean of their probabilities, branch/NAME "
+    "by one of them; all others are the method's own predictions. All rules read the logits of the same runs, at the "
+    "epoch that validation selected for the method's own prediction."
 )
 EXPLAINED = (
     ("Numbers", "Test accuracy in percent, mean ± sample standard deviation over the runs."),
@@ -201,6 +206,8 @@ def notes(
         out += [("Passes", passes.EXPLAINED)] if numbers["passes"].notna().any() else []
     if names := titles(table.rows):
         out.append(("Methods", "; ".join(f"{method}: {title}" for method, title in names.items()) + "."))
+    if any(row.rule != OWN for row in table.rows):
+        out.append(("Rule", RULES))
     seeds = f"training {_join_distinct([c.seed for c in configs])}"
     if data_seeds := _join_distinct([c.dataset_args.get("data_seed") for c in configs]):
         seeds += f"; data {data_seeds}"

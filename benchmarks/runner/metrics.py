@@ -10,7 +10,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from benchmarks.records.predictions import OWN, Predictions, centred
+from benchmarks.config.suite import OWN
+from benchmarks.records.predictions import Predictions, centred
 from ogm.engine import Diverged, Engine
 from ogm.parts.ensembles import counted_modalities
 from ogm.types import Output

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from benchmarks.tuning.request import Tuning
 
 FIRST_UNIT = 1000  # number of the first tuning unit; the fresh units of the tables are numbered from 0 to 999
 JUDGED_BY = "val_best"  # the selection whose validation accuracy judges a trial
-COLUMNS = ("method", "trial", "options", "lr", "units", "val_accuracy", "state", "chosen")
+COLUMNS = ("method", "trial", "options", "lr", "units", "val_accuracy", "state", "competes", "chosen")
 
 
 def trials_of(row: Row, asked: Tuning) -> list[Trial]:
@@ -45,8 +45,19 @@ def trials_of(row: Row, asked: Tuning) -> list[Trial]:
             options = draw(space, list(default.encoders), *name)
             config = with_settings(default, {**default.method_args, **options}, draw_lr(default.lr, *name))
         runs = tuple(on_unit(config, given, FIRST_UNIT + unit) for unit in range(asked.units))
-        trials.append(Trial(row.label, number, runs))
+        trials.append(Trial(row.label, number, runs, competes=number > 0 or not names_a_modality(default, space)))
     return trials
+
+
+def names_a_modality(config: RunConfig, space: Collection[str]) -> bool:
+    """Whether a run treats modalities differently by an option that a search draws for each of them alike.
+
+    Args:
+        config: The run.
+        space: The options that are searched.
+    """
+    by_modality = [value for option in space if isinstance(value := config.method_args.get(option), Mapping)]
+    return any(len({value.get(modality) for modality in config.encoders}) > 1 for value in by_modality)
 
 
 def with_settings(config: RunConfig, method_args: Mapping[str, Any], lr: float) -> RunConfig:
@@ -100,10 +111,10 @@ def winner(trials: Sequence[Trial], records: Mapping[str, RunRecord]) -> Trial:
         records: Key -> record.
 
     Returns:
-        Of equal ones the earliest; the default if no trial has an accuracy. A trial that diverged, was refused or
-        failed on any unit loses to all others.
+        Of equal ones the earliest; the default if no trial that competes has an accuracy. A trial that diverged, was
+        refused or failed on any unit loses to all others.
     """
-    judged = [(trial, value) for trial in trials if (value := accuracy(trial, records)) is not None]
+    judged = [(t, value) for t in trials if t.competes and (value := accuracy(t, records)) is not None]
     return max(judged, key=lambda pair: pair[1])[0] if judged else trials[0]
 
 
@@ -151,12 +162,19 @@ def write_trials(trials: Sequence[Trial], records: Mapping[str, RunRecord], fold
     for trial in trials:
         first, value = trial.configs[0], accuracy(trial, records)
         judged = "" if value is None else f"{float(value):.6f}"
-        chosen = "" if trial.row not in best else "yes" if best[trial.row] == trial else "no"
+        chosen = "" if trial.row not in best else _yes_or_no(best[trial.row] == trial)
         options, units = canonical(first.method_args), " ".join(map(_unit, trial.configs))
-        table.writerow((trial.row, trial.number, options, first.lr, units, judged, state(trial, records), chosen))
+        competes = "yes" if trial.competes else "no"
+        table.writerow(
+            (trial.row, trial.number, options, first.lr, units, judged, state(trial, records), competes, chosen)
+        )
     path = folder / "trials.csv"
     write_whole(path, text.getvalue())
     return path
+
+
+def _yes_or_no(answer: bool) -> str:
+    return "yes" if answer else "no"
 
 
 def _unit(config: RunConfig) -> str:

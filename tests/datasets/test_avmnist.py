@@ -232,7 +232,7 @@ def test_k_is_limited_by_the_images(real):
     with pytest.raises(DataError, match=r"k=21 needs \d+ images of digit \d from train, there are \d+; make k smaller"):
         AVMNIST.module(k=21)
     assert len(AVMNIST.module(k=20).train) == 48_000
-    with pytest.raises(DataError, match=r"needs \d+ images of digit \d from t10k"):
+    with pytest.raises(DataError, match=r"k=1 with eval_k=18 needs \d+ images of digit \d from t10k"):
         AVMNIST.module(split="speaker_folds", k=1, eval_k=18)
 
 

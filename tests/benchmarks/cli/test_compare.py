@@ -168,3 +168,25 @@ def test_methods_are_compared_on_ones_own_data(
     table = (tmp_path / "results" / "tables" / "compare-manifest.csv").read_text()
     assert all(f"{label}," in table for label in labels)
     assert made.made_from["compare"]["given"]["dataset"] == "manifest"
+
+
+def test_ones_own_data_are_split_anew_for_each_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OGM_CACHE", str(tmp_path / "cache"))
+    path = own_data(tmp_path)
+    rows = [line.split(",") for line in path.read_text().splitlines()]
+    groups = ["group", *(f"speaker {i // 4}" for i in range(36))]
+    path.write_text(
+        "".join(",".join([a, group, *rest]) + "\n" for (a, _, *rest), group in zip(rows, groups, strict=True))
+    )
+    words = ["methods=vanilla,ogm_ge", "dataset=manifest", f"dataset_args.path={path}", "dataset_args.folds=3"]
+    words = command("compare", *words, "epochs=1", "batch_size=4", "seeds=6", folder=tmp_path)
+    made = run_here([*(w for w in words if w not in SMALL), "--jobs", "1"])
+    assert made.returncode == 0, made.stderr
+    (table,) = (tmp_path / "results" / "tables").glob("*.md")
+    text = table.read_text()
+    assert "a split of one data set (fold, split_seed); there are 6" in text
+    assert "Nadeau and Bengio" in text and "6/6" in text
+    words[words.index("dataset_args.folds=3")] = "dataset_args.folds=30"
+    refused = run_here([*(w for w in words if w not in SMALL), "--jobs", "1"])
+    assert refused.returncode == 2 and "9 groups, but folds=30 takes at least 30" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1

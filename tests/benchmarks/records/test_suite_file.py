@@ -100,6 +100,10 @@ def row(label: str, **more: Any) -> dict[str, Any]:
     return {"label": label, "against": None, "runs": [ONE.key], **more}
 
 
+def trial(number: int, key: str) -> dict[str, Any]:
+    return {"row": "x", "number": number, "competes": True, "runs": [key]}
+
+
 def table(name: str, rows: list[Any], **more: Any) -> dict[str, Any]:
     return {
         "name": name, "title": "T", "dataset": "synthav", "variant": "SynthAV", "ranked": False, "rows": rows, **more
@@ -116,8 +120,11 @@ def table(name: str, rows: list[Any], **more: Any) -> dict[str, Any]:
         ({"tables": [table("t", [row("vanilla"), row("ogm", against="vanila")])]}, "did you mean 'vanilla'?"),
         ({"tables": [table("t", [row("vanilla")]), table("t", [row("x")])]}, "two tables are called t-synthav"),
         ({"tables": [table("t", [row("vanilla", runs=["0" * 12])])]}, f"table t: there is no run {'0' * 12}"),
-        ({"trials": [{"row": "x", "number": 1, "runs": ["0" * 12]}]}, f"trial 1 of x: there is no run {'0' * 12}"),
-        ({"trials": [{"row": "x", "number": -1, "runs": [ONE.key]}]}, "trials.0.number=-1"),
+        (
+            {"trials": [{"row": "x", "number": 1, "competes": True, "runs": ["0" * 12]}]},
+            f"trial 1 of x: there is no run {'0' * 12}",
+        ),
+        ({"trials": [trial(-1, ONE.key)]}, "trials.0.number=-1"),
         ({"runs": {"0" * 12: ONE.model_dump(mode="json")}}, f"its configuration has the key {ONE.key}"),
         ({"runs": {ONE.key: {**ONE.model_dump(mode="json"), "lr": "fast"}}}, f"runs.{ONE.key}.lr='fast'"),
         ({"runs": {ONE.key: {**ONE.model_dump(mode="json"), "sed": 0}}}, "sed: there is no such setting; did you mean"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def test_trial_0_is_the_default_and_each_has_its_units() -> None:
     assert (trials[0].configs[0].method_args, trials[0].configs[0].lr) == (default.method_args, default.lr)
     assert len({(t.configs[0].lr, t.configs[0].method_args["alpha"]) for t in trials}) == 4
     assert trials_of(row("ogm_ge"), asked(trials=9))[:4] == [
-        Trial(t.row, t.number, t.configs[:2]) for t in trials
+        replace(t, configs=t.configs[:2]) for t in trials
     ]  # more trials, or other units, change none
 
 
@@ -64,6 +65,16 @@ def test_no_default_for_one_modality_stays_in_a_trial() -> None:
     factors = [t.configs[0].method_args["factors"] for t in trials_of(row("static_lr"), asked(trials=60))[1:]]
     slowed = [next(m for m, x in f.items() if x < 1) for f in factors if set(f) == {"audio", "visual"}]
     assert len(slowed) == 59 and 18 < slowed.count("audio") < 41
+
+
+def test_a_default_that_names_a_modality_is_tried_and_does_not_compete() -> None:
+    def competes(method: str, **given: Any) -> list[bool]:
+        return [t.competes for t in trials_of(row(method, **given), asked(given=given, trials=3))]
+
+    assert competes("static_lr") == competes("modality_dropout") == [False, True, True]
+    assert competes("mslr", dataset="crema_d") == [False, True, True] and all(competes("mslr") + competes("ogm"))
+    assert all(competes("kd_strong_to_weak", dataset="avmnist"))  # what kind of input a modality has is no advantage
+    assert all(competes("static_lr", **{"method_args.factors": {"visual": 0.5}}))  # given, so for all trials
 
 
 def test_an_option_more_moves_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,6 +130,12 @@ def tried(*values: tuple[float | str, ...]) -> tuple[list[Trial], dict[str, RunR
             data = {**made.data, "report": {"val": {"listed": 10, "found": 10}}}
             records[c.key] = record(c, curves={**made.curves, "val/accuracy": curve}, data=data)
     return trials, records
+
+
+def test_the_best_of_those_that_compete_wins() -> None:
+    trials, records = tried((0.9, 0.9), (0.5, 0.5), (0.6, 0.6))
+    only = [replace(trials[0], competes=False), *trials[1:]]
+    assert winner(only, records) == trials[2] and winner(only[:1], records) == only[0]
 
 
 @pytest.mark.parametrize(
