@@ -10,7 +10,7 @@ PLUGIN_TESTS := tests/contract/test_methods.py tests/ogm/test_loop.py tests/ogm/
 OLD_TORCH := -W 'ignore:Failed to initialize NumPy' -W 'ignore:You are using `torch.load`'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce-paper compare test test-all test-plugin smoke lint bench report clean
+.PHONY: help setup reproduce-paper compare tune test test-all test-plugin smoke lint bench report clean
 
 help: ## this list
 	@echo "OGM-Bench: balanced multimodal learning, reproducibly. Targets:"
@@ -23,7 +23,8 @@ help: ## this list
 	@echo "  SUITE     paper               which tables: python -m benchmarks list suites"
 	@echo "  JOBS      $(JOBS)                   runs, or files of tests, at a time (default: one per core)"
 	@echo "  DEVICE    auto                cpu, cuda, cuda:1"
-	@echo "  METHODS   all                 for compare, comma-separated; DATASET, FUSION likewise"
+	@echo "  METHODS   all                 for compare and tune, comma-separated; DATASET, FUSION likewise"
+	@echo "  TRIALS    8                   for tune: settings that are tried for each method"
 	@echo "  RESULTS   results/SUITE       where records and tables go"
 	@echo "  OGM_DATA  data                folder with the downloaded datasets (environment)"
 	@echo "  PYTHON    python3             3.11 or newer, for the virtual environment"
@@ -49,6 +50,11 @@ reproduce-paper: setup ## the paper's tables and figures, on every dataset that 
 compare: setup ## all methods in one ranked table (METHODS= DATASET= FUSION= SEEDS= JOBS=)
 	$(PY) -m benchmarks compare methods=$(or $(METHODS),all) dataset=$(or $(DATASET),synthav) fusion=$(or $(FUSION),concat) \
 		seeds=$(or $(SEEDS),3) --jobs $(JOBS) $(if $(DEVICE),--device $(DEVICE)) $(if $(RESULTS),--results $(RESULTS))
+
+tune: setup ## all methods, each tuned with the same number of trials (METHODS= DATASET= FUSION= TRIALS= SEEDS= JOBS=)
+	$(PY) -m benchmarks tune methods=$(or $(METHODS),all) dataset=$(or $(DATASET),synthav) fusion=$(or $(FUSION),concat) \
+		trials=$(or $(TRIALS),8) seeds=$(or $(SEEDS),5) --jobs $(JOBS) $(if $(DEVICE),--device $(DEVICE)) \
+		$(if $(RESULTS),--results $(RESULTS))
 
 test: setup ## the tests (under 10 minutes on 2 cores)
 	$(PY) -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not long"

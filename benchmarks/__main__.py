@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 
-from benchmarks.cli import bench, check, compare, grid, pack, reproduce, run, show, tables
+from benchmarks.cli import bench, check, compare, grid, pack, reproduce, run, show, tables, tune
 from benchmarks.cli import list as list_names
 from benchmarks.cli.options import files_of
 from benchmarks.cli.signals import Terminated, raise_on_signals
@@ -25,6 +25,7 @@ What changes a number is written name=value; how it is carried out is a flag:
   python -m benchmarks run dataset=synthav method=ogm_ge method_args.alpha=0.8 fusion=film seed=1
   python -m benchmarks grid 'method=[vanilla, ogm_ge]' 'seed=[0, 1, 2]' --jobs 2
   python -m benchmarks compare methods=all dataset=synthav fusion=concat seeds=3
+  python -m benchmarks tune methods=all dataset=synthav trials=8
   python -m benchmarks reproduce --quick
   python -m benchmarks list methods
 """
@@ -32,6 +33,7 @@ COMMANDS: Mapping[str, ModuleType] = {
     "run": run,
     "grid": grid,
     "compare": compare,
+    "tune": tune,
     "reproduce": reproduce,
     "tables": tables,
     "show": show,

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from benchmarks.records.record import RunRecord
 from benchmarks.runner.events import EpochEnded, Event, RunFinished, RunStarted, StepDone, Warned
@@ -13,6 +21,8 @@ from benchmarks.runner.events import EpochEnded, Event, RunFinished, RunStarted,
 
 class ProgressDisplay:
     """Shows the runs of a grid on standard error: bars on a terminal, elsewhere (a log file, CI) a line per run.
+
+    A bar has the time that has passed, and the time that is left if the rest goes on at the same speed.
 
     Args:
         planned: The keys of the grid's runs. Runs that are made on the way, such as those that one of the grid builds
@@ -29,9 +39,11 @@ class ProgressDisplay:
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
+            TimeRemainingColumn(),
             TextColumn("{task.fields[note]}"),
             console=self._console,
             transient=True,
+            speed_estimate_period=3600,  # seconds; runs take minutes, and differ
         )
         self._planned, self._done = frozenset(planned), done
         self._all_runs: TaskID | None = None

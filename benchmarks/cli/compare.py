@@ -6,7 +6,7 @@ import argparse
 
 from benchmarks.cli.execution import add_executor_flag, add_log_flag
 from benchmarks.cli.options import add_execution, add_files, add_jobs, add_results, add_settings, is_printing
-from benchmarks.cli.shared import make_tables, prepare_data
+from benchmarks.cli.shared import make_tables, methods_of, prepare_data
 
 BRIEF = "methods in one ranked table"
 DESCRIPTION = """\
@@ -38,15 +38,10 @@ def execute(args: argparse.Namespace) -> int:
     from pydantic import ValidationError
 
     from benchmarks.config.run_config import ConfigError, explain, parse
-    from benchmarks.config.suite import competing
     from benchmarks.records.suite_file import Comparison
 
     given = parse(args.settings)
-    methods, seeds = given.pop("methods", "all"), given.pop("seeds", 3)
-    methods = [methods] if isinstance(methods, str) else methods
-    if not isinstance(methods, list):
-        raise ConfigError([f"methods={methods!r}: names of methods, such as methods=[ogm, ogm_ge], or all"])
-    methods = competing([name for part in methods for name in str(part).split(",")])
+    methods, seeds = methods_of(given.pop("methods", "all")), given.pop("seeds", 3)
     try:
         asked = Comparison(given=given, methods=methods, seeds=seeds)
     except ValidationError as error:

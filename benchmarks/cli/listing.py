@@ -26,7 +26,7 @@ _METHODS = """\
 modalities: how many it balances
 passes: encoder forward passes + backward passes of one training step with two modalities; joint training has 2 + 1
 defaults: the class's own; below, what a dataset's runs use instead, and its source
-worth searching: values that the sources tried or recommend, for a search of your own
+tune searches: what python -m benchmarks tune draws an option from; of every method it searches the learning rate, too
 set them with method_args.NAME=VALUE"""
 
 _FUSIONS = """\
@@ -164,10 +164,10 @@ def overrides(default: Default | None) -> list[str]:
 
 
 def searched(default: Default | None) -> list[str]:
-    """One line with the values of a method's options that are worth searching, if any are known."""
+    """One line with what a search draws a method's options from, if there is something to search."""
     if default is None or not default.search:
         return []
-    return [f"worth searching: {_as_settings(default.search)}"]
+    return [f"tune searches: {_as_settings(default.search)}"]
 
 
 def _as_settings(values: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.cli.execution import carry_out, print_commands
 from benchmarks.cli.options import environment_of, is_printing
@@ -17,6 +17,17 @@ if TYPE_CHECKING:
     from benchmarks.records.suite_file import Comparison, Recipe
     from benchmarks.runner.environment import RunEnvironment
     from benchmarks.runner.experiment import Experiment
+
+
+def methods_of(given: Any) -> list[str]:
+    """The methods that ``methods=`` names, vanilla first. Raises ConfigError for what is neither names nor ``all``."""
+    from benchmarks.config.run_config import ConfigError
+    from benchmarks.config.suite import competing
+
+    names = [given] if isinstance(given, str) else given
+    if not isinstance(names, list):
+        raise ConfigError([f"methods={names!r}: names of methods, such as methods=[ogm, ogm_ge], or all"])
+    return competing([name for part in names for name in str(part).split(",")])
 
 
 def prepare_data(configs: Sequence[RunConfig]) -> None:
@@ -66,7 +77,6 @@ def make_tables(suite: Suite, asked: Recipe | Comparison, args: argparse.Namespa
     Returns:
         The exit code.
     """
-    from benchmarks.callbacks.wandb import log_report
     from benchmarks.records.suite_file import Comparison, claim
     from benchmarks.runner.experiment import resolve_all
 
@@ -78,14 +88,26 @@ def make_tables(suite: Suite, asked: Recipe | Comparison, args: argparse.Namespa
     whole = claim(args.results, asked, suite, overwrite=args.overwrite)
     print_reused(experiments, environment)
     records = carry_out(experiments, environment, args)
+    write_report(whole, args, environment, shown=isinstance(asked, Comparison))
+    return print_ending(records)
 
+
+def write_report(whole: Suite, args: argparse.Namespace, environment: RunEnvironment, *, shown: bool) -> None:
+    """Write the tables, figures and pages of a results folder, and print where they are.
+
+    Args:
+        whole: All tables of the folder.
+        args: The command line.
+        environment: Where the runs were made.
+        shown: Whether the tables are printed, too.
+    """
+    from benchmarks.callbacks.wandb import log_report
     from benchmarks.reporting.report import show, write
 
     paths = write(whole, args.results)
-    if isinstance(asked, Comparison):
+    if shown:
         show(whole, args.results)
     log_report(whole.name, whole.title, paths, environment.work / "wandb")
     for path in paths:
         if path.suffix == ".md":
             print(path)
-    return print_ending(records)

@@ -16,7 +16,9 @@ Nothing is trained."""
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add_files(parser, hidden=True)
-    parser.add_argument("folder", type=Path, help="a folder that reproduce or compare made, such as results/paper")
+    parser.add_argument(
+        "folder", type=Path, help="a folder that reproduce, compare or tune made, such as results/paper"
+    )
     parser.add_argument(
         "--curves",
         default="",
@@ -34,8 +36,15 @@ def execute(args: argparse.Namespace) -> int:
 
     made = read(args.folder)
     if made is None:
-        raise ConfigError([f"{args.folder}: no suite.json, so this is no folder that reproduce or compare made"])
+        raise ConfigError([f"{args.folder}: no suite.json, so this is no folder that reproduce, compare or tune made"])
     chosen = [name.strip() for name in args.curves.split(",") if name.strip()]
-    for path in write(made.suite, args.folder, chosen=chosen):
+    paths = write(made.suite, args.folder, chosen=chosen)
+    if made.suite.trials:
+        from benchmarks.records.store import read_records
+        from benchmarks.tuning.trials import write_trials
+
+        records = {record.key: record for record in read_records(args.folder)}
+        paths.append(write_trials(made.suite.trials, records, args.folder))
+    for path in paths:
         print(path)
     return 0

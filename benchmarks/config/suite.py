@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -59,6 +59,23 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Trial:
+    """Settings that a search has tried for a row, over the units that it is judged on.
+
+    Args:
+        row: The label of the row.
+        number: Which trial of the row it is; 0 has the default settings.
+        configs: Its runs, one per unit.
+        competes: Whether it may be chosen. A default that names a modality may not, where others are searched alike.
+    """
+
+    row: str
+    number: int
+    configs: tuple[RunConfig, ...]
+    competes: bool = True
+
+
+@dataclass(frozen=True)
 class Suite:
     """Tables, with the runs that they need.
 
@@ -67,46 +84,23 @@ class Suite:
         title: What stands above its tables.
         tables: In the order in which they are shown.
         quick: Whether its runs are shortened, which every table then says.
+        trials: What a search has tried, for a suite whose rows have settings that were searched.
     """
 
     name: str
     title: str
     tables: tuple[Table, ...]
     quick: bool = False
+    trials: tuple[Trial, ...] = ()
 
     def configs(self) -> list[RunConfig]:
-        """Every run once, in the order of the tables."""
-        return list({c.key: c for table in self.tables for row in table.rows for c in row.configs}.values())
+        """Every run once: those of the trials, then those of the tables, in their order."""
+        rows = [trial.configs for trial in self.trials] + [row.configs for table in self.tables for row in table.rows]
+        return list({c.key: c for configs in rows for c in configs}.values())
 
     def data(self) -> dict[str, list[dict[str, Any]]]:
         """Dataset -> the different ``dataset_args`` that the runs ask for."""
         return data_of(self.configs())
-
-    def with_runs(self, slug: str, label: str, configs: Sequence[RunConfig]) -> Suite:
-        """The same suite with other runs in one row, such as those that a search has found.
-
-        Args:
-            slug: The table's ``slug``.
-            label: The row's label.
-            configs: The row's runs; with ``against``, over the same seeds as those of the row it is compared with.
-
-        Raises:
-            ConfigError: There is no such table, or no such row in it.
-        """
-        found = {(table.slug, row.label) for table in self.tables for row in table.rows}
-        if (slug, label) not in found:
-            raise ConfigError([f"suite {self.name} has no row {label!r} in a table {slug!r}"])
-        tables = [
-            replace(
-                table,
-                rows=tuple(
-                    replace(row, configs=tuple(configs)) if (table.slug, row.label) == (slug, label) else row
-                    for row in table.rows
-                ),
-            )
-            for table in self.tables
-        ]
-        return replace(self, tables=tuple(tables))
 
 
 def data_of(configs: Sequence[RunConfig]) -> dict[str, list[dict[str, Any]]]:
@@ -315,7 +309,9 @@ def compare(given: Mapping[str, Any], methods: Sequence[str], seeds: int) -> Sui
         try:
             for label, args in _forms(method, given):
                 settings = merge(shared, {"method": method, **args})
-                configs = tuple(configure(merge(settings, place)) for place in _replicates(settings, seeds))
+                one, chosen = configure(settings), settings.get("dataset_args", {})
+                places = [replicate(one, chosen, number) for number in range(seeds)]
+                configs = tuple(configure(merge(settings, place)) for place in places)
                 rows.append(Row(label, configs, None if method == "vanilla" else "vanilla"))
         except ConfigError as error:
             mistakes += error.mistakes
@@ -326,15 +322,22 @@ def compare(given: Mapping[str, Any], methods: Sequence[str], seeds: int) -> Sui
     return Suite("compare", title, (Table("compare", title, one.dataset, one.dataset, tuple(rows), ranked=True),))
 
 
-def _replicates(settings: Mapping[str, Any], seeds: int) -> list[dict[str, Any]]:
-    """Each seed, with a draw or a split of the data of its own where there are several and none has been chosen."""
+def replicate(config: RunConfig, chosen: Mapping[str, Any], number: int) -> dict[str, Any]:
+    """The settings of one of several replications of a run.
+
+    Args:
+        config: The run.
+        chosen: Those of its ``dataset_args`` that have been chosen; they stay as they are.
+        number: Which replication, from 0.
+
+    Returns:
+        A training seed, and a draw or a split of the data of its own where there are several and none is chosen.
+    """
     from ogm.registry import find
 
-    config, given = configure(settings), settings.get("dataset_args", {})
     if drawn := [name for name in DRAWS if name in config.dataset_args]:
-        return [{"seed": s, "dataset_args": {name: s for name in drawn if name not in given}} for s in range(seeds)]
-    resplit = find(config.dataset, DATASETS, "dataset").resplit
-    return [{"seed": s, "dataset_args": resplit(given, s)} for s in range(seeds)]
+        return {"seed": number, "dataset_args": {name: number for name in drawn if name not in chosen}}
+    return {"seed": number, "dataset_args": find(config.dataset, DATASETS, "dataset").resplit(chosen, number)}
 
 
 def competing(methods: Sequence[str]) -> list[str]:

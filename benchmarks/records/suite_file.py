@@ -8,19 +8,26 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import Field, ValidationError, model_validator
 
 from benchmarks.config import suite as suites
 from benchmarks.config.run_config import ConfigError, RunConfig, explain, key_of, known, nest, recorded
-from benchmarks.config.suite import OWN, RULE, Row, Seeds, Strict, Suite, Table
+from benchmarks.config.suite import OWN, RULE, Row, Seeds, Strict, Suite, Table, Trial
 from benchmarks.records.record import write_whole
 
 NAME = "suite.json"
+
+
+class Request(Protocol):
+    """What a command was asked to make a results folder of."""
+
+    def made_from(self) -> dict[str, dict[str, Any]]:
+        """What tells it from others that are not to be written over."""
 
 
 class Comparison(Strict):
@@ -109,6 +116,15 @@ class TableEntry(Strict):
         return self
 
 
+class TrialEntry(Strict):
+    """A trial in suite.json."""
+
+    row: str = Field(min_length=1)
+    number: int = Field(ge=0)
+    competes: bool
+    runs: list[str] = Field(min_length=1)  # keys
+
+
 class SuiteFile(Strict):
     """The whole of suite.json."""
 
@@ -117,6 +133,7 @@ class SuiteFile(Strict):
     title: str
     quick: bool
     tables: list[TableEntry]
+    trials: list[TrialEntry] = Field(default_factory=list)  # of a search
     runs: dict[str, dict[str, Any]]  # key -> the whole configuration
 
 
@@ -143,7 +160,7 @@ def read(folder: Path) -> Recorded | None:
     path = folder / NAME
     if not path.exists():
         return None
-    names = {name for part in (SuiteFile, TableEntry, RowEntry) for name in part.model_fields}
+    names = {name for part in (SuiteFile, TableEntry, RowEntry, TrialEntry) for name in part.model_fields}
     try:
         content = SuiteFile.model_validate_json(path.read_bytes())
         return Recorded(content.made_from, _suite_of(content))
@@ -175,11 +192,15 @@ def _suite_of(content: SuiteFile) -> Suite:
             continue
         rows = tuple(Row(row.label, tuple(runs[key] for key in row.runs), row.against, row.rule) for row in table.rows)
         tables.append(Table(table.name, table.title, table.dataset, table.variant, rows, table.ranked))
+    for trial in content.trials:
+        missing = [key for key in trial.runs if key not in content.runs]
+        mistakes += [f"trial {trial.number} of {trial.row}: there is no run {key}" for key in missing]
     slugs = [table.slug for table in tables]
     mistakes += [f"two tables are called {slug}" for slug in dict.fromkeys(slugs) if slugs.count(slug) > 1]
     if mistakes:
         raise ConfigError(mistakes)
-    return Suite(content.name, content.title, tuple(tables), content.quick)
+    trials = tuple(Trial(t.row, t.number, tuple(runs[key] for key in t.runs), t.competes) for t in content.trials)
+    return Suite(content.name, content.title, tuple(tables), content.quick, trials)
 
 
 def save(folder: Path, contents: Recorded) -> None:
@@ -209,7 +230,13 @@ def save(folder: Path, contents: Recorded) -> None:
         for table in suite.tables
     ]
     about = {"made_from": contents.made_from, "name": suite.name, "title": suite.title, "quick": suite.quick}
+    trials = [
+        {"row": t.row, "number": t.number, "competes": t.competes, "runs": [c.key for c in t.configs]}
+        for t in suite.trials
+    ]
     head = _lines({**about, "tables": tables}, 4).removesuffix("\n}")
+    if trials:
+        head += f',\n "trials": {_lines(trials, 1, " ")}'
     runs = [f"  {json.dumps(c.key)}: {json.dumps(c.model_dump(mode='json'), sort_keys=True)}" for c in suite.configs()]
     write_whole(folder / NAME, f'{head},\n "runs": {{\n' + ",\n".join(runs) + "\n }\n}\n")
 
@@ -225,13 +252,13 @@ def _lines(value: Any, depth: int, indent: str = "") -> str:
     return "[\n" + ",\n".join(f"{inner}{_lines(part, depth - 1, inner)}" for part in value) + f"\n{indent}]"
 
 
-def claim(folder: Path, asked: Recipe | Comparison, suite: Suite, *, overwrite: bool) -> Suite:
+def claim(folder: Path, asked: Request, suite: Suite, *, overwrite: bool) -> Suite:
     """Write down what a results folder is made of: what is asked for now, and what it has already.
 
     Args:
         folder: The results folder.
         asked: What the command was asked for.
-        suite: Its tables (``asked.suite()``).
+        suite: Its tables.
         overwrite: Whether a folder that another comparison or suite has made may be replaced. Then its tables and
             figures are deleted; records stay, each under its own key.
 
@@ -269,7 +296,7 @@ def joined(before: Suite, now: Suite) -> Suite:
     """
     earlier = {table.slug: table for table in before.tables}
     tables = {table.slug: _fuller(earlier.get(table.slug), table) for table in now.tables}
-    return Suite(now.name, now.title, tuple({**earlier, **tables}.values()), now.quick)
+    return Suite(now.name, now.title, tuple({**earlier, **tables}.values()), now.quick, now.trials)
 
 
 def _fuller(before: Table | None, now: Table) -> Table:
@@ -277,26 +304,3 @@ def _fuller(before: Table | None, now: Table) -> Table:
         return now
     had = {row.label: {c.key for c in row.configs} for row in before.rows}
     return before if all({c.key for c in row.configs} <= had.get(row.label, set()) for row in now.rows) else now
-
-
-def add_runs(folder: Path, slug: str, label: str, configs: Sequence[RunConfig]) -> Suite:
-    """Give a row of a results folder its runs, once a search has found their settings.
-
-    Args:
-        folder: The results folder.
-        slug: The table's ``slug``.
-        label: The row's label.
-        configs: The runs.
-
-    Returns:
-        All tables of the folder.
-
-    Raises:
-        ConfigError: The folder has no suite.json, no such table or no such row.
-    """
-    before = read(folder)
-    if before is None:
-        raise ConfigError([f"{folder}: no suite.json, so it has no table to add runs to"])
-    whole = before.suite.with_runs(slug, label, configs)
-    save(folder, Recorded(before.made_from, whole))
-    return whole

@@ -17,8 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from benchmarks.config.run_config import RunConfig, explain
 from benchmarks.config.suite import OWN, Row, Table
 from benchmarks.config.units import Unit, sample_of, unit_of
+from benchmarks.records.passes import passes
 from benchmarks.records.record import SELECTIONS, RunRecord
-from benchmarks.reporting.passes import passes, relative_passes
+from benchmarks.reporting.passes import relative_passes
 from benchmarks.reporting.replication import overlap_ratio
 from benchmarks.reporting.statistics import Summary, groups, holm, mean_ranks, paired, summary
 

@@ -1,31 +1,13 @@
-"""What training cost, as it was counted while the runs ran: samples encoded, and samples differentiated."""
+"""The passes of training in a table: those of its rows relative to those of what they are compared with."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from benchmarks.records.record import RunRecord
-
-COUNTS = ("encoder_forwards", "encoder_backwards")  # in a record's cost; with _before, of the runs it builds on
 EXPLAINED = (
     "samples that encoders encoded and differentiated in training, summed over modalities, with those of the runs that "
     "a run builds on; relative to the row compared with."
 )
-
-
-def passes(record: RunRecord) -> float | None:
-    """Encoder passes of a run's training, with those of the runs it builds on.
-
-    Args:
-        record: The run.
-
-    Returns:
-        The number of samples encoded plus that of samples differentiated, summed over modalities; None for a record
-        without these counts.
-    """
-    if not all(name in record.cost for name in COUNTS):
-        return None
-    return sum(record.cost[name] + record.cost.get(f"{name}_before", 0.0) for name in COUNTS)
 
 
 def relative_passes(counts: Mapping[str, Sequence[float] | None], bases: set[str]) -> dict[str, float]:

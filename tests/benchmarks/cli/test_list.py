@@ -16,5 +16,5 @@ def test_every_method_with_its_paper_costs_and_defaults(capsys: pytest.CaptureFi
         cls = find(name, STRATEGIES, "strategy")
         assert cls.category in lines[name]
         assert cls.paper.split()[0] in lines[name]
-    assert "worth searching: alpha=[0.1, 0.3, 0.5, 0.8, 1.0]" in out
+    assert "tune searches: alpha=0.1..1 (log)" in out and "tune searches: factors=0.03..1 (log) for any one" in out
     assert "alpha=0.3 variant=paper" in out and "alpha=0.8" in out

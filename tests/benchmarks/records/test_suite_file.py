@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,14 @@ import pytest
 
 from benchmarks.__main__ import main
 from benchmarks.config import method_defaults, run_config, suite
-from benchmarks.config.run_config import ConfigError, configure
-from benchmarks.config.suite import Suite
+from benchmarks.config.run_config import configure
+from benchmarks.config.suite import Suite, Trial
 from benchmarks.records import suite_file
 from benchmarks.records.suite_file import Recorded
 from benchmarks.reporting import figures
 from benchmarks.reporting.report import files
 from benchmarks.reporting.tables import format_table
-from tests.helpers.records import filled, record, small
+from tests.helpers.records import filled, small
 from tests.helpers.suites import one_line_each
 
 REFERENCE = Path(__file__).resolve().parents[3] / "results" / "reference"
@@ -57,32 +58,21 @@ def test_what_is_saved_is_read(tmp_path: Path) -> None:
 def test_a_row_may_get_its_runs_later(tmp_path: Path) -> None:
     whole = small(["vanilla", "tuned"])
     (table,) = whole.tables
-    late = whole.with_runs(table.slug, "tuned", [])
+    found = [configure({"seed": 1000 + s, "dataset_args.data_seed": 1000 + s, "epochs": 4}) for s in range(2)]
+    rows = (table.rows[0], replace(table.rows[1], configs=()))
+    late = replace(whole, tables=(replace(table, rows=rows),), trials=(Trial("tuned", 0, tuple(found)),))
     suite_file.save(tmp_path, Recorded({"suite": {"name": "small", "quick": False}}, late))
     read = suite_file.read(tmp_path)
     assert read is not None and read.suite == late
     records = filled(whole, [[0.7, 0.71, 0.72], [0.8, 0.81, 0.82]])
     numbers = format_table(read.suite.tables[0], records).numbers.set_index("row")
     assert numbers.loc["tuned", "state"] == "its settings are not found yet"
-    assert dict(files(read.suite, records))["README.md"]
-    found = [
-        configure(
-            {
-                "method": "ogm_ge",
-                "method_args.alpha": 0.3,
-                "seed": s,
-                "dataset_args.data_seed": s,
-                "epochs": 4,
-            }
-        )
-        for s in range(3)
-    ]
-    now = suite_file.add_runs(tmp_path, table.slug, "tuned", found)
-    records |= {c.key: record(c, 0.9) for c in found}
+    readme = dict(files(read.suite, records))["README.md"].decode()
+    assert readme.count("missing: there is no record of it") == len(found)  # the trial's runs, too
+    now = suite_file.joined(late, replace(whole, trials=late.trials))
     numbers = format_table(now.tables[0], records).numbers.set_index("row")
-    assert numbers.loc["tuned", "state"] == "" and numbers.loc["tuned", "last_mean"] == pytest.approx(90)
-    with pytest.raises(ConfigError, match="no row 'tuend'"):
-        suite_file.add_runs(tmp_path, table.slug, "tuend", found)
+    assert numbers.loc["tuned", "state"] == "" and numbers.loc["tuned", "last_mean"] == pytest.approx(81)
+    assert suite_file.joined(now, late) == now
 
 
 def test_fewer_seeds_lose_nothing_and_more_go_on() -> None:
@@ -110,6 +100,10 @@ def row(label: str, **more: Any) -> dict[str, Any]:
     return {"label": label, "against": None, "runs": [ONE.key], **more}
 
 
+def trial(number: int, key: str) -> dict[str, Any]:
+    return {"row": "x", "number": number, "competes": True, "runs": [key]}
+
+
 def table(name: str, rows: list[Any], **more: Any) -> dict[str, Any]:
     return {
         "name": name, "title": "T", "dataset": "synthav", "variant": "SynthAV", "ranked": False, "rows": rows, **more
@@ -126,6 +120,11 @@ def table(name: str, rows: list[Any], **more: Any) -> dict[str, Any]:
         ({"tables": [table("t", [row("vanilla"), row("ogm", against="vanila")])]}, "did you mean 'vanilla'?"),
         ({"tables": [table("t", [row("vanilla")]), table("t", [row("x")])]}, "two tables are called t-synthav"),
         ({"tables": [table("t", [row("vanilla", runs=["0" * 12])])]}, f"table t: there is no run {'0' * 12}"),
+        (
+            {"trials": [{"row": "x", "number": 1, "competes": True, "runs": ["0" * 12]}]},
+            f"trial 1 of x: there is no run {'0' * 12}",
+        ),
+        ({"trials": [trial(-1, ONE.key)]}, "trials.0.number=-1"),
         ({"runs": {"0" * 12: ONE.model_dump(mode="json")}}, f"its configuration has the key {ONE.key}"),
         ({"runs": {ONE.key: {**ONE.model_dump(mode="json"), "lr": "fast"}}}, f"runs.{ONE.key}.lr='fast'"),
         ({"runs": {ONE.key: {**ONE.model_dump(mode="json"), "sed": 0}}}, "sed: there is no such setting; did you mean"),

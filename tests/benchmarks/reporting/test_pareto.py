@@ -9,12 +9,12 @@ import pytest
 from matplotlib.text import Annotation
 
 from benchmarks.config.suite import Suite
+from benchmarks.records.passes import passes
 from benchmarks.records.record import RunRecord
 from benchmarks.reporting import report
 from benchmarks.reporting.figures import COLOURS
 from benchmarks.reporting.frames import runs_frame
 from benchmarks.reporting.pareto import on_front, pareto
-from benchmarks.reporting.passes import passes
 from benchmarks.reporting.tables import format_table, to_latex
 from tests.helpers.records import filled, small
 
