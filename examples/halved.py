@@ -18,6 +18,4 @@ class Halved(Strategy):
     @torch.no_grad()
     def on_gradients(self, output: Output, batch: Batch, ctx: Context) -> None:
         super().on_gradients(output, batch, ctx)
-        for _, modality, parameter in self.in_scope("weights"):
-            if modality == self.modalities[0]:
-                self.modulate(parameter, self.factor, "grad")
+        self.modulate(self.in_scope("weights")[self.modalities[0]], self.factor, "grad")

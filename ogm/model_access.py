@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ogm.checks import check_fit, check_modules
-from ogm.parts.gradients import scaled_update
+from ogm.parts.gradients import Factor, ScaledUpdate, gradients_of, multiply
 from ogm.parts.heads import LinearHead, xavier_linear
 from ogm.registry import id_of
 from ogm.types import Prerequisite, Reads, Scope, Target
@@ -44,7 +44,7 @@ class ModelAccess(nn.Module):
         self._encoders: dict[str, nn.Module] = {}
         self._trained: dict[str, nn.Module] = {}  # a plain dict: these are saved with the runs that trained them
         self._fusion: tuple[nn.Module | None] = (None,)  # in a tuple, so that it is not registered
-        self._pending: list[tuple[Tensor, Tensor, Tensor | float]] = []  # parameter, its value before the step, factor
+        self._pending: list[ScaledUpdate] = []
 
     @property
     def id(self) -> str:
@@ -143,48 +143,50 @@ class ModelAccess(nn.Module):
         """
         return [p for p in self._encoders[modality].parameters() if p.requires_grad]
 
-    def in_scope(self, scope: Scope) -> Iterator[tuple[int, str, nn.Parameter]]:
-        """Iterate over the encoder parameters that a method modulates.
+    def in_scope(self, scope: Scope) -> dict[str, list[nn.Parameter]]:
+        """Return the encoder parameters that a method modulates.
 
         Args:
             scope: ``"weights"``: two or more dimensions, so norm layers and biases are left out; ``"conv4d"``: exactly
                 four, as in the released code of OGM-GE; ``"all"``.
 
-        Yields:
-            (number among all encoder parameters, modality, parameter) for every parameter with a gradient.
+        Returns:
+            Modality -> those of its encoder's parameters that have a gradient; all modalities, in their order.
 
         Raises:
             ValueError: If there is none: the method would silently be joint training.
         """
         least, most = {"weights": (2, 99), "conv4d": (4, 4), "all": (0, 99)}[scope]
-        every = enumerate((m, p) for m in self.modalities for p in self._encoders[m].parameters())
-        inside = [
-            (n, m, p) for n, (m, p) in every if p.requires_grad and p.grad is not None and least <= p.ndim <= most
-        ]
-        if not inside:
+        inside = {
+            m: [p for p in self.parameters_of(m) if p.grad is not None and least <= p.ndim <= most]
+            for m in self.modalities
+        }
+        if not any(inside.values()):
             raise ValueError(
                 f"{self.id} found no encoder parameter with a gradient in scope {scope!r}: "
                 f"are the modules given to attach ({', '.join(self.modalities)}) the ones that are trained?"
             )
-        yield from inside
+        return inside
 
-    def modulate(self, parameter: nn.Parameter, k: Tensor | float, target: Target) -> None:
-        """Slow a parameter down (k < 1) or speed it up (k > 1).
+    def modulate(self, parameters: nn.Parameter | Sequence[nn.Parameter], k: Factor, target: Target) -> None:
+        """Slow parameters down (k < 1) or speed them up (k > 1).
 
         Args:
-            parameter: The parameter.
-            k: The factor, a 0-dim tensor or a number.
-            target: ``"grad"`` multiplies the gradient; ``"update"`` multiplies the update that the optimizer will make.
-                Adam and its relatives undo a constant factor of the gradient, but not that of an update.
+            parameters: One parameter, or several; there may be none.
+            k: The factor, a 0-dim tensor or a number; or, in a list, one 0-dim tensor per parameter, where all have a
+                gradient.
+            target: ``"grad"`` multiplies the gradients; ``"update"`` multiplies the update that the optimizer will
+                make. Adam and its relatives undo a constant factor of the gradient, but not that of an update.
         """
-        if target == "update":
-            self._pending.append((parameter, parameter.detach().clone(), k))
-        elif parameter.grad is not None:
-            parameter.grad.mul_(k)
+        several = [parameters] if isinstance(parameters, nn.Parameter) else parameters
+        if target == "grad":
+            multiply(gradients_of(several), k)
+        elif several:
+            self._pending.append(ScaledUpdate(several, k))
 
     @torch.no_grad()
     def apply_update_scaling(self) -> None:
         """Scale the updates that ``modulate`` was called for: theta = before + k (after - before)."""
-        for p, before, k in self._pending:
-            p.copy_(scaled_update(before, p, k))
+        for update in self._pending:
+            update.apply()
         self._pending = []

@@ -1,4 +1,4 @@
-"""Time and memory of a training step of each method, as ratios to vanilla, measured side by side in one process."""
+"""Time, memory and operations of a training step of each method, beside those of vanilla, in one process."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from rich.table import Table
 from benchmarks.config.run_config import RunConfig, configure
 from benchmarks.runner.build import build_optimizer
 from benchmarks.speed.example_input import CLASSES, SHAPES
+from benchmarks.speed.operations import count_operations
 from models.encoders.resnet import ResNet18
 from models.fusions.concat import Concat
 from models.model import MultimodalModel
@@ -60,14 +61,14 @@ class _OneBatch:
 def engine(method: str, options: Mapping[str, Any], config: RunConfig, device: str, data: Batch) -> Engine:
     """Two ResNet-18s, a concat head, this method's strategy and the paper's optimizer, at the start of an epoch.
 
-    What the method builds on stands there untrained.
+    The networks fit the inputs of ``data``. What the method builds on stands there untrained.
     """
     torch.manual_seed(0)
-    encoders = {m: ResNet18(shape) for m, shape in SHAPES.items()}
+    encoders = {m: ResNet18(x.shape[1:]) for m, x in data.inputs.items()}
     model = MultimodalModel(encoders, Concat({m: e.dim for m, e in encoders.items()}, CLASSES)).to(device)
     strategy = find(method, STRATEGIES, "strategy")(**options)
     trained = {}
-    for name, prerequisite in strategy.prerequisites(list(SHAPES)).items():
+    for name, prerequisite in strategy.prerequisites(list(encoders)).items():
         earlier = engine(prerequisite.method, prerequisite.options, config, device, data)
         trained[name] = earlier.strategy.export(earlier.model).requires_grad_(False).eval()
     strategy.attach(
@@ -92,10 +93,10 @@ def engine(method: str, options: Mapping[str, Any], config: RunConfig, device: s
     return ready
 
 
-def batch(size: int, device: str) -> Batch:
+def batch(size: int, device: str, shapes: Mapping[str, Sequence[int]] = SHAPES) -> Batch:
     """Random inputs and labels of these shapes, the same each time."""
     generator = torch.Generator().manual_seed(0)
-    inputs = {m: torch.randn(size, *shape, generator=generator) for m, shape in SHAPES.items()}
+    inputs = {m: torch.randn(size, *shape, generator=generator) for m, shape in shapes.items()}
     label = torch.randint(0, CLASSES, (size,), generator=generator)
     return Batch(inputs, label, torch.arange(size)).to(torch.device(device))
 
@@ -111,10 +112,10 @@ def seconds(one: Engine, data: Batch, steps: int) -> float:
     return time.perf_counter() - began
 
 
-def step_times(
+def measured_steps(
     rows: Sequence[str], size: int, rounds: int, steps: int, device: str, precision: str
-) -> dict[str, list[float]]:
-    """How long a step takes. The methods take turns, so that a busy machine slows all alike.
+) -> tuple[dict[str, list[float]], dict[str, int]]:
+    """How long a step takes, and its operations. The methods take turns, so that a busy machine slows all alike.
 
     Args:
         rows: Which of ``methods()``.
@@ -125,7 +126,7 @@ def step_times(
         precision: ``fp32``, ``fp64`` or ``bf16``.
 
     Returns:
-        Row -> seconds per step, one number for each round.
+        Row -> seconds per step, one number for each round; row -> operations of a step.
     """
     config = configure({"dataset": "crema_d", "precision": precision})
     data = batch(size, device)
@@ -137,7 +138,8 @@ def step_times(
         first = turn % len(rows)  # each begins a round now and then: what comes first may be slower
         for row in (*rows[first:], *rows[:first]):
             times[row].append(seconds(engines[row], data, steps) / steps)
-    return {row: t[1:] for row, t in times.items()}
+    operations = {row: count_operations(engines[row], data) for row in rows}
+    return {row: t[1:] for row, t in times.items()}, operations
 
 
 def peak_bytes(row: str, size: int, device: str, precision: str) -> int:
@@ -166,6 +168,11 @@ def _high_water() -> int:
     return 1024 * int(line.split()[1])
 
 
+def over_vanilla(operations: Mapping[str, int], row: str) -> str:
+    """A step's operations as the table shows them: how many more than vanilla's; of vanilla all."""
+    return str(operations[row]) if row == "vanilla" else f"{operations[row] - operations['vanilla']:+d}"
+
+
 def bench(device: str) -> None:
     """Measure and print; one table per precision."""
     on_gpu = device.startswith("cuda")
@@ -173,9 +180,10 @@ def bench(device: str) -> None:
     console = Console(width=100)
     for precision in ("fp32", "bf16") if on_gpu else ("fp32",):
         rows = methods()
-        times = step_times(list(rows), size, rounds, steps, device, precision)
+        times, operations = measured_steps(list(rows), size, rounds, steps, device, precision)
         table = Table(title=f"One step, two ResNet-18s at CREMA-D's shapes, batch {size}, {precision}, {device}")
-        for title in ("method", "passes", "s/step", "x vanilla", "peak memory", "x vanilla", "published"):
+        titles = ("method", "passes", "s/step", "x vanilla", "operations", "peak memory", "x vanilla", "published")
+        for title in titles:
             table.add_column(title, justify="left" if title == "method" else "right")
         alone = track(list(rows), "peak memory, each method by itself", console=Console(stderr=True), transient=True)
         memory = {row: peak_bytes(row, size, device, precision) for row in alone}
@@ -188,6 +196,7 @@ def bench(device: str) -> None:
                 f"{forward} + {backward}",
                 f"{statistics.median(times[row]):.4f}",
                 f"{ratio:.3f}",
+                over_vanilla(operations, row),
                 f"{memory[row] / 2**20:.0f} MiB",
                 f"{memory[row] / memory['vanilla']:.3f}",
                 f"{PUBLISHED[row]:.1f}" if row in PUBLISHED else "",

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ogm.checks import check_complete
-from ogm.context import Context
-from ogm.parts.gradients import clip_gradients_where, finite_or_one
+from ogm.context import Context, average
+from ogm.parts.gradients import add, clip_gradients, finite_or_one, gradients_of
 from ogm.shapley import coalitions, shapley
 from ogm.strategy import Strategy
 from ogm.types import Batch, Output, Passes
@@ -55,8 +55,8 @@ class AGM(Strategy):
 
     Differences:
         - Released code: after the window the last kappa stays in force. Ours: kappa is 1 outside the window.
-        - Released code: encodes all modalities again for every subset. Ours: each encoder runs once on its input and
-          once on a single zero input. A fusion in which the encoders exchange signals is run once per subset.
+        - Released code: encodes all modalities again for every subset. Ours: each encoder runs once more, on its input
+          and a single zero input beside it. A fusion in which the encoders exchange signals is run once per subset.
         - Released code: ``cap`` and ``floor`` differ between its scripts (caps: 10 for CREMA-D, 7 for UR-FUNNY, none
           for AVE, AV-MNIST and MOSEI). Ours: always both.
         - BalanceBenchmark: the sign of tau_m - r_m is inverted, and the term F(m) / 2 of the response is missing. Ours
@@ -93,6 +93,9 @@ class AGM(Strategy):
             )
         self.reads = ("inputs" if ablation == "input" else "features", "fusion")
         self.alpha, self.ablation, self.cap, self.floor, self.clip = alpha, ablation, cap, floor, clip
+        self._encoded: list[
+            tuple[Tensor, Tensor]
+        ] = []  # further outputs of the encoders, and what the fusion was given
 
     def setup(self) -> None:
         """Create the running means of the scores, and choose the default of ``cap``."""
@@ -102,8 +105,8 @@ class AGM(Strategy):
             self.cap = 10.0 if len(self.modalities) == 2 else 7.0
 
     def passes(self, modalities: int) -> Passes:
-        """Return (3 M, 1) for inputs that are removed, (M, 1) for features."""
-        return Passes(3 * modalities if self.ablation == "input" else modalities, 1)
+        """Return (2 M, 2) for inputs that are removed, (M, 1) for features."""
+        return Passes(2 * modalities, 2) if self.ablation == "input" else Passes(modalities, 1)
 
     def losses(self, output: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
         """Compute the CE of the fused logits, with a graph that scales each response's gradient by kappa_m."""
@@ -139,12 +142,38 @@ class AGM(Strategy):
                     features = fusion.encode(self._encoders, inputs, batch.present)
                     logits[subset] = fusion(features, batch.present)
                 return logits
-            encoded = {m: encode(batch.inputs[m]) for m, encode in self._encoders.items()}
-            encoded_zero = {m: encode(torch.zeros_like(batch.inputs[m][:1])) for m, encode in self._encoders.items()}
+            encoded = {m: encode(with_zeros(batch.inputs[m])) for m, encode in self._encoders.items()}
+            leaves = {m: z.detach().requires_grad_(z.requires_grad) for m, z in encoded.items()}
+            self._encoded = [(encoded[m], leaf) for m, leaf in leaves.items() if leaf.requires_grad]
             for subset in subsets:
-                features = {m: z if m in subset else encoded_zero[m].expand_as(z) for m, z in encoded.items()}
+                features = {m: z[:-1] if m in subset else z[-1:].expand_as(z[:-1]) for m, z in leaves.items()}
                 logits[subset] = fusion(features, batch.present)
         return logits
+
+    def differentiate(self, losses: dict[str, Tensor], ctx: Context) -> None:
+        """Add the gradient of the loss to every ``.grad``: first without, then through the encoders' further outputs.
+
+        In one pass autograd would add up the two gradients of each parameter one by one.
+        """
+        super().differentiate(losses, ctx)
+        encoded, self._encoded = [(z, leaf.grad) for z, leaf in self._encoded if leaf.grad is not None], []
+        if not encoded:
+            return
+        outputs, errors = zip(*encoded, strict=True)
+        parameters = [p for m in self.modalities for p in self.parameters_of(m)]
+        found = torch.autograd.grad(outputs, parameters, errors, allow_unused=True)
+        reached = [(p, g) for p, g in zip(parameters, found, strict=True) if g is not None]
+        further = average([g for _, g in reached])  # where DistributedDataParallel has averaged ``.grad`` already
+        both = [(p.grad, g) for (p, _), g in zip(reached, further, strict=True) if p.grad is not None]
+        add([own for own, _ in both], [g for _, g in both])
+        for (p, _), g in zip(reached, further, strict=True):
+            if p.grad is None:
+                p.grad = g
+
+    def discard_step(self) -> None:
+        """Forget a step that was not finished, and the outputs of its encoders."""
+        super().discard_step()
+        self._encoded = []
 
     @torch.no_grad()
     def factors(self, phi: Mapping[str, Tensor], batch: Batch, ctx: Context) -> dict[str, Tensor]:
@@ -167,7 +196,7 @@ class AGM(Strategy):
         valid = (count > 0) & torch.isfinite(ce).all()
         self.count += valid
         self.running.copy_(torch.where(valid, cumulative_mean(self.running, ce, self.count.clamp_min(1)), self.running))
-        coefficients = finite_or_one(dict(zip(self.modalities, kappa.unbind(), strict=True)), ctx)
+        coefficients = dict(zip(self.modalities, finite_or_one(kappa, ctx).unbind(), strict=True))
         ctx.log(
             coefficients_above_100=(kappa > 100).sum(),
             **{f"coefficient/{m}": coefficient for m, coefficient in coefficients.items()},
@@ -180,13 +209,11 @@ class AGM(Strategy):
         super().on_gradients(output, batch, ctx)
         if not self.in_window(ctx) or self.clip is None:
             return
-        modules = (*self._encoders.values(), self.fusion)
-        with_gradient = [p for module in modules for p in module.parameters() if p.grad is not None]
-        head_gradients = [
-            p.grad.abs().amax() for p in self.fusion.head.parameters() if p.grad is not None and p.ndim > 1
-        ]
+        head_gradients = gradients_of(p for p in self.fusion.head.parameters() if p.ndim > 1)
         if head_gradients:
-            clip_gradients_where(torch.stack(head_gradients).amax() > 1, with_gradient, self.clip)
+            large = torch.stack([g.abs().amax() for g in head_gradients]).amax() > 1
+            modules = (*self._encoders.values(), self.fusion)
+            clip_gradients((p for module in modules for p in module.parameters()), self.clip, where=large)
 
 
 def floored_ce(logits: Tensor, label: Tensor, floor: float = 1e-8) -> Tensor:
@@ -272,6 +299,18 @@ def scale_backward(logits: Tensor, phi: Mapping[str, Tensor], kappa: Mapping[str
         backward pass. The values equal ``logits`` bit for bit.
     """
     return logits.detach() + torch.stack([kappa[m] * (p - p.detach()) for m, p in phi.items()]).sum(0)
+
+
+def with_zeros(x: Tensor) -> Tensor:
+    """Inputs with one more sample, the last, that is all zeros.
+
+    Args:
+        x: (B, ...).
+
+    Returns:
+        (B + 1, ...).
+    """
+    return torch.cat([x, torch.zeros_like(x[:1])])
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ogm.checks import check_complete
 from ogm.context import Context
-from ogm.parts.gradients import clip_gradients_where
+from ogm.parts.gradients import clip_gradients
 from ogm.strategy import Strategy
 from ogm.types import Batch, Output
 
@@ -121,43 +121,41 @@ class CGGM(Strategy):
         losses = super().losses(output, batch, ctx) | classifier_losses
         last = self.last_layer()
         if last is not None and self.lam > 0:
-            cosines = [cosine(last.weight, layer.weight.detach()) for layer in self.last_layers()]
-            losses["direction"] = self.lam * direction_term(self.share, torch.stack(cosines))
+            classifiers = torch.stack([layer.weight.detach() for layer in self.last_layers()])
+            losses["direction"] = direction_term(self.share, cosines(last.weight, classifiers), self.lam)
         return losses
 
     @torch.no_grad()
     def on_gradients(self, output: Output, batch: Batch, ctx: Context) -> None:
         """Multiply the encoders' gradients by rho B_m, and clip (steps 2, 3 and 5)."""
         super().on_gradients(output, batch, ctx)
-        accuracies = torch.stack([self.classifier_accuracy(m, output, batch, ctx) for m in self.modalities])
+        accuracies = self.classifier_accuracies(output, batch, ctx)
         b = others_share(accuracies - self.accuracy, safe=self.safe)
-        self.accuracy.copy_(accuracies)
-        self.share.copy_(b)
-        for m, share, accuracy in zip(self.modalities, b.unbind(), accuracies.unbind(), strict=True):
-            ctx.log(**{f"coefficient/{m}": self.rho * share, f"classifier_accuracy/{m}": accuracy})
-            for p in self.parameters_of(m):
-                self.modulate(p, self.rho * share, "grad")
+        torch._foreach_copy_([self.accuracy, self.share], [accuracies, b])
+        factors = (self.rho * self.share).unbind()
+        for m, k, accuracy in zip(self.modalities, factors, accuracies.unbind(), strict=True):
+            ctx.log(**{f"coefficient/{m}": k, f"classifier_accuracy/{m}": accuracy})
+            self.modulate(self.parameters_of(m), k, "grad")
         if self.clip is not None:
             modules = (*self._encoders.values(), *(f for f in self._fusion if f is not None))
-            with_gradient = [p for module in modules for p in module.parameters() if p.grad is not None]
-            clip_gradients_where(accuracies.new_ones((), dtype=torch.bool), with_gradient, self.clip)
+            clip_gradients((p for module in modules for p in module.parameters()), self.clip)
 
-    def classifier_accuracy(self, modality: str, output: Output, batch: Batch, ctx: Context) -> Tensor:
-        """Compute the accuracy of a classifier on the samples that have its modality.
+    def classifier_accuracies(self, output: Output, batch: Batch, ctx: Context) -> Tensor:
+        """Compute the accuracy of each classifier on the samples that have its modality.
 
         Args:
-            modality: Name of the modality.
             output: Output of the step, with the classifiers' logits in ``extra``.
             batch: The whole batch of this step.
             ctx: Communication between ranks.
 
         Returns:
-            0-dim accuracy over the global batch; the last one if no sample has the modality.
+            (M,) accuracies over the global batch; the last one if no sample has the modality.
         """
-        present = batch.has_all([modality])
-        correct = (output.extra[f"classifier/{modality}"].argmax(1) == batch.label) & present
-        correct_sum, count = ctx.total(torch.stack([correct.sum(), present.sum()])).unbind()
-        return torch.where(count > 0, correct_sum / count.clamp_min(1), self.accuracy[self.modalities.index(modality)])
+        present = batch.presence(self.modalities)
+        predictions = torch.stack([output.extra[f"classifier/{m}"] for m in self.modalities]).argmax(2)
+        right = (predictions == batch.label) & present
+        correct, count = ctx.total(torch.stack([right, present]).sum(2, dtype=torch.float64)).unbind()
+        return torch.where(count > 0, correct / count, self.accuracy)
 
 
 def others_share(gains: Tensor, *, safe: bool = True) -> Tensor:
@@ -174,30 +172,33 @@ def others_share(gains: Tensor, *, safe: bool = True) -> Tensor:
     b = (total - gains) / total
     if not safe:
         return b
-    return torch.where(total <= 1e-3, (len(gains) - 1) / len(gains), b.clamp(0, 2))
+    return b.clamp(0, 2).masked_fill(total <= 1e-3, (len(gains) - 1) / len(gains))
 
 
-def cosine(one: Tensor, other: Tensor) -> Tensor:
-    """Cosine similarity of two tensors taken as vectors.
+def cosines(one: Tensor, others: Tensor) -> Tensor:
+    """Cosine similarities of a tensor with others, taken as vectors.
 
     Args:
         one: Tensor of any shape.
-        other: Tensor of the same shape.
+        others: (M, ...) M tensors of the same shape.
 
     Returns:
-        0-dim cosine; 0 if one of them is zero.
+        (M,) cosines; 0 if one of the two is zero.
     """
-    return F.cosine_similarity(one.flatten(), other.flatten(), dim=0, eps=1e-12)
+    one, units = one.flatten(), F.normalize(others.flatten(1), dim=1)
+    return units @ one * (one @ one + 1e-24).rsqrt()
 
 
-def direction_term(b: Tensor, cosines: Tensor) -> Tensor:
-    """The direction term of the loss, without its weight.
+def direction_term(b: Tensor, cosine: Tensor, lam: float = 1.0) -> Tensor:
+    """The direction term of the loss.
 
     Args:
         b: (M,) shares B_m.
-        cosines: (M,) cosines cos_m.
+        cosine: (M,) cosines cos_m.
+        lam: Its weight.
 
     Returns:
-        0-dim (sum_m |B_m| - sum_m B_m cos_m) / M.
+        0-dim lam (sum_m |B_m| - sum_m B_m cos_m) / M.
     """
-    return (b.abs().sum() - (b * cosines).sum()) / len(b)
+    b = lam / len(b) * b
+    return b.abs().sum() - b @ cosine

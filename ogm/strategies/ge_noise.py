@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from ogm.context import Context
-from ogm.parts.gradients import add_noise, noise_deviation
+from ogm.parts.gradients import add, gradient_noise, gradients_of
 from ogm.strategy import Strategy
 from ogm.types import Batch, Output, Scope
 
@@ -49,6 +49,6 @@ class GENoise(Strategy):
         super().on_gradients(output, batch, ctx)
         if not self.in_window(ctx):
             return
-        for number, _, p in self.in_scope(self.scope):
-            assert p.grad is not None
-            add_noise(p.grad, noise_deviation(p.grad), number, batch, self.modalities, ctx)
+        inside = self.in_scope(self.scope)
+        for m, noise in gradient_noise(inside, batch, ctx).items():
+            add(gradients_of(inside[m]), noise)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ogm.context import Context, TrainingContext
-from ogm.imbalance import discrepancy_ratios, true_class_scores
+from ogm.imbalance import true_class_scores
 from ogm.parts.ensembles import counted_modalities
+from ogm.parts.gradients import gradients_of
 from ogm.parts.heads import xavier_linear
 from ogm.strategy import Strategy
 from ogm.types import Batch, Output
@@ -87,6 +89,7 @@ class Greedy(Strategy):
     regular_steps: Tensor
     held: Tensor
     held_steps: Tensor
+    numbers: Tensor
 
     def __init__(self, epsilon: float = 0.01, window: int = 5, *, warmup: int = 1, auto_mmtm: bool = True) -> None:
         super().__init__()
@@ -116,6 +119,7 @@ class Greedy(Strategy):
         self.register_buffer("bypass", torch.zeros(len(self.modalities)))
         self.register_buffer("held", torch.tensor(-1))  # number of the re-balanced modality; -1: regular step
         self.register_buffer("held_steps", torch.tensor(0))
+        self.register_buffer("numbers", torch.arange(len(self.modalities)), persistent=False)
 
     def gates(self) -> list[tuple[str, int, nn.Module]]:
         """List the gates of all units.
@@ -154,6 +158,7 @@ class Greedy(Strategy):
     def step(self, batch: Batch, engine: TrainingContext) -> Output:
         """Train on one batch, with hooks that record the gates and replace those of a re-balanced branch."""
         self._gate_outputs: dict[str, list[Tensor]] = {name: [] for name, _, _ in self.gates()}
+        self._free = (self.held != self.numbers).to(self.main.dtype)  # (M,) 0 for the re-balanced branch, else 1
         hooks = [gate.register_forward_hook(partial(self._replace_gate, name, i)) for name, i, gate in self.gates()]
         try:
             return super().step(batch, engine)
@@ -164,28 +169,25 @@ class Greedy(Strategy):
     def _replace_gate(self, name: str, number: int, module: nn.Module, args: Any, gate: Tensor) -> Tensor:
         """Forward hook of a gate: record its output (B, D); in re-balancing steps replace it by its running mean."""
         self._gate_outputs[name].append(gate.detach())
-        return torch.where(self.held == number, self.get_buffer(f"gate_mean_{name}").to(gate.dtype), gate)
+        mean, free = self.get_buffer(f"gate_mean_{name}"), self._free[number]
+        return torch.lerp(mean.to(gate.dtype).expand_as(gate), gate, free.to(gate.dtype))
 
     # ---- speeds and turns
     @torch.no_grad()
     def on_gradients(self, output: Output, batch: Batch, ctx: Context) -> None:
         """Update running means and speeds, and choose the branch of the next step (steps 1 to 3)."""
-        regular = self.held < 0
-        self.remember_gates(regular, ctx)
-        self.main += torch.where(regular, torch.stack([speed(self.branch_parameters(m)) for m in self.modalities]), 0.0)
-        self.bypass += torch.where(
-            regular, torch.stack([speed(self.bypass_parameters(m)) for m in self.modalities]), 0.0
-        )
+        rebalancing = self.held >= 0
+        self.remember_gates(~rebalancing, ctx)
+        parts = [part(m) for part in (self.branch_parameters, self.bypass_parameters) for m in self.modalities]
+        torch._foreach_add_([self.main, self.bypass], speeds(parts).masked_fill(rebalancing, 0.0).chunk(2))
         lead = speed_leads(self.main, self.bypass)
-        rho = discrepancy_ratios(true_class_scores(output.unimodal_logits, batch, ctx))
-        ctx.log(rebalancing=(~regular).float(), **{f"discrepancy_ratio/{m}": r for m, r in rho.items()})
-        ctx.log(**{f"speed_lead/{m}": lead[i] for i, m in enumerate(self.modalities)})
-        for _, i, gate in self.gates():
-            for p in gate.parameters():
-                self.modulate(p, torch.where(self.held == i, 0.0, 1.0), "update")
+        self.log_ratios(true_class_scores(output.unimodal_logits, batch, ctx), ctx)
+        ctx.log(rebalancing=rebalancing, **{f"speed_lead/{m}": lead[i] for i, m in enumerate(self.modalities)})
+        layers = [(i, p) for _, i, gate in self.gates() for p in gate.parameters()]
+        self.modulate([p for _, p in layers], [self._free[i] for i, _ in layers], "update")
         allowed = lead if ctx.epoch >= self.warmup else torch.full_like(lead, -torch.inf)
         rebalanced, steps = next_rebalanced(self.held, self.held_steps, allowed, self.epsilon, self.window)
-        self.held.copy_(rebalanced), self.held_steps.copy_(steps)
+        torch._foreach_copy_([self.held, self.held_steps], [rebalanced, steps])
 
     def remember_gates(self, regular: Tensor, ctx: Context) -> None:
         """Update the running means of the gates, if the step is regular.
@@ -194,16 +196,13 @@ class Greedy(Strategy):
             regular: 0-dim bool.
             ctx: Communication between ranks.
         """
-        rows = {name: torch.cat(outputs).double() for name, outputs in self._gate_outputs.items()}
-        widths, samples = [outputs.shape[1] for outputs in rows.values()], len(next(iter(rows.values())))
-        count = torch.full((1,), samples, device=regular.device)
-        *sums, count = torch.split(
-            ctx.total(torch.cat([*(outputs.sum(0) for outputs in rows.values()), count])), [*widths, 1]
-        )
-        for name, gate_sum in zip(rows, sums, strict=True):
-            mean = self.get_buffer(f"gate_mean_{name}")
-            mean.copy_(torch.where(regular, running_mean(mean, self.regular_steps, gate_sum / count), mean))
+        means = [self.get_buffer(f"gate_mean_{name}") for name in self._gate_outputs]
+        parts = [torch.cat(outputs, 1) for outputs in zip(*self._gate_outputs.values(), strict=True)]  # (b, sum of D)
+        sums = reduce(torch.add, [part.sum(0, dtype=torch.float64) for part in parts])
+        counted = ctx.total(F.pad(sums, (0, 1), value=float(sum(len(part) for part in parts))))
+        batch_means = torch.split(counted[:-1] / counted[-1], [len(mean) for mean in means])
         self.regular_steps += regular
+        move_means(means, list(batch_means), self.regular_steps / regular)
 
     def branch_parameters(self, modality: str) -> list[nn.Parameter]:
         """The parameters of a branch: encoder and head."""
@@ -229,33 +228,33 @@ def branch_mean(logits: Mapping[str, Tensor], present: Tensor) -> Tensor:
     return (weight * stacked).sum(0) / weight.sum(0)
 
 
-def running_mean(mean: Tensor, steps: Tensor | int, batch_mean: Tensor) -> Tensor:
-    """Cumulative mean with one more batch.
+def move_means(means: list[Tensor], batch_means: list[Tensor], t: Tensor) -> None:
+    """Move means of the first t - 1 batch means to the means of t of them, in place.
 
     Args:
-        mean: (D,) mean of the first ``steps`` batch means.
-        steps: Their number.
-        batch_mean: (D,) the new batch mean.
-
-    Returns:
-        (D,) mean of all steps + 1 batch means.
+        means: Tensors of any shape.
+        batch_means: Those of batch t, of the same shapes.
+        t: 0-dim number of batches including this one; infinite: the means stay as they are.
     """
-    return (mean * steps + batch_mean) / (steps + 1)
+    way = torch._foreach_sub(batch_means, means)
+    torch._foreach_div_(way, t)
+    torch._foreach_add_(means, way)
 
 
-def speed(parameters: Iterable[nn.Parameter]) -> Tensor:
-    """Learning speed of a parameter set.
+def speeds(sets: Sequence[Sequence[nn.Parameter]]) -> Tensor:
+    """Learning speeds of parameter sets.
 
     Args:
-        parameters: The parameters; one without a gradient counts with a gradient of 0.
+        sets: S sets of parameters; one without a gradient counts with a gradient of 0.
 
     Returns:
-        0-dim ||grad||^2 / ||theta||^2, with the squared norms summed over the set.
+        (S,) ||grad||^2 / ||theta||^2, with the squared norms summed over the set; float64.
     """
-    listed = list(parameters)
-    squares = [p.grad.square().sum() for p in listed if p.grad is not None]
-    size = torch.stack([p.detach().square().sum() for p in listed]).sum()
-    return torch.stack(squares).sum() / size.clamp_min(1e-12) if squares else torch.zeros_like(size)
+    lists = [*(gradients_of(parameters) for parameters in sets), *([p.detach() for p in ps] for ps in sets)]
+    norms = torch.stack(torch._foreach_norm([t for several in lists for t in several], 2, dtype=torch.float64))
+    joint = torch._foreach_norm(torch.split(norms, [len(several) for several in lists]))
+    change, size = torch.stack(joint).square().view(2, -1).unbind()
+    return change / size.clamp_min(1e-12)
 
 
 def speed_leads(main: Tensor, bypass: Tensor) -> Tensor:
@@ -268,9 +267,9 @@ def speed_leads(main: Tensor, bypass: Tensor) -> Tensor:
     Returns:
         (M,) d_m = log10(bypass_m / main_m) minus the mean of the others' ratios; -inf for all if a speed is still 0.
     """
-    ratio = torch.log10(bypass.clamp_min(1e-30) / main.clamp_min(1e-30))
-    others = (ratio.sum() - ratio) / (len(ratio) - 1)
-    return torch.where((main > 0).all() & (bypass > 0).all(), ratio - others, -torch.inf)
+    ratio = torch.log10(bypass / main)
+    lead = (ratio - ratio.mean()) * (len(ratio) / (len(ratio) - 1))  # r_m minus the mean of the others
+    return lead.nan_to_num(nan=-torch.inf, posinf=-torch.inf, neginf=-torch.inf)  # one infinite ratio spoils them all
 
 
 def next_rebalanced(
@@ -290,7 +289,7 @@ def next_rebalanced(
         that exceeds epsilon; after ``window`` re-balancing steps a regular step follows.
     """
     largest, fastest = lead.max(0)
-    steps = torch.where(rebalanced < 0, 0, steps + 1)
-    continued = torch.where(steps >= window, -1, rebalanced)
-    rebalanced = torch.where(rebalanced < 0, torch.where(largest > epsilon, fastest, -1), continued)
-    return rebalanced, steps
+    regular = rebalanced < 0
+    steps = (steps + 1).masked_fill(regular, 0)
+    continued = rebalanced.masked_fill(steps >= window, -1)
+    return torch.where(regular & (largest > epsilon), fastest, continued), steps

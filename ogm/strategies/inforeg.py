@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from ogm.context import Context, TrainingContext
-from ogm.imbalance import true_class_scores
-from ogm.shapley import responses
+from ogm.parts.gradients import add, gradients_of, multiply
 from ogm.strategies.equal_weight_multiloss import EqualWeightMultiloss
 from ogm.types import Batch, Output
 
@@ -94,19 +94,32 @@ class InfoReg(EqualWeightMultiloss):
     @torch.no_grad()
     def on_gradients(self, output: Output, batch: Batch, ctx: Context) -> None:
         """Pull leading encoders towards theta_0, and add to the Fisher traces (steps 2 to 4)."""
-        super().on_gradients(output, batch, ctx)
-        scores = true_class_scores(responses(output, batch, ctx, self._fusion[0]), batch, ctx)
+        scores = self.scores(output, batch, ctx)
+        self.log_ratios(scores, ctx)
         pull = pull_strengths(scores, {m: self.beta_of(m) for m in self.modalities})
         for m, start in self._epoch_start.items():
-            for p, at_start in zip(self._encoders[m].parameters(), start, strict=True):
-                if p.grad is not None:
-                    p.grad.add_(pull[m] * (p - at_start))
+            pairs = zip(self._encoders[m].parameters(), start, strict=True)
+            moved = {p: at_start for p, at_start in pairs if p.grad is not None}
+            if moved:
+                way = torch._foreach_sub(list(moved), list(moved.values()))
+                multiply(way, pull[m])
+                add(gradients_of(moved), way)
         ctx.log(**{f"strength/{m}": pull[m] if m in self._epoch_start else 0.0 for m in self.modalities})
-        squares: dict[str, list[Tensor]] = {m: [] for m in self.modalities}
-        for _, m, p in self.in_scope("weights"):
-            assert p.grad is not None
-            squares[m].append(p.grad.square().mean())
-        self.fisher += torch.stack([torch.stack(s).sum() if s else self.fisher.new_zeros(()) for s in squares.values()])
+        weights = self.in_scope("weights").values()
+        self.fisher += torch.stack([fisher_trace(gradients_of(p)) if p else self.fisher.new_zeros(()) for p in weights])
+
+
+def fisher_trace(gradients: list[Tensor]) -> Tensor:
+    """Add up the mean squares of gradients.
+
+    Args:
+        gradients: One or more tensors of any shape.
+
+    Returns:
+        0-dim float64 sum over the tensors of the mean of the squared elements.
+    """
+    norms = torch._foreach_norm(gradients, 2, dtype=torch.float64)
+    return torch.stack(torch._foreach_div(norms, [math.sqrt(g.numel()) for g in gradients])).square().sum()
 
 
 def pull_strengths(scores: Mapping[str, Tensor], beta: Mapping[str, float]) -> dict[str, Tensor]:

@@ -60,19 +60,17 @@ class MLB(EqualWeightMultiloss):
         """Multiply the gradients of each modality's encoder, head and part of the fusion by k_m."""
         super().on_gradients(output, batch, ctx)
         rho = lag_ratios(true_class_scores(output.unimodal_logits, batch, ctx), math.inf)
-        k = finite_or_one(pace_factors(rho, self.alpha, self.beta), ctx)
+        factors = finite_or_one(pace_factors(rho, self.alpha, self.beta), ctx)
+        k = dict(zip(rho, factors.unbind(), strict=True))
         ctx.log(**{f"coefficient/{m}": coefficient for m, coefficient in k.items()})
-        for _, m, p in self.in_scope("all"):
-            self.modulate(p, k[m], "grad")
-        for m, head in self.heads.items():
-            for p in head.parameters():
-                self.modulate(p, k[m], "grad")
+        for m, parameters in self.in_scope("all").items():
+            self.modulate([*parameters, *self.heads[m].parameters()], k[m], "grad")
         for m, p, columns in unimodal_head_parts(self._fusion[0], self.dims):
             if p.grad is not None:
                 p.grad[..., columns].mul_(k[m])
 
 
-def pace_factors(rho: Mapping[str, Tensor], alpha: float, beta: float) -> dict[str, Tensor]:
+def pace_factors(rho: Mapping[str, Tensor], alpha: float, beta: float) -> Tensor:
     """Coefficients of the gradients.
 
     Args:
@@ -81,7 +79,8 @@ def pace_factors(rho: Mapping[str, Tensor], alpha: float, beta: float) -> dict[s
         beta: Largest coefficient.
 
     Returns:
-        Modality -> 0-dim k_m = 1 + (beta - 1) tanh(alpha (rho_m - 1)) where rho_m > 1, else 1 + tanh(alpha (rho_m -
-        1)). NaN stays NaN.
+        (M,) k_m = 1 + (beta - 1) tanh(alpha (rho_m - 1)) where rho_m > 1, else 1 + tanh(alpha (rho_m - 1)), in the
+        order of the modalities. NaN stays NaN.
     """
-    return {m: 1 + torch.where(r <= 1, 1.0, beta - 1) * torch.tanh(alpha * (r - 1)) for m, r in rho.items()}
+    r = torch.stack(list(rho.values()))
+    return 1 + torch.where(r <= 1, 1.0, beta - 1) * torch.tanh(alpha * (r - 1))

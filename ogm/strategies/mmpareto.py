@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from ogm.context import Context
+from ogm.parts.gradients import add, gradients_of
 from ogm.strategies.equal_weight_multiloss import EqualWeightMultiloss
 from ogm.types import Batch, Output, Passes
 
@@ -67,9 +69,13 @@ class MMPareto(EqualWeightMultiloss):
 
     def trainable(self) -> list[nn.Parameter]:
         """The parameters that unimodal losses can reach: encoders, then heads, then the fusion (MMTM units)."""
+        encoders = [p for m in self.modalities for p in self.parameters_of(m)]
+        return [*encoders, *self.heads.parameters(), *self.fusion_parameters()]
+
+    def fusion_parameters(self) -> list[nn.Parameter]:
+        """The parameters of the fusion that are trained; none if it is not known."""
         fusion = self._fusion[0]
-        rest = [p for p in (() if fusion is None else fusion.parameters()) if p.requires_grad]
-        return [p for m in self.modalities for p in self.parameters_of(m)] + list(self.heads.parameters()) + rest
+        return [] if fusion is None else [p for p in fusion.parameters() if p.requires_grad]
 
     def differentiate(self, losses: dict[str, Tensor], ctx: Context) -> None:
         """Add the gradient of the joint loss to ``.grad``, and keep that of the unimodal losses apart."""
@@ -85,78 +91,82 @@ class MMPareto(EqualWeightMultiloss):
         unimodal, self._own = dict(zip(self.trainable(), self._own, strict=True)), []
         if all(p.grad is None for m in self.modalities for p in self.parameters_of(m)):
             raise ValueError("MMPareto found no gradient in any encoder: attach the encoders that are trained")
-        for m in self.modalities:
-            encoder_unimodal = {p: unimodal.pop(p) for p in self.parameters_of(m)}
-            with_gradient = [p for p in encoder_unimodal if p.grad is not None]
-            joint = [p.grad for p in with_gradient if p.grad is not None]
-            if not joint:  # frozen
-                continue
-            combined, cosine, weight = combine_gradients(
-                joint, [encoder_unimodal[p] for p in with_gradient], self.gamma
-            )
-            for p, g in zip(with_gradient, combined, strict=True):
-                p.grad = g
-            ctx.log(**{f"cosine/{m}": cosine, f"weight_joint/{m}": weight})
+        encoders = {m: [p for p in self.parameters_of(m) if p.grad is not None] for m in self.modalities}
+        encoders = {m: parameters for m, parameters in encoders.items() if parameters}  # not frozen
+        joint = [gradients_of(parameters) for parameters in encoders.values()]
+        own = [[unimodal[p] for p in parameters] for parameters in encoders.values()]
+        combined, cosine, weight = combine_gradients(joint, own, self.gamma)
+        for p, g in zip(itertools.chain(*encoders.values()), itertools.chain(*combined), strict=True):
+            p.grad = g
+        for m, c, a in zip(encoders, cosine.unbind(), weight.unbind(), strict=True):
+            ctx.log(**{f"cosine/{m}": c, f"weight_joint/{m}": a})
         for p in self.heads.parameters():
-            p.grad = unimodal.pop(p)
-        for p, g in unimodal.items():
-            if p.grad is not None:
-                p.grad.add_(g)
+            p.grad = unimodal[p]
+        fusion = [p for p in self.fusion_parameters() if p.grad is not None]
+        add(gradients_of(fusion), [unimodal[p] for p in fusion])
 
 
 def combine_gradients(
-    joint: Sequence[Tensor], own: Sequence[Tensor], gamma: float
-) -> tuple[list[Tensor], Tensor, Tensor]:
-    """Combine the joint and the unimodal gradient of one encoder, tensor by tensor.
+    joint: Sequence[Sequence[Tensor]], own: Sequence[Sequence[Tensor]], gamma: float
+) -> tuple[list[list[Tensor]], Tensor, Tensor]:
+    """Combine the joint and the unimodal gradient of each encoder, tensor by tensor.
 
     Args:
-        joint: Gradients of the joint loss, one tensor per parameter.
-        own: Gradients of the unimodal loss, of the same shapes.
+        joint: For each of E encoders, gradients of the joint loss, one tensor per parameter.
+        own: Gradients of the unimodal losses, of the same shapes.
         gamma: Factor of the result.
 
     Returns:
-        The combined gradients; the cosine of the two gradients (0-dim float64); the weight a of the joint one (0-dim
-        float64).
+        The combined gradients; (E,) cosines of the two gradients, and (E,) weights a of the joint one, both float64.
     """
-    sizes = [x.numel() for x in joint]
-    g, u = (torch.cat([x.flatten() for x in side]) for side in (joint, own))
-    cosine, a = joint_weight(g, u)
-    sum_lengths = tensor_norms(g + u, sizes)
-    mixed = u.lerp_(g, a.to(u.dtype))  # in place: these are millions of numbers, and u is a copy
-    mixed_lengths = tensor_norms(mixed, sizes)  # of a g + (1 - a) u, which is half of v
+    sizes = [[x.numel() for x in tensors] for tensors in joint]
+    g, u = ([torch.cat([x.flatten() for x in tensors]) for tensors in side] for side in (joint, own))
+    cosine, a = joint_weights(g, u)
+    sum_lengths = tensor_norms([x + y for x, y in zip(g, u, strict=True)], sizes)
+    for x, y, weight in zip(g, u, a.unbind(), strict=True):
+        y.lerp_(x, weight.to(y.dtype))  # in place: these are millions of numbers, and u is a copy
+    mixed_lengths = tensor_norms(u, sizes)  # of a g + (1 - a) u, which is half of v
     shrunk = (2 * mixed_lengths < sum_lengths) & (2 * mixed_lengths > 1e-6 * sum_lengths)
     stretch = gamma * torch.where(shrunk, sum_lengths / mixed_lengths, 2.0)
-    combined = torch.split(mixed, sizes)
-    for x, k in zip(combined, stretch.unbind(), strict=True):
-        x.mul_(k)
-    return [x.view_as(like) for x, like in zip(combined, joint, strict=True)], cosine, a
+    combined = [torch.split(x, numbers) for x, numbers in zip(u, sizes, strict=True)]
+    torch._foreach_mul_(list(itertools.chain(*combined)), stretch.unbind())
+    return (
+        [
+            [x.view_as(like) for x, like in zip(parts, tensors, strict=True)]
+            for parts, tensors in zip(combined, joint, strict=True)
+        ],
+        cosine,
+        a,
+    )
 
 
-def tensor_norms(x: Tensor, sizes: list[int]) -> Tensor:
-    """Euclidean norms of tensors that are stored side by side in one vector.
-
-    Args:
-        x: (N,) the tensors, flattened and concatenated.
-        sizes: Number of elements of each tensor.
-
-    Returns:
-        (number of tensors,) norms, float64.
-    """
-    return torch.stack([part.norm() for part in torch.split(x, sizes)]).double()
-
-
-def joint_weight(g: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-    """Weight of the joint gradient.
+def tensor_norms(flat: Sequence[Tensor], sizes: Sequence[list[int]]) -> Tensor:
+    """Euclidean norms of tensors that are stored side by side in vectors.
 
     Args:
-        g: (N,) joint gradient.
-        u: (N,) unimodal gradient.
+        flat: One vector per encoder: its tensors, flattened and concatenated.
+        sizes: The number of elements of each of them.
 
     Returns:
-        The cosine of g and u, and the weight a of g: 1/2 where the cosine is positive, else that of the shortest vector
-        a g + (1 - a) u, in [0.001, 0.999]. Both 0-dim float64.
+        (number of tensors of all encoders,) norms, float64.
     """
-    gg, gu, uu = torch.stack([g @ g, g @ u, u @ u]).double().unbind()
+    tensors = [part for x, numbers in zip(flat, sizes, strict=True) for part in torch.split(x, numbers)]
+    return torch.stack(torch._foreach_norm(tensors, 2, dtype=torch.float64))
+
+
+def joint_weights(g: Sequence[Tensor], u: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Weights of the joint gradients.
+
+    Args:
+        g: (N,) joint gradient of each of E encoders.
+        u: (N,) unimodal gradient of each.
+
+    Returns:
+        (E,) cosines of g and u, and (E,) weights a of g: 1/2 where the cosine is positive, else that of the shortest
+        vector a g + (1 - a) u, in [0.001, 0.999]. Both float64.
+    """
+    products = [torch.stack([x @ x, x @ y, y @ y]) for x, y in zip(g, u, strict=True)]
+    gg, gu, uu = torch.stack(products).double().unbind(1)
     cosine = torch.where((gg > 0) & (uu > 0), gu / (gg.sqrt() * uu.sqrt()), 0.0)
     between = torch.where(gu >= gg, 0.999, torch.where(gu >= uu, 0.001, (uu - gu) / (gg + uu - 2 * gu)))
     return cosine, torch.where(cosine > 0, 0.5, between)

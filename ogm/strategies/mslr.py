@@ -88,7 +88,7 @@ class MSLR(Strategy):
         """Scale the updates of each modality's encoder and own layer of the head."""
         super().on_gradients(output, batch, ctx)
         ctx.log(**{f"coefficient/{m}": k for m, k in self._factors.items()})
-        scaled = [(m, p) for _, m, p in self.in_scope("all")]
+        scaled = [(m, p) for m, parameters in self.in_scope("all").items() for p in parameters]
         scaled += [
             (m, p) for m, p, columns in unimodal_head_parts(self._fusion[0], self.dims) if columns == slice(None)
         ]

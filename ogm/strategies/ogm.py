@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ogm.checks import check_complete
 from ogm.context import Context
@@ -92,19 +93,18 @@ class OGM(Strategy):
         rho = self.ratios(output, batch, ctx, self.multi)
         if not self.in_window(ctx):
             return
-        k = finite_or_one(modulation_coefficients(rho, self.alpha, self.variant), ctx)
+        coefficients = finite_or_one(modulation_coefficients(rho, self.alpha, self.variant), ctx)
+        k = dict(zip(rho, coefficients.unbind(), strict=True))
         ctx.log(**{f"coefficient/{m}": coefficient for m, coefficient in k.items()})
-        for number, m, p in self.in_scope(self.scope):
-            self.edit_gradient(p, k[m], number, batch, ctx)
+        self.edit_gradients(k, batch, ctx)
 
-    def edit_gradient(self, parameter: nn.Parameter, k: Tensor, number: int, batch: Batch, ctx: Context) -> None:
-        """Modulate one parameter of an encoder; subclasses do more.
+    def edit_gradients(self, k: Mapping[str, Tensor], batch: Batch, ctx: Context) -> None:
+        """Modulate the encoders (step 4); subclasses do more.
 
         Args:
-            parameter: The parameter, with its gradient.
-            k: 0-dim coefficient of its modality.
-            number: Number of the parameter among all encoder parameters.
+            k: Modality -> 0-dim coefficient.
             batch: The batch of this step.
-            ctx: step number, seed and communication between ranks.
+            ctx: Step number, seed and communication between ranks.
         """
-        self.modulate(parameter, k, self.target)
+        for m, parameters in self.in_scope(self.scope).items():
+            self.modulate(parameters, k[m], self.target)

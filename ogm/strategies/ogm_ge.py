@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from ogm.context import Context
-from ogm.parts.gradients import add_noise, noise_deviation
+from ogm.parts.gradients import add, gradient_noise, gradients_of, multiply
 from ogm.strategies.ogm import OGM
 from ogm.types import Batch, Scope, Target
 
@@ -22,8 +23,9 @@ class OGMGE(OGM):
     2. For every gradient tensor g in scope of every encoder, also where k_m = 1 (eq. 11-12): g <- k_m g + eps, with eps
        ~ N(0, sigma^2) elementwise and sigma = std(g) + 1e-8, the unbiased standard deviation before scaling.
 
-    The noise is a function of (seed, step, parameter): it is equal on all ranks and reproduced after a resume. With
-    ``target="update"`` it passes through the optimizer and is scaled with the update.
+    The noise is a function of seed and step, drawn at once and split over the parameters with a gradient: it is equal
+    on all ranks and reproduced after a resume. With ``target="update"`` it passes through the optimizer and is scaled
+    with the update.
 
     Args:
         alpha: Strength of the modulation, 0 or more. The released README recommends 0.8 for CREMA-D and 0.1 for
@@ -69,9 +71,12 @@ class OGMGE(OGM):
         super().__init__(alpha, variant=variant, multi=multi, scope=scope, target=target, start=start, end=end)
         self.noise = noise
 
-    def edit_gradient(self, parameter: nn.Parameter, k: Tensor, number: int, batch: Batch, ctx: Context) -> None:
-        """Modulate one parameter, and add noise to its gradient."""
-        assert parameter.grad is not None
-        sigma = noise_deviation(parameter.grad) * (k if self.noise == "scaled_std" else 1.0)
-        super().edit_gradient(parameter, k, number, batch, ctx)
-        add_noise(parameter.grad, sigma, number, batch, self.modalities, ctx)
+    def edit_gradients(self, k: Mapping[str, Tensor], batch: Batch, ctx: Context) -> None:
+        """Modulate the encoders, and add noise to their gradients (step 2)."""
+        inside = self.in_scope(self.scope)
+        noise = gradient_noise(inside, batch, ctx)
+        super().edit_gradients(k, batch, ctx)
+        for m, parameters in inside.items():
+            if self.noise == "scaled_std":
+                multiply(noise[m], k[m])
+            add(gradients_of(parameters), noise[m])

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 
 from ogm.context import Context
-from ogm.parts.gradients import add_noise, finite_or_one, modulation_coefficients, noise_deviation
+from ogm.parts.gradients import add, finite_or_one, gradient_noise, gradients_of, modulation_coefficients
 from ogm.strategies.opm import OPM
 from ogm.types import Batch, Output, Scope, Target
 
@@ -89,13 +89,14 @@ class OPMOGM(OPM):
         super().on_gradients(output, batch, ctx)
         if not self.in_window(ctx) or (self.ogm_end is not None and ctx.epoch > self.ogm_end):
             return
-        k = finite_or_one(
+        coefficients = finite_or_one(
             modulation_coefficients(self._rho, self.alpha, "paper" if self.variant == "cvpr" else "journal"), ctx
         )
+        k = dict(zip(self._rho, coefficients.unbind(), strict=True))
         ctx.log(**{f"coefficient/{m}": coefficient for m, coefficient in k.items()})
-        for number, m, p in self.in_scope(self.scope):
-            assert p.grad is not None
-            sigma = noise_deviation(p.grad) if self.noise else None
-            self.modulate(p, k[m], self.target)
-            if sigma is not None:
-                add_noise(p.grad, sigma, number, batch, self.modalities, ctx)
+        inside = self.in_scope(self.scope)
+        noise = gradient_noise(inside, batch, ctx) if self.noise else {}
+        for m, parameters in inside.items():
+            self.modulate(parameters, k[m], self.target)
+            if self.noise:
+                add(gradients_of(parameters), noise[m])

@@ -73,5 +73,5 @@ class SSLPretrain(Strategy):
         """Slow the encoders' updates down during the warm-up."""
         super().on_gradients(output, batch, ctx)
         if ctx.epoch < self.warmup:
-            for _, _, p in self.in_scope("all"):
-                self.modulate(p, self.slow, "update")
+            for parameters in self.in_scope("all").values():
+                self.modulate(parameters, self.slow, "update")

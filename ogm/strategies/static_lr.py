@@ -52,6 +52,6 @@ class StaticLR(Strategy):
     def on_gradients(self, output: Output, batch: Batch, ctx: Context) -> None:
         """Scale the updates of the encoders."""
         super().on_gradients(output, batch, ctx)
-        for _, m, p in self.in_scope("all"):
+        for m, parameters in self.in_scope("all").items():
             if self.factors.get(m, 1.0) != 1.0:
-                self.modulate(p, self.factors[m], "update")
+                self.modulate(parameters, self.factors[m], "update")

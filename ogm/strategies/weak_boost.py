@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -10,9 +10,8 @@ from torch import Tensor
 
 from ogm.checks import check_complete
 from ogm.context import Context
-from ogm.imbalance import TINY, lag_ratios, true_class_scores
-from ogm.parts.gradients import finite_or_one
-from ogm.shapley import responses
+from ogm.imbalance import TINY, lag_ratios
+from ogm.parts.gradients import finite_or_one, gradients_of, squared_norms
 from ogm.strategy import Strategy
 from ogm.types import Batch, Output, Scope, Target
 
@@ -93,26 +92,26 @@ class WeakBoost(Strategy):
     def on_gradients(self, output: Output, batch: Batch, ctx: Context) -> None:
         """Multiply the gradients of weak modalities' encoders by k_m, inside the epoch window."""
         check_complete(self, "unimodal_logits", output.unimodal_logits)
-        super().on_gradients(output, batch, ctx)
+        scores = self.scores(output, batch, ctx)
+        self.log_ratios(scores, ctx)
         if not self.in_window(ctx):
             return
-        rho = lag_ratios(true_class_scores(responses(output, batch, ctx, self._fusion[0]), batch, ctx), self.rho_max)
-        k = finite_or_one(boost_factors(rho, self.alpha, self.form, self.k_max, self.dead_band), ctx)
-        in_scope = [(m, p) for _, m, p in self.in_scope(self.scope)]
+        rho = lag_ratios(scores, self.rho_max)
+        factors = finite_or_one(boost_factors(rho, self.alpha, self.form, self.k_max, self.dead_band), ctx)
+        k = dict(zip(rho, factors.unbind(), strict=True))
+        inside = self.in_scope(self.scope)
         if self.parity is not None:
-            k = limit_norms(
-                k, {m: joint_norm(p.grad for n, p in in_scope if n == m) for m in self.modalities}, self.parity
-            )
+            k = limit_norms(k, {m: joint_norm(gradients_of(inside[m])) for m in self.modalities}, self.parity)
         ctx.log(**{f"coefficient/{m}": coefficient for m, coefficient in k.items()})
         adaptive = isinstance(ctx.optimizer, torch.optim.Adam)  # AdamW is one, too
         target: Target = self.target if self.target != "auto" else "update" if adaptive else "grad"
-        for m, p in in_scope:
-            self.modulate(p, k[m], target)
+        for m, parameters in inside.items():
+            self.modulate(parameters, k[m], target)
 
 
 def boost_factors(
     rho: Mapping[str, Tensor], alpha: float, form: Literal["step", "smooth"], k_max: float, dead_band: float = 0.0
-) -> dict[str, Tensor]:
+) -> Tensor:
     """Coefficients of the gradients.
 
     Args:
@@ -123,14 +122,12 @@ def boost_factors(
         dead_band: How far rho must exceed 1.
 
     Returns:
-        Modality -> 0-dim k_m = 1 + tanh(alpha rho_m), or 1 + tanh(alpha (rho_m - 1)) for ``"smooth"``, at most k_max,
-        where rho_m > 1 + dead_band; else 1.
+        (M,) k_m = 1 + tanh(alpha rho_m), or 1 + tanh(alpha (rho_m - 1)) for ``"smooth"``, at most k_max, where rho_m >
+        1 + dead_band; else 1. In the order of the modalities.
     """
-    shift = 1.0 if form == "smooth" else 0.0
-    return {
-        m: torch.where(r <= 1 + dead_band, 1.0, (1 + torch.tanh(alpha * (r - shift))).clamp_max(k_max))
-        for m, r in rho.items()
-    }
+    r = torch.stack(list(rho.values()))
+    boost = 1 + torch.tanh(alpha * (r - 1 if form == "smooth" else r))
+    return boost.clamp_max(k_max).masked_fill(r <= 1 + dead_band, 1.0)
 
 
 def limit_norms(k: Mapping[str, Tensor], norms: Mapping[str, Tensor], parity: float) -> dict[str, Tensor]:
@@ -148,14 +145,13 @@ def limit_norms(k: Mapping[str, Tensor], norms: Mapping[str, Tensor], parity: fl
     return {m: torch.minimum(x, (parity * largest / norms[m].clamp_min(TINY)).clamp_min(1.0)) for m, x in k.items()}
 
 
-def joint_norm(grads: Iterable[Tensor | None]) -> Tensor:
+def joint_norm(gradients: list[Tensor]) -> Tensor:
     """Euclidean norm of several tensors taken together as one vector.
 
     Args:
-        grads: Tensors of any shape; None is skipped.
+        gradients: Tensors of any shape.
 
     Returns:
         0-dim float64 norm; 0 if there is no tensor.
     """
-    norms = [torch.linalg.vector_norm(g, dtype=torch.float64) for g in grads if g is not None]
-    return torch.linalg.vector_norm(torch.stack(norms)) if norms else torch.zeros(())
+    return squared_norms(gradients).sum().sqrt() if gradients else torch.zeros(())

@@ -103,8 +103,8 @@ def turns(vector: Vector) -> dict[str, Any]:
     if "batches" in inputs:
         mean, found = torch.zeros(len(inputs["batches"][0][0]), dtype=torch.float64), dict[str, Any]()
         for steps, gates in enumerate(inputs["batches"]):
-            mean = greedy.running_mean(mean, steps, tensor(gates).mean(0))
-            found[f"after_{steps + 1}"] = mean
+            greedy.move_means([mean], [tensor(gates).mean(0)], torch.tensor(steps + 1))
+            found[f"after_{steps + 1}"] = mean.clone()
         return found
     if "steps" not in inputs:
         raise Unsupported("no steps and no gates among the inputs")

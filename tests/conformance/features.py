@@ -81,7 +81,7 @@ def opm_ogm(vector: Vector) -> dict[str, Any]:
         "cvpr": modulation_coefficients(found["rho"], alpha),
         "tpami": modulation_coefficients(found["rho"], alpha, "journal"),
     }
-    return found | {f"k_{variant}": torch.stack(list(x.values())) for variant, x in k.items()}
+    return found | {f"k_{variant}": x for variant, x in k.items()}
 
 
 def mmcosine(vector: Vector) -> dict[str, Any]:

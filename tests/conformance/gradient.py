@@ -43,8 +43,8 @@ def named(values: Tensor, like: Any) -> dict[str, float]:
 
 def mmpareto(vector: Vector) -> dict[str, Any]:
     joint, own = ([tensor(g) for g in vector["inputs"][f"grad_{side}"]] for side in ("multimodal", "unimodal"))
-    final, cosine, weight = combine_gradients(joint, own, vector["hyperparams"]["gamma"])
-    found = {"cosine": cosine, "weight_multimodal": weight, "weight_unimodal": 1 - weight}
+    (final,), cosine, weight = combine_gradients([joint], [own], vector["hyperparams"]["gamma"])
+    found = {"cosine": cosine[0], "weight_multimodal": weight[0], "weight_unimodal": 1 - weight[0]}
     return {**found, "final": [x for g in final for x in g.flatten().tolist()]}
 
 
@@ -60,7 +60,8 @@ def mlb(vector: Vector) -> dict[str, Any]:
     means = inputs.get("score_mean")
     sums = scores(vector) if means is None else {m: tensor(s) for m, s in means.items()}
     rho = lag_ratios(sums, torch.inf)
-    return {"rho": rho, "k": pace_factors(rho, hyper.get("alpha", 0.8), hyper.get("beta", 2.0))}
+    k = pace_factors(rho, hyper.get("alpha", 0.8), hyper.get("beta", 2.0))
+    return {"rho": rho, "k": dict(zip(rho, k, strict=True))}
 
 
 def agm(vector: Vector) -> dict[str, Any]:

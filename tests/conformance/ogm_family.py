@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ogm.context import Context
 from ogm.imbalance import discrepancy_ratios, lag_ratios, true_class_scores
-from ogm.parts.gradients import add_noise, modulation_coefficients, noise_deviation, scaled_update
+from ogm.parts.gradients import ScaledUpdate, gradient_noise, modulation_coefficients
 from ogm.strategies.vanilla import Vanilla
 from ogm.strategies.weak_boost import boost_factors, limit_norms
 from ogm.types import Output
@@ -21,26 +21,27 @@ def ogm(vector: Vector) -> dict[str, Any]:
     sums = scores(vector)
     rule = given(vector, "multi").get("multi", "pairwise_mean")
     rho = discrepancy_ratios(sums, rule)
-    return {
-        "score_sum": sums,
-        "rho": rho,
-        "k": modulation_coefficients(rho, vector["hyperparams"]["alpha"], **given(vector, "variant")),
-    }
+    k = modulation_coefficients(rho, vector["hyperparams"]["alpha"], **given(vector, "variant"))
+    return {"score_sum": sums, "rho": rho, "k": dict(zip(rho, k, strict=True))}
 
 
 def ogm_ge(vector: Vector) -> dict[str, Any]:
     inputs = vector["inputs"]
-    grad = tensor(inputs["grad"]).view(inputs["grad_shape"])
-    drawn, sigma = Context(), noise_deviation(grad)
-    drawn.noise_like = lambda x, number: tensor(inputs["standard_normal"]).view_as(x)  # type: ignore[method-assign]
+    grad, normal = (tensor(inputs[name]).view(inputs["grad_shape"]) for name in ("grad", "standard_normal"))
     factors = {"dominant": "k_dominant", "weak": "k_weak", "result": "k"}
+    scaled = vector["hyperparams"].get("noise") == "scaled_std"
+
+    def noise(drawn: Tensor) -> Tensor:
+        """The noise of one parameter, where ``drawn`` is what the generator has drawn for it."""
+        parameter, ctx = nn.Parameter(torch.zeros_like(grad)), Context()
+        parameter.grad = grad.clone()
+        ctx.fill_with_noise = lambda x: x.view(-1)[: grad.numel()].copy_(drawn.flatten())  # type: ignore[method-assign]
+        return gradient_noise({"audio": [parameter]}, batch([0]), ctx)["audio"][0]
 
     def edited(k: float) -> Tensor:
-        std = sigma * (k if vector["hyperparams"].get("noise") == "scaled_std" else 1.0)
-        changed = grad * k
-        add_noise(changed, std, 0, batch([0]), (), drawn)
-        return changed
+        return k * grad + noise(normal) * (k if scaled else 1.0)
 
+    sigma = noise(torch.ones_like(grad)).flatten()[0]
     return {"sigma": sigma, **{name: edited(inputs[k]) for name, k in factors.items() if k in inputs}}
 
 
@@ -55,14 +56,16 @@ def weak_boost(vector: Vector) -> dict[str, Any]:
     rho = lag_ratios(sums, hyper.get("rho_max", 10.0))
     extra = given(vector, "dead_band")
     k = boost_factors(rho, hyper.get("alpha", 0.3), hyper.get("form", "step"), hyper.get("k_max", 2.0), **extra)
-    return {"score_sum": sums, "rho": rho, "k": k}
+    return {"score_sum": sums, "rho": rho, "k": dict(zip(rho, k, strict=True))}
 
 
 def modulation_target(vector: Vector) -> dict[str, Any]:
     inputs = vector["inputs"]
-    return {
-        "theta": scaled_update(tensor(inputs["theta_before"]), tensor(inputs["theta_after_optimizer"]), inputs["k"])
-    }
+    theta = nn.Parameter(tensor(inputs["theta_before"]))
+    update = ScaledUpdate([theta], inputs["k"])
+    theta.data.copy_(tensor(inputs["theta_after_optimizer"]))
+    update.apply()
+    return {"theta": theta.detach()}
 
 
 def data_parallel(vector: Vector) -> dict[str, Any]:

@@ -27,8 +27,7 @@ def test_the_branch_that_learns_fastest_from_others_is_held() -> None:
 def test_speed_is_of_all_parameters_together() -> None:
     a, b = nn.Parameter(torch.tensor([3.0, 4.0])), nn.Parameter(torch.tensor([5.0]))
     a.grad = torch.tensor([1.0, 2.0])
-    assert float(greedy.speed([a, b])) == pytest.approx(5 / 50)
-    assert float(greedy.speed([b])) == 0
+    assert greedy.speeds([[a, b], [b]]).tolist() == pytest.approx([5 / 50, 0])
 
 
 @pytest.mark.parametrize("fusion", ["concat", "mmtm", "mmtm_concat"])

@@ -14,7 +14,7 @@ from tests.helpers.methods import D, build64, close, one_step
 def test_paces_vanish_at_balance_and_stay_in_bounds() -> None:
     rho = torch.linspace(0, 40, 2001, dtype=D)
     for beta in (1.0, 2.0, 3.0):
-        k = torch.stack([pace_factors({"a": r}, 0.8, beta)["a"] for r in rho])
+        k = torch.stack([pace_factors({"a": r}, 0.8, beta)[0] for r in rho])
         assert (k.diff() >= 0).all() and k.min() > 0 and k.max() <= beta and float(k[50]) == 1
     assert k.diff().abs().max() < 0.05  # no jump
 

@@ -33,7 +33,7 @@ def test_integration_is_the_naive_one(seed: int) -> None:
     joint = [r.normal(size=s) for s in ((3, 4), (5,), (1,))]
     sign, size = (-1) ** seed, 10.0 ** r.integers(-2, 3)
     own = [size * (sign * 0.7 * g + r.normal(size=g.shape)) for g in joint]
-    final, cosine, _ = combine_gradients([torch.from_numpy(g) for g in joint], [torch.from_numpy(g) for g in own], 1.5)
+    (final,), cosine, _ = combine_gradients(*([[torch.from_numpy(g) for g in side]] for side in (joint, own)), 1.5)
     for ours, theirs in zip(final, naive(joint, own, 1.5), strict=True):
         np.testing.assert_allclose(ours.numpy(), theirs, rtol=1e-3, atol=1e-3 * np.linalg.norm(theirs))
     g, u = (np.concatenate([x.ravel() for x in side]) for side in (joint, own))
@@ -46,7 +46,7 @@ def test_the_direction_serves_both_losses_and_is_as_long_as_the_sum(seed: int) -
     g = torch.randn(50, generator=generator, dtype=D)
     u = torch.randn(50, generator=generator, dtype=D) - 0.8 * g
     assert g @ u < 0
-    (v,), _, a = combine_gradients([g], [u], 1.0)
+    ((v,),), _, a = combine_gradients([[g]], [[u]], 1.0)
     assert v @ g > 0 and v @ u > 0 and v.norm() >= (g + u).norm() * (1 - 1e-12)
     if 0.001 < a < 0.999:
         assert float(v @ g) == pytest.approx(float(v @ u))  # neither is favoured
