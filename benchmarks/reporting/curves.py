@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from benchmarks.config.run_config import ConfigError, known
 from benchmarks.config.suite import OWN, Row, Table
 from benchmarks.records.record import RunRecord
-from benchmarks.reporting.figures import COLOURS, DASHES, INK, STYLE, Picture
+from benchmarks.reporting.figures import COLOURS, DASHES, INK, STYLE, Picture, set_title
 from benchmarks.reporting.frames import SELECTION, modalities, state
 from benchmarks.reporting.method_names import legend_labels
 from benchmarks.reporting.tables import BRANCH_AND_PROBE, FormattedTable
@@ -66,7 +66,7 @@ def curves(table: FormattedTable, records: Mapping[str, RunRecord], chosen: Sequ
         axes.set_axis_off()
     handles = [Line2D([], [], **_look(i)) for i in range(len(rows))]
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
-    figure.suptitle(table.title, x=0.01, ha="left", fontsize=10)
+    set_title(figure, table.title)
     spread = " with ± one standard deviation" if len(rows) <= WITH_BANDS else ""
     caption = f"{which} Test accuracy after each epoch, mean{spread} over the runs. {_explained(panels)}".rstrip()
     return Picture("curves", "course of training", caption, figure)

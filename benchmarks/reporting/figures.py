@@ -21,6 +21,7 @@ from benchmarks.reporting.tables import ACCURACY, BRANCH_AND_PROBE, FormattedTab
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 MARKERS = ("o", "^", "s", "D", "v", "P")
 DASHES = ("-", "--", "-.", (0, (2, 1)), (0, (5, 1, 1, 1, 1, 1)), ":")
+LETTERS_PER_INCH = 13  # of a title, wide letters counted
 RULE, INK, ALARM = "#D5D9E0", "#222222", "#A00000"
 STYLE: Any = {
     "font.size": 9,
@@ -126,8 +127,14 @@ def _one_line_each(title: str, labels: Sequence[str], height: float) -> tuple[Fi
     axes.set_yticks(y, labels)
     axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
-    axes.set_title(title, loc="left")
+    set_title(figure, title)
     return figure, axes
+
+
+def set_title(figure: Figure, title: str) -> None:
+    """A title from the figure's left edge on, in as many lines as its width makes of it."""
+    letters = int(figure.get_figwidth() * LETTERS_PER_INCH)
+    figure.suptitle("\n".join(textwrap.wrap(title, letters)), x=0.01, ha="left", fontsize=10)
 
 
 def _marker(i: int, *, filled: bool) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator
 
 from benchmarks.records.record import RunRecord
-from benchmarks.reporting.figures import COLOURS, INK, RULE, STYLE, Picture
+from benchmarks.reporting.figures import COLOURS, INK, RULE, STYLE, Picture, set_title
 from benchmarks.reporting.frames import SELECTION, exact_accuracies, unit_means
 from benchmarks.reporting.method_names import legend_labels
 from benchmarks.reporting.statistics import LEAST_UNITS, summary
@@ -57,7 +57,7 @@ def pareto(table: FormattedTable, records: Mapping[str, RunRecord]) -> Picture:
     order = np.flatnonzero(front)[np.argsort(x[front], kind="stable")]
     axes.plot(x[order], y[order], drawstyle="steps-post", color=COLOURS[1], lw=1, zorder=1)
     _scales(axes, table, x)
-    axes.set_title(table.title, loc="left")
+    set_title(figure, table.title)
     base = str(table.numbers["against"].dropna().iloc[0])
     axes.set_xlabel(f"encoder passes of training, relative to {base}")
     axes.set_ylabel("test accuracy (%), epoch chosen by validation")

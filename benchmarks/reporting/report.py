@@ -17,7 +17,7 @@ from benchmarks.config.suite import Suite
 from benchmarks.records.record import RunRecord, write_whole
 from benchmarks.records.store import read_records
 from benchmarks.reporting import figures, tables
-from benchmarks.reporting.curves import check_chosen, curves
+from benchmarks.reporting.curves import check_chosen, curve_rows, curves
 from benchmarks.reporting.figures import Picture
 from benchmarks.reporting.frames import PUBLISHED, runs_frame
 from benchmarks.reporting.heatmap import heatmaps
@@ -98,7 +98,8 @@ def pictures(table: FormattedTable, records: Mapping[str, RunRecord], chosen: Se
         yield pareto(table, records)
     if has_ranks(table):
         yield figures.ranks(table)
-    yield curves(table, records, chosen)
+    if curve_rows(table, records, chosen)[0]:
+        yield curves(table, records, chosen)
 
 
 def _drawn(file: str, picture: Picture) -> Drawing:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from benchmarks.config.run_config import PROTOCOL
 from benchmarks.config.suite import OWN, Table
 from benchmarks.config.units import unit_of
 from benchmarks.records.record import RunRecord
@@ -35,6 +36,10 @@ ACCURACY = "accuracy (by validation)"
 BRANCH_AND_PROBE = (
     "a branch is a modality's own part of the trained model, and its accuracy that of its unimodal logits; a probe is "
     "a logistic regression on a modality's frozen features after the last epoch."
+)
+BEFORE = (
+    "they kept no logits, so their scores cannot be computed again, and of epochs with equal validation accuracy the "
+    "first was selected."
 )
 RULES = (
     "logit_sum predicts by the sum of the branches' logits, prob_mean by the mean of their probabilities, branch/NAME "
@@ -217,6 +222,8 @@ def notes(
     if same := rows_like_their_baseline(table, records):
         out.append(("No effect", f"{_join_distinct(same)}: the same numbers as the row compared with, in every run."))
     out += [("Mind", f"{text}.") for text in dict.fromkeys(n for r in records for n in r.data.get("notes", ()))]
+    if earlier := sum(r.protocol < PROTOCOL for r in records):
+        out.append(("Protocol", f"{earlier} of {len(records)} runs are of protocol 1: {BEFORE}"))
     return [*out, ("Made with", _provenance_note(records)), *_published_notes(table, printed)]
 
 
