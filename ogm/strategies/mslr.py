@@ -88,13 +88,13 @@ class MSLR(Strategy):
         """Scale the updates of each modality's encoder and own layer of the head."""
         super().on_gradients(output, batch, ctx)
         ctx.log(**{f"coefficient/{m}": k for m, k in self._factors.items()})
-        scaled = [(m, p) for m, parameters in self.in_scope("all").items() for p in parameters]
-        scaled += [
-            (m, p) for m, p, columns in unimodal_head_parts(self._fusion[0], self.dims) if columns == slice(None)
-        ]
-        for m, p in scaled:
+        scaled = self.in_scope("all")
+        for m, p, columns in unimodal_head_parts(self._fusion[0], self.dims):
+            if columns == slice(None):
+                scaled[m].append(p)
+        for m, parameters in scaled.items():
             if self._factors[m] != 1.0:
-                self.modulate(p, self._factors[m], self.target)
+                self.modulate(parameters, self._factors[m], self.target)
 
     def on_epoch_end(self, engine: TrainingContext) -> None:
         """Compute q_m for the next epoch from the validation accuracies."""
