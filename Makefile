@@ -86,7 +86,7 @@ lint: setup ## style, types, and which package imports which
 	.venv/bin/lint-imports --no-cache --no-logo
 	$(PY) -m mypy
 
-bench: setup ## what loading costs; time and memory of a step of every method, as ratios to vanilla (DEVICE=)
+bench: setup ## what loading costs; time, operations and memory of a step of every method, as ratios to vanilla (DEVICE=)
 	$(PY) -m benchmarks bench --data
 	$(PY) -m benchmarks bench $(if $(DEVICE),--device $(DEVICE))
 
