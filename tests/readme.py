@@ -15,7 +15,9 @@ import pandas as pd
 
 from benchmarks.records.store import read_records
 from benchmarks.records.suite_file import read
-from benchmarks.reporting.tables import ACCURACY, FormattedTable, format_number, format_tables
+from benchmarks.reporting.frames import SELECTION, exact_accuracies, unit_means
+from benchmarks.reporting.statistics import Summary, paired
+from benchmarks.reporting.tables import ACCURACY, EMPTY, FormattedTable, format_number, format_tables
 from models.registry import FUSIONS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -23,7 +25,8 @@ REFERENCE = ROOT / "results" / "reference"
 README, TEMPLATE = ROOT / "README.md", Path(__file__).with_name("readme_results.md")
 BEGIN = "<!-- From the records, by python -m tests.readme; the words are in tests/readme_results.md. -->\n"
 END = "<!-- Until here. -->\n"
-COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+COUNTS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
+COUNTS += ["thirteen", "fourteen", "fifteen", "sixteen"]
 LEADING = 5
 BASELINES = ["audio only", "visual only", "vanilla"]  # stand first, in this order
 
@@ -48,6 +51,16 @@ class Results:
     def seeds(self, slug: str) -> str:
         return COUNTS[len({c.seed for row in self.tables[slug].table.rows for c in row.configs})]
 
+    def between(self, slug: str, ours: str, theirs: str) -> Summary:
+        """The difference of two rows of a table, paired by unit, in points, whatever they are compared with there."""
+        rows = {row.label: row for row in self.tables[slug].table.rows}
+        found = []
+        for row in (rows[ours], rows[theirs]):
+            accuracies = exact_accuracies(row, self.records, SELECTION)
+            assert accuracies is not None
+            found.append([float(100 * x) for x in unit_means(row, accuracies)])
+        return paired(*found).difference
+
     def presence(self, slug: str) -> tuple[float, float]:
         """How often SynthAV's sounds and pictures are there."""
         (recipe,) = {
@@ -68,18 +81,28 @@ def listed(parts: Sequence[str]) -> str:
     return ", ".join(parts[:-1]) + f" and {parts[-1]}"
 
 
+def bounds(numbers: pd.Series) -> tuple[float, float]:
+    """The ends of a difference's interval; of its range, where the units are too few for one."""
+    ends = ("low", "high") if pd.notna(numbers["difference_low"]) else ("least", "greatest")
+    return tuple(float(numbers[f"difference_{end}"]) for end in ends)  # type: ignore[return-value]
+
+
 def loses(numbers: pd.Series) -> bool:
-    """In every unit."""
-    return bool(numbers["difference_greatest"] < 0)
+    return bounds(numbers)[1] < 0
 
 
 def wins(numbers: pd.Series) -> bool:
-    """In every unit."""
-    return bool(numbers["difference_least"] > 0)
+    return bounds(numbers)[0] > 0
 
 
 def unclear(numbers: pd.Series) -> bool:
-    return bool(numbers["difference_least"] <= 0 <= numbers["difference_greatest"])
+    low, high = bounds(numbers)
+    return low <= 0 <= high
+
+
+def interval(found: Summary) -> str:
+    ends = ", ".join(format_number(x, sign=True) for x in (found.low, found.high))
+    return f"{format_number(found.mean, sign=True)} [{ends}]"
 
 
 def read_all() -> dict[str, Results]:
@@ -90,6 +113,7 @@ def numbers_of(made: Mapping[str, Results]) -> dict[str, str]:
     """Everything that the template names. Raises ValueError for a claim that the records do not bear."""
     return {
         **strategies(made["synthav"], made["avmnist"]),
+        **rules(made["synthav"]),
         **compared(made["compare-synthav"], made["compare-avmnist"]),
         **fusions(made["fusions"]),
     }
@@ -113,23 +137,23 @@ def table(*lines: Sequence[str]) -> str:
 def strategies(synthav: Results, avmnist: Results) -> dict[str, str]:
     numbers, cells = synthav.rows("strategies-synthav")
     gaps = numbers["difference_mean"]
-    configs = [c for row in synthav.tables["strategies-synthav"].table.rows for c in row.configs]
     vanilla, alone = numbers.loc["vanilla"], numbers.loc["visual only"]
     others = [
         n for n in numbers["val_best_mean"].sort_values().index if n not in BASELINES and not n.startswith("random")
     ]
-    columns = [ACCURACY, "difference to vanilla", "wins", "visual branch", "visual probe"]
+    columns = [ACCURACY, "difference to vanilla", "wins", "p (Holm)", "visual branch", "visual probe"]
     shown = [[n, *cells.loc[n, columns]] for n in [*BASELINES, *others]]
-    heads = ["setting", "fused", "difference to vanilla", "wins", "visual branch", "visual probe"]
+    heads = ["setting", "accuracy", *columns[1:]]
     claim("joint training leaves vision far below", vanilla["branch_visual_mean"] + 10 < alone["branch_visual_mean"])
     claim("its features, too", vanilla["probe_visual_mean"] + 10 < alone["probe_visual_mean"])
     claim("OGM-GE reduces that", vanilla["branch_visual_mean"] + 5 < numbers.loc["ogm_ge 0.8", "branch_visual_mean"])
     claim("OGM-GE helps", wins(numbers.loc["ogm_ge 0.8"]))
-    claim("the draws are too few for intervals", bool(numbers["difference_low"].isna().all()))
     claim("its noise does nothing", unclear(numbers.loc["ge_noise"]))
-    claim("a constant factor does as well", gaps["static_lr audio x 0.1"] >= gaps["ogm_ge 0.8"])
+    factor = synthav.between("strategies-synthav", "static_lr audio x 0.1", "ogm_ge 0.8")
+    claim("a constant factor cannot be told from it", factor.low <= 0 <= factor.high)
     better = ["equal_weight_multiloss", "modality_dropout audio 0.5", "ume"]
-    claim("losses, dropout and ensemble do better", bool((gaps[better] > gaps["ogm_ge 0.8"]).all()))
+    for label in better:
+        claim(f"{label} does better", synthav.between("strategies-synthav", label, "ogm_ge 0.8").low > 0)
     lost = {
         "gated": synthav.rows("fusions-synthav")[0].loc["gated + ogm_ge 0.8"],
         "adam": synthav.rows("optimizers-synthav")[0].loc["adam + ogm_ge 0.8"],
@@ -144,16 +168,16 @@ def strategies(synthav: Results, avmnist: Results) -> dict[str, str]:
     return {
         "sound": f"{100 * synthav.presence('strategies-synthav')[0]:.0f}",
         "picture": f"{100 * synthav.presence('strategies-synthav')[1]:.0f}",
-        "training_seeds": COUNTS[len({c.seed for c in configs})],
-        "data_seeds": COUNTS[len({c.dataset_args["data_seed"] for c in configs})],
+        "training_seeds": synthav.seeds("strategies-synthav"),
+        "data_seeds": COUNTS[int(numbers["units"].max())],
         "strategies": table(heads, *shown),
         "vanilla_branch": format_number(vanilla["branch_visual_mean"]),
         "alone_branch": format_number(alone["branch_visual_mean"]),
         "vanilla_probe": format_number(vanilla["probe_visual_mean"]),
         "alone_probe": format_number(alone["probe_visual_mean"]),
         "noise": cells.loc["ge_noise", "difference to vanilla"],
-        "factor": format_number(gaps["static_lr audio x 0.1"], sign=True),
-        "ogm_ge": format_number(gaps["ogm_ge 0.8"], sign=True),
+        "factor": interval(factor),
+        "ogm_ge": cells.loc["ogm_ge 0.8", "difference to vanilla"],
         **{
             n: format_number(gaps[label], sign=True)
             for n, label in zip(["losses", "dropout", "ensemble"], better, strict=True)
@@ -164,6 +188,42 @@ def strategies(synthav: Results, avmnist: Results) -> dict[str, str]:
         "avmnist_ogm_ge": format_number(theirs[0].loc["ogm_ge", "val_best_mean"]),
         "avmnist_vanilla": format_number(theirs[0].loc["vanilla", "val_best_mean"]),
         "avmnist_difference": theirs[1].loc["ogm_ge", "difference to vanilla"],
+    }
+
+
+def rules(synthav: Results) -> dict[str, str]:
+    """What training does and what the rule of prediction does."""
+    slug = "rules-synthav"
+    _, cells = synthav.rows(slug)
+    names, kinds = dict.fromkeys(label.split(", ")[0] for label in cells.index), ("fused", "logit_sum", "prob_mean")
+    labels = {"own heads": "a loss on heads of each modality's own", "shared heads": "a loss on each part of the head"}
+    lines = []
+    for name in names:
+        found = [
+            cells.loc[f"{name}, {kind}", ACCURACY] if f"{name}, {kind}" in cells.index else EMPTY for kind in kinds
+        ]
+        lines.append([labels.get(name, name), *found])
+
+    def rule(name: str) -> Summary:
+        return synthav.between(slug, f"{name}, prob_mean", f"{name}, fused")
+
+    def training(name: str, kind: str) -> Summary:
+        return synthav.between(slug, f"{name}, {kind}", f"vanilla, {kind}")
+
+    claim("the rule makes own heads better", rule("own heads").low > 0)
+    claim("it does more for them than their training", rule("own heads").mean > training("own heads", "fused").mean / 2)
+    claim("it does nothing to be seen for vanilla", rule("vanilla").low <= 0 <= rule("vanilla").high)
+    apart = synthav.between(slug, "unimodal only, prob_mean", "own heads, prob_mean")
+    fused = synthav.between(slug, "unimodal only, prob_mean", "own heads, fused")
+    claim("most of the ensemble's lead is the rule's", apart.mean < fused.mean / 2)
+    return {
+        "rules": table(["training", *(f"`{kind}`" for kind in kinds)], *lines),
+        "rule_vanilla": interval(rule("vanilla")),
+        "rule_own": interval(rule("own heads")),
+        "training_own": interval(training("own heads", "fused")),
+        "ensemble_fused": interval(fused),
+        "ensemble_apart": interval(apart),
+        "rule_ogm_ge": interval(training("ogm_ge", "prob_mean")),
     }
 
 
