@@ -23,6 +23,7 @@ from datasets.core.files import open_atomic
 from datasets.decode.arrays import values_of
 
 PACK = "logits.npz"
+LARGEST = 2**26  # bytes of one array: VGGSound's test split, with three modalities, has 38 million
 
 
 def logits_path(folder: Path, record: RunRecord) -> Path:
@@ -135,6 +136,8 @@ def _read(archive: zipfile.ZipFile, record: RunRecord) -> dict[str, Predictions]
 
 def _array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
     entry = archive.getinfo(name)
+    if entry.file_size > LARGEST:
+        raise ValueError(f"{name}: {entry.file_size} bytes, and no logits have more than {LARGEST}")
     with open_member(archive, entry) as file:
         return values_of(file, entry.file_size)  # to the end, where the checksum is compared
 

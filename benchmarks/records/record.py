@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from datasets.core.files import write_atomic
 SELECTIONS = ("last", "val_best", "test_best")
 FRACTIONS = ("accuracy", "macro_f1")  # what lies in [0, 1], of the prediction or (accuracy/audio) of a modality
 
+PLACE = ("dataset", "fusion", "method")  # settings that name the folders which a record is in
+NAME = re.compile(r"\w[\w.+-]*")
 SCORED = ("val", "test")  # the splits that are evaluated
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -197,6 +200,9 @@ def _check_place(record: RunRecord, path: Path) -> None:
 
 def _check(record: RunRecord) -> None:
     """Raises ValueError where parts of a record contradict each other."""
+    for part in PLACE:
+        if not NAME.fullmatch(record.config[part]):  # type: ignore[literal-required]
+            raise ValueError(f"config.{part} is {record.config[part]!r}, which is no name")  # type: ignore[literal-required]
     if record.key != key_of(record.config):
         raise ValueError(f"its key, {record.key}, is not that of its configuration, {key_of(record.config)}")
     longest = max(record.config["epochs"], 1)
@@ -289,7 +295,7 @@ def read_whole(path: Path) -> RunRecord | None:
 
 def record_path(folder: Path, config: Mapping[str, Any], key: str) -> Path:
     """Where the record of a run is, in a file of its own, below a results folder."""
-    names = (config[part] for part in ("dataset", "fusion", "method"))
+    names = (config[part] for part in PLACE)
     return folder.joinpath("records", *names, f"{config['seed']}-{key}.json")
 
 

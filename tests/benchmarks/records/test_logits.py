@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import tracemalloc
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -91,6 +93,20 @@ def test_damage_is_one_line(folder: Path, packed: bool, capsys: pytest.CaptureFi
         (line,) = capsys.readouterr().err.strip().splitlines()
         assert str(path) in line and path.read_bytes() == damaged
     assert len(records(folder)) == 4
+
+
+def test_an_array_that_is_too_large_is_not_unpacked(folder: Path) -> None:
+    """A few kilobytes that unpack to a hundred megabytes."""
+    first = records(folder)[0]
+    path = logits.logits_path(folder, first)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open(f"{first.key}/val.npy", "w") as file:
+        np.save(file, np.zeros((4, 10_000, 1200), np.float16))
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="no logits have more"), Logits(folder) as kept:
+        kept.of(first)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert path.stat().st_size < 2**18 and peak < 2**22
 
 
 def test_those_of_another_run_are_refused(folder: Path) -> None:

@@ -88,6 +88,7 @@ WRONG = {
         "selected.test_best is not epoch 1, which is the best",
     ),
     "test numbers of another epoch": (lambda c: c["test"].update(last=c["test"]["val_best"]), "at epoch 3"),
+    "a folder for a name": (_set("config", "method", "../ogm"), "config.method is '../ogm', which is no name"),
     "a wrong key": (_set("key", "0123456789ab"), "its key"),
     "another configuration": (_set("config", "lr", 0.04), "its key"),
     "no seed": (lambda c: c["config"].pop("seed"), "config.seed: is missing"),
