@@ -194,6 +194,14 @@ class CremaD(ClipDataset):
 
     @classmethod
     @override
+    def resplit(cls, args: Mapping[str, Any], number: int) -> dict[str, Any]:
+        """The folds of ``speaker_independent`` one after the other; the lists of papers are one split alone."""
+        if args.get("split") != "speaker_independent" or "fold" in args:
+            return {}
+        return {"fold": number % FOLDS}
+
+    @classmethod
+    @override
     def read_splits(cls, options: CremaDOptions, folder: Path) -> tuple[dict[str, Rows], Counter[str]]:
         parts, notes = (
             (split_actors(options.fold), Counter[str]())

@@ -523,3 +523,9 @@ def test_another_list_is_noticed(raw):
         CremaD.module(**OGM)
     (raw / "splits" / "test.csv").unlink()
     assert CremaD.module(**OGM).test.ids == TEST
+
+
+def test_a_comparison_takes_the_folds_one_after_the_other() -> None:
+    chosen = [CremaD.resplit({"split": "speaker_independent"}, number) for number in range(6)]
+    assert chosen == [{"fold": fold} for fold in (0, 1, 2, 3, 4, 0)]
+    assert CremaD.resplit({}, 1) == CremaD.resplit({"split": "speaker_independent", "fold": 2}, 1) == {}
