@@ -62,14 +62,17 @@ def render(figure: Figure, kind: str) -> bytes:
 
 @matplotlib.rc_context(STYLE)
 def accuracies(table: FormattedTable) -> Picture:
-    """Fused accuracy with its std over the runs; each modality's branch (open) and probe (filled)."""
+    """Accuracy with its interval, or std over few runs; each modality's branch (open) and probe (filled)."""
     rows = table.numbers
     y = np.arange(len(rows))
     figure, axes = _one_line_each(table.title, rows["row"], height=1.4 + 0.3 * len(rows))
     look: dict[str, Any] = {"marker": "o", "color": INK, "ms": 6}
-    mean, std = (rows[f"{SELECTION}_{part}"] for part in ("mean", "std"))
-    axes.errorbar(mean, y, xerr=std, ls="", capsize=2.5, lw=1.2, **look)
-    handles = [Line2D([], [], ls="", label="fused, ± std over runs", **look)]
+    mean, std, low, high = (rows[f"{SELECTION}_{part}"] for part in ("mean", "std", "low", "high"))
+    spans = bool(low.notna().any())
+    bars = np.stack([mean - low, high - mean]) if spans else np.stack([std, std])
+    axes.errorbar(mean, y, xerr=bars, ls="", capsize=2.5, lw=1.2, **look)
+    meaning = "95 % interval over units" if spans else "± std over runs"
+    handles = [Line2D([], [], ls="", label=f"accuracy, {meaning}", **look)]
     names = [c.removeprefix("branch_").removesuffix("_mean") for c in rows if c.startswith("branch_") and "_mean" in c]
     for i, name in enumerate(names):
         for kind, offset in (("branch", 0.16), ("probe", -0.16)):

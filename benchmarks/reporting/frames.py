@@ -1,9 +1,8 @@
-"""Records to frames of numbers: one row per run, or one per row of a table. Nothing but records is read."""
+"""Records to a frame of numbers, one row per row of a table. Nothing but records is read."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -28,57 +27,6 @@ SELECTION = "val_best"  # of the epoch whose accuracies tables and figures show 
 Reader = Callable[[RunRecord], float | None]  # one number of a run, if it has it
 
 
-# ---- one row per run
-
-
-def runs_frame(records: Collection[RunRecord]) -> pd.DataFrame:
-    """One row per run and selection protocol; a run without numbers has one row, with its reason.
-
-    Args:
-        records: The runs.
-
-    Returns:
-        Accuracies, F1, mAP and ECE are fractions; ``probe/<modality>`` belongs to the features after the last epoch,
-        ``accuracy/logit_sum`` and the like, by other rules of prediction than the method's, to the epoch that
-        validation selected.
-    """
-    records = sorted(records, key=lambda r: (*(r.config[k] for k in ("dataset", "fusion", "method", "seed")), r.key))
-    names = modalities(records)
-    measures = ["accuracy", "macro_f1", *(f"accuracy/{m}" for m in names)]
-    rules = sorted({rule for r in records for rule in r.scores.get("test", {}) if not rule.startswith("branch/")})
-    scored = {f"{m}/{rule}": _score(rule, m) for rule in rules for m in ("accuracy", "mAP", "ece")}
-    rows = []
-    for r in records:
-        run = {
-            "key": r.key,
-            **{k: r.config[k] for k in ("dataset", "fusion", "method", "optimizer", "seed")},
-            "data_seed": r.config["dataset_args"].get("data_seed"),
-            **{k: compact_json(r.config[k]) for k in ("dataset_args", "method_args")},
-            "status": r.status,
-            "reason": r.reason,
-            "seconds": _seconds(r),
-            "passes": passes(r),
-            **{k: r.provenance.get(k) for k in ("commit", "dirty", "device")},
-            "data": " ".join(f"{split}:{word}" for split, word in fingerprints(r).items()),
-        }
-        selections: list[str | None] = [s for s in SELECTIONS if s in r.test]
-        for selection in selections or [None]:
-            test = r.test.get(selection, {}) if selection else {}
-            probe = r.probe if selection == "last" else {}
-            rows.append(
-                run
-                | {"selection": selection, "epoch": r.selected.get(selection) if selection else None}
-                | {name: test.get(name) for name in measures}
-                | {f"probe/{m}": probe.get(m) for m in names}
-                | {name: read(r) if selection == SELECTION else None for name, read in scored.items()}
-            )
-    first = ["key", "dataset", "dataset_args", "data_seed", "fusion", "method", "method_args", "optimizer", "seed"]
-    last = ["seconds", "passes", "commit", "dirty", "device", "data"]
-    measured = [*measures, *(f"probe/{m}" for m in names), *scored]
-    columns = [*first, "status", "reason", "selection", "epoch", *measured, *last]
-    return pd.DataFrame(rows, columns=columns).astype({"data_seed": "Int64", "epoch": "Int64"})
-
-
 def modalities(records: Collection[RunRecord]) -> list[str]:
     """All that the records measured one by one, in alphabetical order."""
     metrics = {name for r in records for test in r.test.values() for name in test}
@@ -90,11 +38,6 @@ def fingerprints(record: RunRecord) -> dict[str, str]:
     """Split -> fingerprint of its samples; empty for a run that did not get as far as its data."""
     found = record.data.get("fingerprint", {})
     return {split: found[split] for split in ("train", "val", "test") if split in found}
-
-
-def compact_json(value: Any) -> str:
-    """JSON without spaces, with sorted keys."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
 # ---- one row per setting
@@ -112,9 +55,10 @@ def table_frame(
 
     Returns:
         Numbers in percent. A row whose runs are not all done has no means: ``state`` says why. ``std`` is that of the
-        runs; ``difference``, ``wins`` and ``p`` are of the accuracies that validation selected, minus those of the row
-        named in ``against``, unit by unit, or run by run where there is one unit (``pairs`` of them). ``p`` is not yet
-        corrected: ``correct`` does that, for all tables of a suite together.
+        runs; ``val_best_low`` and ``val_best_high`` are the ends of an interval over the units; ``difference``,
+        ``wins`` and ``p`` are of the accuracies that validation selected, minus those of the row named in ``against``,
+        unit by unit, or run by run where there is one unit (``pairs`` of them). ``p`` is not yet corrected: ``correct``
+        does that, for all tables of a suite together.
 
     Raises:
         ValueError: Rows are compared that do not share their seeds.
@@ -129,12 +73,14 @@ def table_frame(
         line |= {"units": len({unit_of(c.dataset_args) for c in row.configs})}
         for name, read in _readers(names, row.rule).items():
             line |= _mean_and_std(name, summary(v) if (v := values(row, records, read)) else None)
+        over_units = accuracy_over_units(row, records)
+        line |= {f"{SELECTION}_{end}": getattr(over_units, end, math.nan) for end in ("low", "high")}
         line |= _difference(row, rows, records)
         line |= _published_columns((printed or {}).get(row.label))
         lines.append(line)
     columns = ["table", "variant", "row", "state", "done", "asked", "units"]
     columns += [f"{name}_{part}" for name in _readers(names, OWN) for part in ("mean", "std")]
-    columns += ["against", *_COMPARED]
+    columns += [f"{SELECTION}_low", f"{SELECTION}_high", "against", *_COMPARED]
     frame = pd.DataFrame(lines, columns=[*columns, "published", "published_note"])
     frame = frame.astype({"wins": "Int64", "pairs": "Int64"})
     return _with_ranks(table, frame, records) if table.ranked else frame
@@ -197,10 +143,12 @@ def _accuracy(selection: str, rule: str) -> Reader:
     """The test accuracy of a selected epoch, a fraction; by another rule than the method's own only at SELECTION."""
     if rule == OWN:
         return lambda r: r.test.get(selection, {}).get("accuracy")
-    return _score(rule, "accuracy") if selection == SELECTION else lambda _: None
+    return score(rule, "accuracy") if selection == SELECTION else lambda _: None
 
 
-def _score(rule: str, measure: str) -> Reader:
+def score(rule: str, measure: str) -> Reader:
+    """A measure of a rule of prediction on test, at the epoch that validation selected, as a record has it."""
+
     def read(record: RunRecord) -> float | None:
         value: Any = record.scores.get("test", {}).get(rule, {}).get(measure)
         return None if value is None else float(value)
@@ -223,15 +171,9 @@ def _readers(names: Sequence[str], rule: str) -> dict[str, Reader]:
     readers = {selection: _accuracy(selection, rule) for selection in SELECTIONS}
     readers |= {f"branch_{m}": test(f"accuracy/{m}") for m in names}
     readers |= {f"probe_{m}": probe(m) for m in names}
-    readers |= {"macro_f1": test("macro_f1") if rule == OWN else _score(rule, "macro_f1")}
-    readers |= {measure: _score(rule, measure) for measure in ("mAP", "ece")}
+    readers |= {"macro_f1": test("macro_f1") if rule == OWN else score(rule, "macro_f1")}
+    readers |= {measure: score(rule, measure) for measure in ("mAP", "ece")}
     return {name: in_percent(read) for name, read in readers.items()}
-
-
-def _seconds(record: RunRecord) -> float | None:
-    """Wall seconds, with those of the runs it builds on."""
-    own = record.cost.get("seconds")
-    return None if own is None else own + record.cost.get("seconds_before", 0.0)
 
 
 def _percent(fraction: float | None) -> float | None:
@@ -281,6 +223,15 @@ def _difference(row: Row, rows: Mapping[str, Row], records: Mapping[str, RunReco
     if several:  # runs on the same data allow neither an interval nor a test
         found |= {"difference_low": d.low, "difference_high": d.high, "p": pair.p}
     return {**nothing, **found, "wins": pair.wins, "pairs": d.n, "improvement": pair.improvement}
+
+
+def accuracy_over_units(row: Row, records: Mapping[str, RunRecord]) -> Summary | None:
+    """The selected test accuracy in percent, summarised over the units; None unless every run is done."""
+    accuracies = exact_accuracies(row, records, SELECTION)
+    if accuracies is None:
+        return None
+    means = [float(100 * a) for a in unit_means(row, accuracies)]
+    return summary(means, overlap_ratio(row.configs, records))
 
 
 def unit_means(row: Row, numbers: Sequence[Fraction]) -> list[Fraction]:

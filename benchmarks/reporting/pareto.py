@@ -16,9 +16,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator
 
 from benchmarks.records.record import RunRecord
 from benchmarks.reporting.figures import COLOURS, INK, RULE, STYLE, Picture, set_title
-from benchmarks.reporting.frames import SELECTION, exact_accuracies, unit_means
+from benchmarks.reporting.frames import SELECTION, accuracy_over_units
 from benchmarks.reporting.method_names import legend_labels
-from benchmarks.reporting.statistics import LEAST_UNITS, summary
 from benchmarks.reporting.tables import FormattedTable
 
 DIRECTIONS = 16  # in which a number may stand beside its point
@@ -66,7 +65,7 @@ def pareto(table: FormattedTable, records: Mapping[str, RunRecord]) -> Picture:
     figure.set_layout_engine("none")
     corners = [point for a, b in itertools.pairwise(order) for point in ((x[a], y[a]), (x[b], y[a]))]
     _number(axes, np.column_stack([x, y]), front, corners + [(x[i], y[i]) for i in order[-1:]])
-    interval = "Bars are 95 % intervals of the mean over the draws of the data (Student's t). " if several else ""
+    interval = "Bars are 95 % intervals of the mean over the units. " if several else ""
     without = [str(label) for label in table.numbers["row"] if label not in set(numbers["row"])]
     missing = f" Not shown, without training or without a mean: {', '.join(without)}." if without else ""
     caption = (
@@ -82,11 +81,8 @@ def _intervals(axes: Axes, table: FormattedTable, records: Mapping[str, RunRecor
     drawn = False
     rows = {row.label: row for row in table.table.rows}
     for label, passes in zip(numbers["row"], numbers["passes"], strict=True):
-        accuracies = exact_accuracies(rows[label], records, SELECTION)
-        if accuracies is None:
-            continue
-        found = summary([float(100 * a) for a in unit_means(rows[label], accuracies)])
-        if found.n >= LEAST_UNITS:
+        found = accuracy_over_units(rows[label], records)
+        if found is not None and not math.isnan(found.low):
             axes.vlines(passes, found.low, found.high, color=INK, lw=0.8, alpha=0.45, zorder=1)
             drawn = True
     return drawn

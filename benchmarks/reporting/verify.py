@@ -17,7 +17,8 @@ from benchmarks.records.logits import Logits
 from benchmarks.records.predictions import Predictions, scores
 from benchmarks.records.record import RunRecord
 from benchmarks.reporting import tables
-from benchmarks.reporting.frames import fingerprints, runs_frame
+from benchmarks.reporting.frames import fingerprints
+from benchmarks.reporting.runs import runs_frame
 from datasets.core.errors import DataError
 from datasets.registry import DATASETS
 from ogm.registry import STRATEGIES, find

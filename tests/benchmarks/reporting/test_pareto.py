@@ -13,8 +13,8 @@ from benchmarks.records.passes import passes
 from benchmarks.records.record import RunRecord
 from benchmarks.reporting import report
 from benchmarks.reporting.figures import COLOURS
-from benchmarks.reporting.frames import runs_frame
 from benchmarks.reporting.pareto import on_front, pareto
+from benchmarks.reporting.runs import runs_frame
 from benchmarks.reporting.tables import format_table, to_latex
 from tests.helpers.records import filled, small
 

@@ -20,7 +20,8 @@ from benchmarks.config.run_config import configure
 from benchmarks.config.suite import Row, Suite, Table, load
 from benchmarks.records.record import RunRecord
 from benchmarks.reporting import tables
-from benchmarks.reporting.frames import PUBLISHED, read_published, runs_frame, table_frame
+from benchmarks.reporting.frames import PUBLISHED, read_published, table_frame
+from benchmarks.reporting.runs import runs_frame
 from benchmarks.reporting.statistics import units_needed
 from benchmarks.reporting.tables import ACCURACY, EMPTY, escape_latex, escape_markdown, format_table, format_tables
 from tests.helpers.records import HOSTILE, filled, record, small, stopped
