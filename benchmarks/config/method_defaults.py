@@ -141,6 +141,16 @@ METHODS: dict[str, Default] = {
         "this suite's length of a super-epoch; whatever it is, a run costs three times joint training",
         search={"mode": Choice(("online", "offline")), "super_epoch": Choice((5, 10, 20))},
     ),
+    "mcr": Default(
+        "kkontras/MCR at 338d370: CREMA-D (its run.sh; its README has 0.01) and AVE",
+        per_dataset={"ave": {"weight": 0.01}},
+        search={
+            "weight": LogUniform(0.003, 1.0),
+            "w_uni": Choice((0.01, 0.1, 1.0)),
+            "w_con": Choice((0.0, 0.1, 1.0)),
+            "temperature": Choice((0.1, 0.5)),
+        },
+    ),
     "diagnosing_relearning": Default(
         "GeWu-Lab/Diagnosing_Relearning_ECCV2024 at 025085e: after epochs 20 and 40 of 50. SynthAV, AV-MNIST: the same "
         "shares of 20 epochs",
