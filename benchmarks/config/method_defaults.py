@@ -151,6 +151,11 @@ METHODS: dict[str, Default] = {
             "temperature": Choice((0.1, 0.5)),
         },
     ),
+    "dgl": Default(
+        "shicaiwei123/ICCV2025-GDL at b72a55f: its default and CREMA-D; VGGSound's script",
+        per_dataset={"vggsound": {"alpha": 2.0}},
+        search={"alpha": LogUniform(0.5, 8.0)},
+    ),
     "diagnosing_relearning": Default(
         "GeWu-Lab/Diagnosing_Relearning_ECCV2024 at 025085e: after epochs 20 and 40 of 50. SynthAV, AV-MNIST: the same "
         "shares of 20 epochs",

@@ -6,11 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from models.fusions.concat import Concat
+from models.fusions.sum import Sum
+from ogm.context import Context
 from ogm.losses import supervised_contrast
 from ogm.strategies import mcr
-from tests.conformance.common import Checker, Unsupported, Vector, given, tensor
+from ogm.strategies.dgl import DGL, logits_through_constants
+from ogm.types import Output
+from tests.conformance.common import Checker, Unsupported, Vector, batch, given, tensor
 
 Found = dict[str, Any]
 
@@ -78,6 +83,40 @@ def mcr_pairs(vector: Vector) -> Found:
     return {"rows": counted.nonzero()[:, 0].tolist() if counted.any() else None}
 
 
+# ---- DGL
+def dgl_step(vector: Vector) -> Found:
+    """Everything that the method's losses give, through a fusion with the vector's weights."""
+    inputs, hyper = vector["inputs"], vector["hyperparams"]
+    features, names = leaves(inputs["features"]), list(inputs["features"])
+    dims = {m: f.shape[1] for m, f in features.items()}
+    biases = [tensor(b) for b in inputs["bias"]]
+    fusion: Any = {"concat": Concat, "sum": Sum}[hyper["fusion"]](dims, len(biases[0])).double()
+    weight = {m: tensor(w) for m, w in inputs["weight"].items()}
+    with torch.no_grad():
+        if hyper["fusion"] == "concat":
+            (bias,) = biases
+            fusion.head.weight.copy_(torch.cat([weight[m] for m in names], 1)), fusion.head.bias.copy_(bias)
+        else:
+            for m, bias in zip(names, biases, strict=True):
+                fusion.head[m].weight.copy_(weight[m]), fusion.head[m].bias.copy_(bias)
+    method = DGL(**given(vector, "alpha"))
+    method.attach({m: nn.Identity() for m in names}, dims=dims, num_classes=len(biases[0]), fusion=fusion)
+    losses = method.losses(Output(fusion(features), {}, features), batch(inputs["label"]), Context())
+    torch.stack(list(losses.values())).sum().backward()
+    heads = [fusion.head] if hyper["fusion"] == "concat" else [fusion.head[m] for m in names]
+    columns = torch.cat([head.weight.grad for head in heads], 1).split(list(dims.values()), 1)
+    alone = logits_through_constants(fusion, features, {})
+    return {
+        "loss_fused": losses["fused"].detach(),
+        "loss_unimodal": {m: method.loss(z, batch(inputs["label"]), Context(), m).detach() for m, z in alone.items()},
+        "unimodal_logits": {m: z.detach() for m, z in alone.items()},
+        "grad_features": {m: f.grad for m, f in features.items()},
+        "grad_weight": dict(zip(names, columns, strict=True)),
+        "grad_bias": torch.stack([head.bias.grad for head in heads]),
+    }
+
+
 CHECKERS: dict[str, Checker] = {
+    "dgl": by_kind(dgl_step=dgl_step),
     "mcr": by_kind(mcr_game=mcr_game, mcr_contrast=mcr_contrast, mcr_bottleneck=mcr_bottleneck, mcr_pairs=mcr_pairs),
 }
