@@ -152,9 +152,19 @@ METHODS: dict[str, Default] = {
         },
     ),
     "dgl": Default(
-        "shicaiwei123/ICCV2025-GDL at b72a55f: its default and CREMA-D; VGGSound's script",
-        per_dataset={"vggsound": {"alpha": 2.0}},
+        "shicaiwei123/ICCV2025-GDL at b72a55f: its default, also for CREMA-D; its commands for Kinetics-Sounds and "
+        "VGGSound",
+        per_dataset={"kinetics_sounds": {"alpha": 3.0}, "vggsound": {"alpha": 2.0}},
         search={"alpha": LogUniform(0.5, 8.0)},
+    ),
+    "midas": Default(
+        "Hwang, Choi and Whang, NeurIPS 2025; the length of the warm-up is this suite's",
+        per_dataset={"kinetics_sounds": {"lam": 5.0}},
+        search={
+            "lam": Choice((0.5, 1.0, 2.0, 5.0, 10.0)),
+            "warmup": Choice((0.0, 0.05, 0.1, 0.2)),
+            "eta": Choice((0.02, 0.05, 0.1)),
+        },
     ),
     "diagnosing_relearning": Default(
         "GeWu-Lab/Diagnosing_Relearning_ECCV2024 at 025085e: after epochs 20 and 40 of 50. SynthAV, AV-MNIST: the same "

@@ -12,7 +12,7 @@ from models.fusions.concat import Concat
 from models.fusions.sum import Sum
 from ogm.context import Context
 from ogm.losses import supervised_contrast
-from ogm.strategies import mcr
+from ogm.strategies import mcr, midas
 from ogm.strategies.dgl import DGL, logits_through_constants
 from ogm.types import Output
 from tests.conformance.common import Checker, Unsupported, Vector, batch, given, tensor
@@ -40,6 +40,15 @@ def by_kind(**checkers: Checker) -> Checker:
         return checkers[vector["kind"]](vector)
 
     return check
+
+
+def concat(features: Mapping[str, Tensor], weight: Mapping[str, Any], bias: Any) -> Concat:
+    """A concat fusion with these weights {m: (C, D_m)} and this bias (C)."""
+    fusion = Concat({m: f.shape[1] for m, f in features.items()}, len(bias)).double()
+    with torch.no_grad():
+        fusion.head.weight.copy_(torch.cat([tensor(weight[m]) for m in features], 1))
+        fusion.head.bias.copy_(tensor(bias))
+    return fusion
 
 
 # ---- MCR
@@ -89,18 +98,17 @@ def dgl_step(vector: Vector) -> Found:
     inputs, hyper = vector["inputs"], vector["hyperparams"]
     features, names = leaves(inputs["features"]), list(inputs["features"])
     dims = {m: f.shape[1] for m, f in features.items()}
-    biases = [tensor(b) for b in inputs["bias"]]
-    fusion: Any = {"concat": Concat, "sum": Sum}[hyper["fusion"]](dims, len(biases[0])).double()
-    weight = {m: tensor(w) for m, w in inputs["weight"].items()}
-    with torch.no_grad():
-        if hyper["fusion"] == "concat":
-            (bias,) = biases
-            fusion.head.weight.copy_(torch.cat([weight[m] for m in names], 1)), fusion.head.bias.copy_(bias)
-        else:
+    biases = inputs["bias"]
+    classes = len(biases[0])
+    if hyper["fusion"] == "concat":
+        fusion: Any = concat(features, inputs["weight"], *biases)
+    else:
+        fusion = {"sum": Sum}[hyper["fusion"]](dims, classes).double()
+        with torch.no_grad():
             for m, bias in zip(names, biases, strict=True):
-                fusion.head[m].weight.copy_(weight[m]), fusion.head[m].bias.copy_(bias)
+                fusion.head[m].weight.copy_(tensor(inputs["weight"][m])), fusion.head[m].bias.copy_(tensor(bias))
     method = DGL(**given(vector, "alpha"))
-    method.attach({m: nn.Identity() for m in names}, dims=dims, num_classes=len(biases[0]), fusion=fusion)
+    method.attach({m: nn.Identity() for m in names}, dims=dims, num_classes=classes, fusion=fusion)
     losses = method.losses(Output(fusion(features), {}, features), batch(inputs["label"]), Context())
     torch.stack(list(losses.values())).sum().backward()
     heads = [fusion.head] if hyper["fusion"] == "concat" else [fusion.head[m] for m in names]
@@ -116,7 +124,64 @@ def dgl_step(vector: Vector) -> Found:
     }
 
 
+# ---- MIDAS
+def midas_partner(vector: Vector) -> Found:
+    label, uniform = torch.tensor(vector["inputs"]["label"]), tensor(vector["inputs"]["uniform"])
+    return {"partner": midas.draw_partners(label, label, uniform)}
+
+
+def midas_step(alpha: Mapping[str, Any], confidence: Tensor, answers: Tensor, vector: Vector) -> Found:
+    """The step of alpha, from (M, N) confidences and log-probabilities."""
+    of_model = midas.relative_confidence(answers).mean(1)
+    method = midas.MIDAS(**given(vector, "eta", "update"))
+    before = tensor(list(alpha.values()))
+    step = midas.next_alpha(before, confidence.mean(1), of_model, method.eta, method.update)
+    return {
+        "weakest": list(alpha)[int(step.weakest)],
+        "model_confidence": dict(zip(alpha, of_model, strict=True)),
+        "delta": step.delta,
+        "alpha_next": dict(zip(alpha, step.alpha, strict=True)),
+    }
+
+
+def midas_misaligned(vector: Vector) -> Found:
+    inputs = vector["inputs"]
+    features, label = leaves(inputs["features"]), torch.tensor(inputs["label"])
+    names = list(features)
+    fusion = concat(features, inputs["weight"], inputs["bias"])
+    source = {m: torch.tensor(inputs["source"][m]) for m in names}
+    anchor = torch.tensor(inputs["anchor"])
+    known = [midas.true_log_probability(tensor(inputs["unimodal_logits"][m]), label) for m in names]
+    confidence = midas.relative_confidence(midas.by_source(torch.stack(known, 1), source))
+    hard = midas.hardness(features, source, anchor)
+    mixed = fusion({m: features[m][source[m]] for m in names})
+    answers = torch.stack([midas.true_log_probability(mixed, label[source[m]]) for m in names])
+    alpha = {m: inputs["alpha"][m] for m in names}
+    loss = midas.misaligned_losses(answers, confidence, hard, tensor(list(alpha.values()))).mean()
+    soft = torch.zeros_like(mixed)
+    for share, m in zip(confidence, names, strict=True):
+        soft = soft.scatter_add(1, label[source[m]][:, None], share[:, None])
+    return {
+        "loss": loss.detach(),
+        "confidence": dict(zip(names, confidence, strict=True)),
+        "soft_label": soft.detach(),
+        "hardness": hard,
+        "mixed_logits": mixed.detach(),
+        "grad_features": gradients(loss, features),
+        **midas_step(alpha, confidence, answers.detach(), vector),
+    }
+
+
+def midas_alpha(vector: Vector) -> Found:
+    inputs = vector["inputs"]
+    mixed = tensor(inputs["mixed_logits"])
+    answers = [midas.true_log_probability(mixed, torch.tensor(inputs["classes"][m])) for m in inputs["alpha"]]
+    confidence = torch.stack([tensor(inputs["confidence"][m]) for m in inputs["alpha"]])
+    return midas_step(inputs["alpha"], confidence, torch.stack(answers), vector)
+
+
 CHECKERS: dict[str, Checker] = {
     "dgl": by_kind(dgl_step=dgl_step),
+    "midas": by_kind(midas_partner=midas_partner, midas_misaligned=midas_misaligned, midas_alpha=midas_alpha),
     "mcr": by_kind(mcr_game=mcr_game, mcr_contrast=mcr_contrast, mcr_bottleneck=mcr_bottleneck, mcr_pairs=mcr_pairs),
 }
