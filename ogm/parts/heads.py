@@ -154,6 +154,18 @@ def additive_parts(fusion: Any, unimodal_logits: Mapping[str, Tensor]) -> dict[s
     return {m: z / len(unimodal_logits) for m, z in unimodal_logits.items()}
 
 
+def add_parts(parts: Mapping[str, Tensor]) -> Tensor:
+    """Add up parts of logits.
+
+    Args:
+        parts: Modality -> (B, C).
+
+    Returns:
+        (B, C) their sum.
+    """
+    return torch.stack(list(parts.values())).sum(0)
+
+
 # ---- the last layer of a fusion
 def final_layer(fusion: Any) -> Any:
     """Find the module that computes the fused logits.

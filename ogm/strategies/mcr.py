@@ -13,7 +13,7 @@ from ogm.checks import check_complete
 from ogm.context import Context, fold_in
 from ogm.losses import full, jensen_shannon, supervised_contrast
 from ogm.parts.global_batch import GlobalOrder, global_order
-from ogm.parts.heads import additive_parts, width_adapters
+from ogm.parts.heads import add_parts, additive_parts, width_adapters
 from ogm.parts.teachers import load_encoders, unimodal_prerequisites
 from ogm.shapley import coalitions
 from ogm.strategy import Strategy
@@ -168,8 +168,8 @@ class MCR(Strategy):
         if getattr(self.fusion, "is_additive", False):
             parts = additive_parts(self.fusion, self.fusion.unimodal_logits(output.features))
             values = {m: order.rows(full(u)) for m, u in parts.items()}
-            combine: Combine = add_up
-            clean = add_up(values)
+            combine: Combine = add_parts
+            clean = add_parts(values)
         else:
             values = {m: order.rows(f) for m, f in output.features.items()}
             combine, clean = self.fusion, order.rows(output.logits)
@@ -363,11 +363,6 @@ def permuted(
         m: x[permutations[m].flatten()] if m in permutations else x.expand(draws, *x.shape).flatten(0, 1)
         for m, x in kept.items()
     }
-
-
-def add_up(parts: Mapping[str, Tensor]) -> Tensor:
-    """Add up the parts (K, C) of all modalities."""
-    return torch.stack(list(parts.values())).sum(0)
 
 
 # ---- the bottleneck

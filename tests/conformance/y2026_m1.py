@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,8 @@ from models.fusions.concat import Concat
 from models.fusions.sum import Sum
 from ogm.context import Context
 from ogm.losses import supervised_contrast
-from ogm.strategies import mcr, midas
+from ogm.parts.heads import add_parts
+from ogm.strategies import mcr, midas, tcmax
 from ogm.strategies.dgl import DGL, logits_through_constants
 from ogm.types import Output
 from tests.conformance.common import Checker, Unsupported, Vector, batch, given, tensor
@@ -58,7 +60,7 @@ def mcr_game(vector: Vector) -> Found:
     drawn = dict(zip(parts, torch.tensor(inputs["permutations"]).unbind(1), strict=True))
     permutations = {x: {m: drawn[m] for m in parts if m in x} for x in mcr.proper_subsets(list(parts))}
     counted = {x: mcr.counted_positions(p, label, None, hyper["pairs"]) for x, p in permutations.items()}
-    loss, divergence = mcr.game_loss(parts, mcr.add_up(parts), permutations, counted, hyper["game"], mcr.add_up)
+    loss, divergence = mcr.game_loss(parts, add_parts(parts), permutations, counted, hyper["game"], add_parts)
     method = mcr.MCR(**given(vector, "weight", "game", "pairs"))
     loss = method.weight * loss
     return {
@@ -180,8 +182,43 @@ def midas_alpha(vector: Vector) -> Found:
     return midas_step(inputs["alpha"], confidence, torch.stack(answers), vector)
 
 
+# ---- TCMax
+def tcmax_loss(logits: Tensor, labels: Any, partition: Tensor, drawn: int | None = None) -> Tensor:
+    """The loss, from the fused logits (B, C) of the samples and the log-sum-exp of combinations."""
+    own = logits.gather(1, torch.tensor(labels)[:, None])[:, 0].mean()
+    return partition + tcmax.constant(tensor(len(labels)), drawn) - own
+
+
+def tcmax_additive(vector: Vector) -> Found:
+    parts, label = leaves(vector["inputs"]["parts"]), vector["inputs"]["label"]
+    everybody = torch.ones(len(label), len(parts), dtype=torch.bool)
+    loss = tcmax_loss(add_parts(parts), label, tcmax.additive_partition(parts, everybody))
+    samples, classes = next(iter(parts.values())).shape
+    in_paper = loss.detach() - math.log(samples ** (len(parts) - 1) * classes)
+    return {"loss": loss.detach(), "loss_paper": in_paper, "grad": gradients(loss, parts)}
+
+
+def tcmax_pairs(vector: Vector) -> Found:
+    logits, label = tensor(vector["inputs"]["pair_logits"]).requires_grad_(), vector["inputs"]["label"]
+    first, second = tcmax.all_pairs(len(label), logits.device)
+    every = tcmax.combination_partition(logits[first, second], torch.ones(len(first), dtype=torch.bool))
+    loss = tcmax_loss(logits.diagonal().T, label, every)
+    return {"loss": loss.detach(), "grad": gradients(loss, {"all": logits})["all"]}
+
+
+def tcmax_sampled(vector: Vector) -> Found:
+    inputs = vector["inputs"]
+    parts = leaves(inputs["parts"])
+    chosen = {m: u[torch.tensor(inputs["picks"][m])] for m, u in parts.items()}
+    drawn = len(next(iter(chosen.values())))
+    every = tcmax.combination_partition(add_parts(chosen), torch.ones(drawn, dtype=torch.bool))
+    loss = tcmax_loss(add_parts(parts), inputs["label"], every, drawn)
+    return {"loss": loss.detach(), "grad": gradients(loss, parts)}
+
+
 CHECKERS: dict[str, Checker] = {
     "dgl": by_kind(dgl_step=dgl_step),
     "midas": by_kind(midas_partner=midas_partner, midas_misaligned=midas_misaligned, midas_alpha=midas_alpha),
     "mcr": by_kind(mcr_game=mcr_game, mcr_contrast=mcr_contrast, mcr_bottleneck=mcr_bottleneck, mcr_pairs=mcr_pairs),
+    "tcmax": by_kind(tcmax_additive=tcmax_additive, tcmax_pairs=tcmax_pairs, tcmax_sampled=tcmax_sampled),
 }
