@@ -166,6 +166,11 @@ METHODS: dict[str, Default] = {
             "eta": Choice((0.02, 0.05, 0.1)),
         },
     ),
+    "mimo": Default(
+        "Fernando et al., 2025: CREMA-D, AVE and AV-MNIST; elsewhere their most frequent settings",
+        per_dataset={"crema_d": {"lam": 100.0}, "ave": {"lam": 100.0}, "avmnist": {"mu": 0.1}},
+        search={"lam": Choice((1.0, 3.0, 10.0, 30.0, 100.0)), "mu": Choice((0.001, 0.01, 0.1, 1.0))},
+    ),
     "diagnosing_relearning": Default(
         "GeWu-Lab/Diagnosing_Relearning_ECCV2024 at 025085e: after epochs 20 and 40 of 50. SynthAV, AV-MNIST: the same "
         "shares of 20 epochs",

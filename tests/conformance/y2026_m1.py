@@ -14,7 +14,7 @@ from models.fusions.sum import Sum
 from ogm.context import Context
 from ogm.losses import supervised_contrast
 from ogm.parts.heads import add_parts
-from ogm.strategies import mcr, midas, tcmax
+from ogm.strategies import mcr, midas, mimo, tcmax
 from ogm.strategies.dgl import DGL, logits_through_constants
 from ogm.types import Output
 from tests.conformance.common import Checker, Unsupported, Vector, batch, given, tensor
@@ -216,9 +216,37 @@ def tcmax_sampled(vector: Vector) -> Found:
     return {"loss": loss.detach(), "grad": gradients(loss, parts)}
 
 
+# ---- MIMO
+def mimo_objective(vector: Vector) -> Found:
+    inputs, method = vector["inputs"], mimo.MIMO(**given(vector, "lam", "mu"))
+    names = list(inputs["loss_unimodal"])
+    losses, fused = tensor(list(inputs["loss_unimodal"].values())), tensor(inputs["loss_fused"])
+    value, sigma = mimo.penalty(losses, method.lam, method.mu)
+    return {
+        "loss": fused + value,
+        "sigma": dict(zip(names, sigma, strict=True)),
+        "weight_unimodal": dict(zip(names, method.lam * sigma, strict=True)),
+        "weight_fused": 1.0,
+    }
+
+
+def mimo_logits(vector: Vector) -> Found:
+    inputs, method = vector["inputs"], mimo.MIMO(**given(vector, "lam", "mu"))
+    unimodal, fused = leaves(inputs["unimodal_logits"]), tensor(inputs["logits"]).requires_grad_()
+    method.modalities = tuple(unimodal)
+    losses = method.losses(Output(fused, unimodal), batch(inputs["label"]), Context())
+    loss = torch.stack(list(losses.values())).sum()
+    return {
+        "loss": loss.detach(),
+        "grad_logits": gradients(loss, {"fused": fused})["fused"],
+        "grad_unimodal": gradients(loss, unimodal),
+    }
+
+
 CHECKERS: dict[str, Checker] = {
     "dgl": by_kind(dgl_step=dgl_step),
     "midas": by_kind(midas_partner=midas_partner, midas_misaligned=midas_misaligned, midas_alpha=midas_alpha),
     "mcr": by_kind(mcr_game=mcr_game, mcr_contrast=mcr_contrast, mcr_bottleneck=mcr_bottleneck, mcr_pairs=mcr_pairs),
+    "mimo": by_kind(mimo_objective=mimo_objective, mimo_logits=mimo_logits),
     "tcmax": by_kind(tcmax_additive=tcmax_additive, tcmax_pairs=tcmax_pairs, tcmax_sampled=tcmax_sampled),
 }
