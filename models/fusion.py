@@ -29,6 +29,7 @@ class Fusion(nn.Module):
         source: Who published it, and where.
         input_kind: What it needs of the encoders: their features, their maps at several depths, or tokens.
         is_additive: Whether the fused logits are the sum or the mean of the unimodal ones.
+        is_mean: Whether an additive fusion takes the mean.
         has_unimodal_heads: Whether the unimodal logits of a modality come from a classifier, or a part of one, that
             reads the feature of this modality alone. Scores of modalities then use them as they are.
         replaces_encoders: Whether the model's encoders are larger ones that this fusion makes of those it is given.
@@ -39,6 +40,7 @@ class Fusion(nn.Module):
     source: ClassVar[str] = ""
     input_kind: ClassVar[Literal["features", "maps", "tokens"]] = "features"
     is_additive: ClassVar[bool] = False
+    is_mean: ClassVar[bool] = False
     has_unimodal_heads: ClassVar[bool] = False
     replaces_encoders: ClassVar[bool] = False
     head: nn.Module

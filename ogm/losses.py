@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -24,6 +25,23 @@ def kl(target: Tensor, logits: Tensor) -> Tensor:
     """
     p, q = full(target).log_softmax(1), full(logits).log_softmax(1)
     return (p.exp() * (p - q)).sum(1)
+
+
+def jensen_shannon(one: Tensor, other: Tensor) -> Tensor:
+    """Compute the Jensen-Shannon divergence of two predictions; finite for logits up to a thousand.
+
+    With P and Q the softmaxes and X = (P + Q) / 2, it is (KL(P || X) + KL(Q || X)) / 2, with the natural logarithm.
+
+    Args:
+        one: (B, C) logits.
+        other: (B, C) logits.
+
+    Returns:
+        (B,) divergences, from 0 to ln 2.
+    """
+    p, q = full(one).log_softmax(1), full(other).log_softmax(1)
+    mixture = torch.logaddexp(p, q) - math.log(2)
+    return (kl(p, mixture) + kl(q, mixture)) / 2
 
 
 def info_nce(a: Tensor, b: Tensor, temperature: float, valid: Tensor | None = None) -> Tensor:
@@ -91,6 +109,30 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float, valid: Tensor | N
             positive = other[:, start : start + len(view)].diagonal()
             losses.append(torch.cat([same, other], 1).logsumexp(1) - positive)
     return (losses[0] + losses[1]) / 2
+
+
+def supervised_contrast(rows: Tensor, label: Tensor, temperature: float, valid: Tensor | None = None) -> Tensor:
+    """Compute the supervised contrast of rows with labels; other positives are not in the denominator.
+
+    Args:
+        rows: (K, D), not normalised.
+        label: (K,) classes.
+        temperature: Divides the cosines.
+        valid: (K,) bool, which rows count; None: all.
+
+    Returns:
+        0-dim mean over ordered pairs of rows with the same label; 0 without such a pair, or without other labels.
+    """
+    rows = F.normalize(rows)
+    with torch.autocast(rows.device.type, enabled=False):
+        scores = rows @ rows.T / temperature
+    both = torch.ones_like(scores, dtype=torch.bool) if valid is None else valid & valid[:, None]
+    same = label == label[:, None]
+    positive, negative = (same & both).fill_diagonal_(False), ~same & both
+    lowest = torch.finfo(scores.dtype).min / 4  # not -inf, whose logsumexp has no gradient
+    others = scores.masked_fill(~negative, lowest).logsumexp(1, keepdim=True)
+    losses = -F.logsigmoid(scores - others)
+    return torch.where(positive, losses, 0.0).sum() / positive.sum().clamp_min(1)
 
 
 def full(x: Tensor) -> Tensor:

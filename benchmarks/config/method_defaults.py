@@ -141,6 +141,36 @@ METHODS: dict[str, Default] = {
         "this suite's length of a super-epoch; whatever it is, a run costs three times joint training",
         search={"mode": Choice(("online", "offline")), "super_epoch": Choice((5, 10, 20))},
     ),
+    "mcr": Default(
+        "kkontras/MCR at 338d370: CREMA-D (its run.sh; its README has 0.01) and AVE",
+        per_dataset={"ave": {"weight": 0.01}},
+        search={
+            "weight": LogUniform(0.003, 1.0),
+            "w_uni": Choice((0.01, 0.1, 1.0)),
+            "w_con": Choice((0.0, 0.1, 1.0)),
+            "temperature": Choice((0.1, 0.5)),
+        },
+    ),
+    "dgl": Default(
+        "shicaiwei123/ICCV2025-GDL at b72a55f: its default, also for CREMA-D; its commands for Kinetics-Sounds and "
+        "VGGSound",
+        per_dataset={"kinetics_sounds": {"alpha": 3.0}, "vggsound": {"alpha": 2.0}},
+        search={"alpha": LogUniform(0.5, 8.0)},
+    ),
+    "midas": Default(
+        "Hwang, Choi and Whang, NeurIPS 2025; the length of the warm-up is this suite's",
+        per_dataset={"kinetics_sounds": {"lam": 5.0}},
+        search={
+            "lam": Choice((0.5, 1.0, 2.0, 5.0, 10.0)),
+            "warmup": Choice((0.0, 0.05, 0.1, 0.2)),
+            "eta": Choice((0.02, 0.05, 0.1)),
+        },
+    ),
+    "mimo": Default(
+        "Fernando et al., 2025: CREMA-D, AVE and AV-MNIST; elsewhere their most frequent settings",
+        per_dataset={"crema_d": {"lam": 100.0}, "ave": {"lam": 100.0}, "avmnist": {"mu": 0.1}},
+        search={"lam": Choice((1.0, 3.0, 10.0, 30.0, 100.0)), "mu": Choice((0.001, 0.01, 0.1, 1.0))},
+    ),
     "diagnosing_relearning": Default(
         "GeWu-Lab/Diagnosing_Relearning_ECCV2024 at 025085e: after epochs 20 and 40 of 50. SynthAV, AV-MNIST: the same "
         "shares of 20 epochs",

@@ -22,6 +22,8 @@ FOLDER = Path(__file__).parent / "suites"
 FORMS: dict[str, dict[str, Any]] = {
     # the weight that MM-DistillNet's released code gives the alignment of attention maps
     "kd_strong_to_weak + alignment": {"method": "kd_strong_to_weak", "method_args": {"w_mta": 0.005}},
+    # as the released commands for ResNets start
+    "mcr + pretrained": {"method": "mcr", "method_args": {"pretrained": True}},
 }
 
 

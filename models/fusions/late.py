@@ -24,6 +24,7 @@ class Late(Fusion):
 
     source = "common use; G2D, LFM"
     is_additive = True
+    is_mean = True
     has_unimodal_heads = True
     head: nn.ModuleDict
 

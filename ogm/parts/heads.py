@@ -138,6 +138,34 @@ class LinearHead(nn.Module):
         return {m: z.detach() for m, z in logits.items()} if detach else logits
 
 
+def additive_parts(fusion: Any, unimodal_logits: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Compute what each modality adds to the fused logits of an additive fusion.
+
+    Args:
+        fusion: The additive fusion; None, or a module that does not say so, is taken as one that adds.
+        unimodal_logits: Modality -> (B, C), of all M modalities.
+
+    Returns:
+        Modality -> (B, C). They add up to the fused logits of a sample that has all modalities: of a fusion that takes
+        the mean they are the unimodal logits over M.
+    """
+    if not getattr(fusion, "is_mean", False):
+        return dict(unimodal_logits)
+    return {m: z / len(unimodal_logits) for m, z in unimodal_logits.items()}
+
+
+def add_parts(parts: Mapping[str, Tensor]) -> Tensor:
+    """Add up parts of logits.
+
+    Args:
+        parts: Modality -> (B, C).
+
+    Returns:
+        (B, C) their sum.
+    """
+    return torch.stack(list(parts.values())).sum(0)
+
+
 # ---- the last layer of a fusion
 def final_layer(fusion: Any) -> Any:
     """Find the module that computes the fused logits.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ogm.checks import check_complete
 from ogm.context import Context, TrainingContext, average, fold_in
-from ogm.losses import full, info_nce, kl
+from ogm.losses import full, info_nce, jensen_shannon, kl
 from ogm.strategy import Strategy
 from ogm.types import Batch, EpochSampling, Output
 
@@ -307,10 +307,10 @@ def divergence(
     Returns:
         (B,) divergences.
     """
+    if align == "true_js":
+        return jensen_shannon(one, other)
     p, q = full(one).log_softmax(1), full(other).log_softmax(1)
     mixture = torch.logaddexp(p, q) - math.log(2)
-    if align == "true_js":
-        return (kl(p, mixture) + kl(q, mixture)) / 2
     return (kl(mixture, p) + kl(mixture, q)) / 2
 
 

@@ -13,6 +13,7 @@ from benchmarks.cli import listing
 from models.model import MultimodalModel
 from models.registry import FUSIONS
 from ogm.context import Context
+from ogm.parts.heads import add_parts, additive_parts
 from ogm.registry import find
 from ogm.shapley import responses
 from ogm.types import Batch, Output
@@ -56,6 +57,7 @@ def test_what_calls_itself_additive_adds_up(name: str) -> None:
     if made.is_additive:
         h = features(UNEVEN)
         torch.testing.assert_close(made(h), SUMS[name](list(made.unimodal_logits(h).values())))
+        torch.testing.assert_close(made(h), add_parts(additive_parts(made, made.unimodal_logits(h))))
 
 
 @pytest.mark.parametrize("name", OF_FEATURES)

@@ -61,3 +61,10 @@ def test_distillation_is_compared_with_and_without_alignment(dataset: str) -> No
         "vanilla",
         "kd_strong_to_weak + alignment",
     ]
+
+
+def test_mcr_is_compared_from_scratch_and_from_encoders_trained_alone() -> None:
+    rows = {row.label: row.configs for row in compare({}, competing(["all"]), 2).tables[0].rows}
+    for scratch, pretrained in zip(rows["mcr"], rows["mcr + pretrained"], strict=True):
+        assert "pretrained" not in scratch.method_args
+        assert pretrained.method == "mcr" and pretrained.method_args == {**scratch.method_args, "pretrained": True}

@@ -68,6 +68,9 @@ def test_what_predicts_stays_the_same_from_the_first_final_epoch_on(method: str)
         ("di_mml", {}, 170, 150),
         ("di_mml", {"fuse": 0}, 1, 0),
         ("reconboost", {}, 20, 0),
+        ("midas", {"warmup": 0.1}, 20, 2),
+        ("midas", {"warmup": 0.1}, 4, 1),
+        ("midas", {"warmup": 0.0}, 20, 0),
     ],
 )
 def test_first_final_epochs(method: str, options: dict[str, Any], epochs: int, first: int) -> None:
