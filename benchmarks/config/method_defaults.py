@@ -215,6 +215,10 @@ METHODS: dict[str, Default] = {
         per_dataset={d: {"p": {"audio": 0.5}} for d in ("synthav", "avmnist")},
         search={"p": EachModality(Choice((0.0, 0.1, 0.3, 0.5)))},
     ),
+    "pdmp": Default(
+        "this suite's rule and factor: the paper's coefficients were not available, and there is no released code",
+        search={"kappa": Choice((1.25, 1.5, 2.0, 3.0, 5.0, 8.0))},
+    ),
 }
 
 
