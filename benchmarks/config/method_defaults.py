@@ -219,6 +219,11 @@ METHODS: dict[str, Default] = {
         "this suite's rule and factor: the paper's coefficients were not available, and there is no released code",
         search={"kappa": Choice((1.25, 1.5, 2.0, 3.0, 5.0, 8.0))},
     ),
+    "udi": Default(
+        "this suite's estimator of the mutual information: the paper names no settings of it, and there is no released "
+        "code",
+        search={"estimator_lr": Choice((1e-4, 1e-3, 1e-2)), "width": Choice((64, 256))},
+    ),
 }
 
 
