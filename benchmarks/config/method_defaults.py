@@ -224,6 +224,14 @@ METHODS: dict[str, Default] = {
         "code",
         search={"estimator_lr": Choice((1e-4, 1e-3, 1e-2)), "width": Choice((64, 256))},
     ),
+    "bss": Default(
+        "njustkmg/IJCAI25-BSS at 495b94e (train-CL.py of CREMA-D): all samples from epoch 40 of 120 on",
+        search={
+            "fused_weight": Choice((0.1, 0.3, 0.5)),
+            "lam0": Choice((0.05, 0.1, 0.2, 0.3, 0.5)),
+            "grow": Choice((0.1, 0.2, 0.33, 0.5, 1.0)),
+        },
+    ),
 }
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ogm.context import Context
+from ogm.parts.ensembles import summed_logits
 from ogm.parts.teachers import best_modality
-from ogm.strategies import pdmp, udi
-from tests.conformance.common import Checker, Unsupported, Vector, tensor
+from ogm.strategies import bss, pdmp, udi
+from ogm.types import Output
+from tests.conformance.common import Checker, Unsupported, Vector, batch, given, tensor
 
 
 def pdmp_factors(vector: Vector) -> dict[str, Any]:
@@ -56,12 +59,50 @@ def udi_anchor(vector: Vector) -> dict[str, Any]:
     return {"anchor": best_modality(vector["inputs"]["accuracy"], vector["inputs"]["entropy"])}
 
 
+def logits_of(inputs: Mapping[str, Any]) -> Output:
+    """The logits of a vector, as an output that may be differentiated."""
+    unimodal = {m: with_gradient(z) for m, z in inputs["unimodal_logits"].items()}
+    fused = with_gradient(inputs["logits"])
+    return Output(fused, unimodal, extra={"fused": fused})
+
+
+def bss_difficulty(vector: Vector) -> dict[str, Any]:
+    output, samples = logits_of(vector["inputs"]), batch(vector["inputs"]["label"])
+    method = bss.BSS(**given(vector, "fused_weight"))
+    similarity = bss.mean_cosine(output.unimodal_logits, samples.presence(list(output.unimodal_logits)))
+    difficulty = bss.sequence_difficulty(similarity, method.sample_losses(output, samples)).detach()
+    return {"difficulty": difficulty, "order": bss.difficulty_order(difficulty)}
+
+
+def bss_share(vector: Vector) -> dict[str, Any]:
+    options = vector["hyperparams"]
+    shares = [bss.share_of_epoch(e, options["lam0"], options["grow"]) for e in vector["inputs"]["epochs"]]
+    return {"share": shares, "count": [bss.share_count(vector["inputs"]["num_samples"], share) for share in shares]}
+
+
+def bss_loss(vector: Vector) -> dict[str, Any]:
+    output, samples = logits_of(vector["inputs"]), batch(vector["inputs"]["label"])
+    method = bss.BSS(**given(vector, "fused_weight"))
+    loss = torch.stack(list(method.losses(output, samples, Context()).values())).sum()
+    loss.backward()
+    counted = samples.presence(list(output.unimodal_logits))
+    return {
+        "loss": loss.detach(),
+        "grad_logits": output.logits.grad,
+        "grad_unimodal": {m: z.grad for m, z in output.unimodal_logits.items()},
+        "prediction": summed_logits(output.unimodal_logits, counted).detach(),
+    }
+
+
 KINDS: dict[str, Callable[[Vector], dict[str, Any]]] = {
     "pdmp_factors": pdmp_factors,
     "udi_consistency": udi_consistency,
     "udi_complement": udi_complement,
     "udi_weights": udi_weights,
     "udi_anchor": udi_anchor,
+    "bss_difficulty": bss_difficulty,
+    "bss_share": bss_share,
+    "bss_loss": bss_loss,
 }
 
 
@@ -72,4 +113,4 @@ def by_kind(vector: Vector) -> dict[str, Any]:
     return KINDS[kind](vector)
 
 
-CHECKERS: dict[str, Checker] = dict.fromkeys(("pdmp", "udi"), by_kind)
+CHECKERS: dict[str, Checker] = dict.fromkeys(("pdmp", "udi", "bss"), by_kind)
