@@ -232,6 +232,15 @@ METHODS: dict[str, Default] = {
             "grow": Choice((0.1, 0.2, 0.33, 0.5, 1.0)),
         },
     ),
+    "amss": Default(
+        "the commands in njustkmg/TPAMI-AMSS at 3161ecc (AMSS: CREMA-D, Kinetics-Sounds). CMU-MOSI: its encoders have "
+        "no convolutions of images",
+        per_dataset={"cmu_mosi": {"scope": "weights"}},
+        search={
+            "mode": Choice(("random", "adaptive", "unbiased")),
+            "temperature": Choice((0.05, 0.1, 0.2, 0.5, 1.0)),
+        },
+    ),
 }
 
 

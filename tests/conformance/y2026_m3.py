@@ -11,7 +11,7 @@ from torch import Tensor
 from ogm.context import Context
 from ogm.parts.ensembles import summed_logits
 from ogm.parts.teachers import best_modality
-from ogm.strategies import bss, pdmp, udi
+from ogm.strategies import amss, bss, pdmp, udi
 from ogm.types import Output
 from tests.conformance.common import Checker, Unsupported, Vector, batch, given, tensor
 
@@ -94,6 +94,36 @@ def bss_loss(vector: Vector) -> dict[str, Any]:
     }
 
 
+def amss_keep(vector: Vector) -> dict[str, Any]:
+    inputs, options = vector["inputs"], vector["hyperparams"]
+    features, logits = ({m: tensor(x) for m, x in inputs[what].items()} for what in ("features", "unimodal_logits"))
+    method, samples = amss.AMSS(temperature=options["T"]), batch(inputs["label"])
+    method.modalities = tuple(features)
+    fused = torch.zeros(len(samples), options["num_classes"], dtype=torch.float64)
+    information, entropy = method.information(Output(fused, logits, features), samples, Context())
+    keep = amss.keep_shares(information, entropy, method.temperature, method.multi)
+    found = {"information": information, "feature_entropy": entropy, "keep": keep}
+    counts = amss.label_counts(samples.label, options["num_classes"])
+    return {"label_entropy": amss.label_entropy(counts)} | {
+        name: dict(zip(features, x, strict=True)) for name, x in found.items()
+    }
+
+
+def amss_mask(vector: Vector) -> dict[str, Any]:
+    inputs = vector["inputs"]
+    grad, filters = tensor(inputs["grad"]), torch.tensor([len(inputs["grad"])])
+    real = torch.ones(1, len(grad), dtype=torch.bool)
+    probability = amss.filter_probabilities(torch.linalg.vector_norm(grad.flatten(1), dim=1)[None], real)
+    kept = torch.zeros_like(real)
+    kept[0, inputs["picked"]] = True
+    factor = amss.filter_factors(kept, probability, filters, vector["hyperparams"]["unbiased"])[0]
+    return {
+        "count": amss.kept_count(filters, tensor([inputs["keep"]])),
+        "probability": probability[0],
+        "grad": grad * factor.view(-1, *[1] * (grad.ndim - 1)),
+    }
+
+
 KINDS: dict[str, Callable[[Vector], dict[str, Any]]] = {
     "pdmp_factors": pdmp_factors,
     "udi_consistency": udi_consistency,
@@ -103,6 +133,8 @@ KINDS: dict[str, Callable[[Vector], dict[str, Any]]] = {
     "bss_difficulty": bss_difficulty,
     "bss_share": bss_share,
     "bss_loss": bss_loss,
+    "amss_keep": amss_keep,
+    "amss_mask": amss_mask,
 }
 
 
@@ -113,4 +145,4 @@ def by_kind(vector: Vector) -> dict[str, Any]:
     return KINDS[kind](vector)
 
 
-CHECKERS: dict[str, Checker] = dict.fromkeys(("pdmp", "udi", "bss"), by_kind)
+CHECKERS: dict[str, Checker] = dict.fromkeys(("pdmp", "udi", "bss", "amss"), by_kind)
