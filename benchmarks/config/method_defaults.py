@@ -241,6 +241,14 @@ METHODS: dict[str, Default] = {
             "temperature": Choice((0.05, 0.1, 0.2, 0.5, 1.0)),
         },
     ),
+    "aug": Default(
+        "njustkmg/NeurIPS25-AUG at 841d079, with equal weights of the modalities in the prediction",
+        search={
+            "lam": Choice((0.1, 0.2, 0.33, 0.5, 1.0)),
+            "every": Choice((0.025, 0.05, 0.1, 0.2)),
+            "merge": Choice((0.3, 0.4, 0.5, 0.6, 0.7)),
+        },
+    ),
 }
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from ogm.context import Context
 from ogm.parts.ensembles import summed_logits
 from ogm.parts.teachers import best_modality
-from ogm.strategies import amss, bss, pdmp, udi
+from ogm.strategies import amss, aug, bss, pdmp, udi
 from ogm.types import Output
 from tests.conformance.common import Checker, Unsupported, Vector, batch, given, tensor
 
@@ -124,6 +124,51 @@ def amss_mask(vector: Vector) -> dict[str, Any]:
     }
 
 
+def aug_loss(vector: Vector) -> dict[str, Any]:
+    each = [with_gradient(z) for z in vector["inputs"]["classifier_logits"]]
+    method, samples = aug.AUG(**given(vector, "lam", "variant")), batch(vector["inputs"]["label"])
+    loss = Context().mean(method.boosting(each, samples.label))
+    loss.backward()
+    return {
+        "loss": loss.detach(),
+        "output": torch.stack(each).sum(0).detach(),
+        "grad": torch.stack([z.grad for z in each if z.grad is not None]),
+    }
+
+
+def aug_assign(vector: Vector) -> dict[str, Any]:
+    method = aug.AUG(**given(vector, "sigma", "margin", "variant"))
+    scores = vector["inputs"]["scores"]
+    return {"add": [aug.modality_to_boost(s, method.sigma, method.margin, method.variant) for s in scores]}
+
+
+def aug_schedule(vector: Vector) -> dict[str, Any]:
+    epochs = vector["inputs"]["epochs"]
+    period = aug.check_period(epochs, vector["hyperparams"].get("every"))
+    return {"period": period, "checks": [e for e in range(epochs) if aug.is_checked(e, period)]}
+
+
+def linear(weight: Any, bias: Any) -> torch.nn.Linear:
+    layer = torch.nn.Linear(len(weight[0]), len(weight), dtype=torch.float64)
+    layer.load_state_dict({"weight": tensor(weight), "bias": tensor(bias)})
+    return layer.requires_grad_(False)
+
+
+def aug_forward(vector: Vector) -> dict[str, Any]:
+    inputs = vector["inputs"]
+    layer2, each = linear(inputs["layer2_weight"], inputs["layer2_bias"]), {}
+    for m, feature in inputs["features"].items():
+        first = map(linear, inputs["layer1_weight"][m], inputs["layer1_bias"][m])
+        each[m] = torch.stack(aug.classifier_logits(tensor(feature), first, layer2))
+    output = {m: z.sum(0) for m, z in each.items()}
+    present = {m: torch.ones(len(z), dtype=torch.bool) for m, z in output.items()}
+    return {
+        "output": output,
+        "previous": {m: z[: max(len(z) - 1, 1)].sum(0) for m, z in each.items()},
+        "prediction": aug.merged_prediction(output, present, vector["hyperparams"]["merge"]),
+    }
+
+
 KINDS: dict[str, Callable[[Vector], dict[str, Any]]] = {
     "pdmp_factors": pdmp_factors,
     "udi_consistency": udi_consistency,
@@ -135,6 +180,10 @@ KINDS: dict[str, Callable[[Vector], dict[str, Any]]] = {
     "bss_loss": bss_loss,
     "amss_keep": amss_keep,
     "amss_mask": amss_mask,
+    "aug_loss": aug_loss,
+    "aug_assign": aug_assign,
+    "aug_schedule": aug_schedule,
+    "aug_forward": aug_forward,
 }
 
 
@@ -145,4 +194,4 @@ def by_kind(vector: Vector) -> dict[str, Any]:
     return KINDS[kind](vector)
 
 
-CHECKERS: dict[str, Checker] = dict.fromkeys(("pdmp", "udi", "bss", "amss"), by_kind)
+CHECKERS: dict[str, Checker] = dict.fromkeys(("pdmp", "udi", "bss", "amss", "aug"), by_kind)
