@@ -15,9 +15,9 @@ from ogm.losses import full
 from ogm.strategy import Strategy
 from ogm.types import Batch, Output
 
-Mode = Literal["adaptive", "unbiased", "random"]
-Multi = Literal["others_mean", "complement"]
-LEAST, MOST = 0.1, 0.9  # of the filters of a modality that are updated
+MaskMode = Literal["adaptive", "unbiased", "random"]
+ShareRule = Literal["others_mean", "complement"]
+LEAST_KEPT, MOST_KEPT = 0.1, 0.9  # of the filters of a modality that are updated
 
 
 class AMSS(Strategy):
@@ -73,10 +73,10 @@ class AMSS(Strategy):
 
     def __init__(
         self,
-        mode: Mode = "adaptive",
+        mode: MaskMode = "adaptive",
         *,
         temperature: float = 0.2,
-        multi: Multi = "others_mean",
+        multi: ShareRule = "others_mean",
         scope: Literal["conv4d", "weights"] = "conv4d",
     ) -> None:
         super().__init__()
@@ -183,7 +183,7 @@ def label_entropy(counts: Tensor) -> Tensor:
     return -torch.xlogy(p, p).sum()
 
 
-def keep_shares(information: Tensor, entropy: Tensor, temperature: float, multi: Multi = "others_mean") -> Tensor:
+def keep_shares(information: Tensor, entropy: Tensor, temperature: float, multi: ShareRule = "others_mean") -> Tensor:
     """Shares of the filters that are updated.
 
     Args:
@@ -199,7 +199,7 @@ def keep_shares(information: Tensor, entropy: Tensor, temperature: float, multi:
     others = (ratio.sum() - ratio) / (len(ratio) - 1)
     scaled = (others if multi == "others_mean" else ratio) / temperature
     keep = scaled.softmax(0) if multi == "others_mean" else 1 - scaled.softmax(0)
-    return torch.where((information > 0).all(), keep.clamp(LEAST, MOST), 0.5).nan_to_num(0.5)
+    return torch.where((information > 0).all(), keep.clamp(LEAST_KEPT, MOST_KEPT), 0.5).nan_to_num(0.5)
 
 
 def filter_probabilities(norms: Tensor, real: Tensor) -> Tensor:

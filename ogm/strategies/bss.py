@@ -200,7 +200,7 @@ def mean_cosine(logits: Mapping[str, Tensor], present: Tensor) -> Tensor:
     return torch.where(both, cosines, 0.0).sum(0) / both.sum(0)
 
 
-def rescale(values: Tensor) -> Tensor:
+def min_max_scale(values: Tensor) -> Tensor:
     """Map the smallest value to 0 and the largest to 1.
 
     Args:
@@ -225,7 +225,7 @@ def sequence_difficulty(similarity: Tensor, loss: Tensor) -> Tensor:
     Returns:
         (N,) numbers in [0, 2].
     """
-    return 1 - rescale(similarity) + rescale(loss)
+    return 1 - min_max_scale(similarity) + min_max_scale(loss)
 
 
 def difficulty_order(difficulty: Tensor) -> Tensor:

@@ -79,9 +79,9 @@ def test_losses_are_those_of_what_a_sample_has() -> None:
 
 
 def test_what_does_not_differ_says_nothing() -> None:
-    assert bss.rescale(torch.tensor([2.0, 2.0, 2.0 + 1e-14])).tolist() == [0, 0, 0]
-    assert bss.rescale(torch.full((3,), torch.nan)).tolist() == [0, 0, 0]
-    assert bss.rescale(torch.tensor([1.0, torch.nan, 3.0])).tolist() == [0, 0, 1]
+    assert bss.min_max_scale(torch.tensor([2.0, 2.0, 2.0 + 1e-14])).tolist() == [0, 0, 0]
+    assert bss.min_max_scale(torch.full((3,), torch.nan)).tolist() == [0, 0, 0]
+    assert bss.min_max_scale(torch.tensor([1.0, torch.nan, 3.0])).tolist() == [0, 0, 1]
     assert bss.difficulty_order(torch.tensor([1.0, 0.5, 1.0, 0.5])).tolist() == [1, 3, 0, 2]
 
 
