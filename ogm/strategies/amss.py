@@ -47,8 +47,8 @@ class AMSS(Strategy):
             row of the weight.
 
     Differences:
-        - Released code: its option has ``random`` by default, but all commands in its README say ``Adaptive``. Ours:
-          the commands'.
+        - Released code: its option has ``random`` by default, but all commands in its README that name it say
+          ``Adaptive``, as the paper's abstract does ("non-uniform adaptive sampling"). Ours: ``"adaptive"``.
         - Released code: H(Y) is the cross-entropy of the frequencies with their softmax. Ours: their entropy.
         - Released code: computes a mask for the columns of the last layer, and never applies it. Ours: no such mask.
         - Released code: only convolutions inside residual layers, so not the first one. Ours: every convolution.
@@ -57,17 +57,16 @@ class AMSS(Strategy):
         - Released code: draws on each process by itself. Ours: the same filters on all ranks.
         - Released code: fails if fewer filters than are to be drawn have a gradient. Ours: those without are drawn
           last.
-        - The paper was not available to us; this is its released code.
+        - Beyond its abstract the paper was not available to us; this is its released code.
 
     References:
-        - Paper: "Learning to Rebalance Multi-Modal Optimization by Adaptively Masking Subnetworks", TPAMI 2025 (arXiv
-          2404.08347).
+        - Paper: Yang, Pan, Jiang, Xu and Tang, TPAMI 2025 (arXiv 2404.08347).
         - Code: njustkmg/TPAMI-AMSS at 3161ecc.
     """
 
     category = "gradient"
-    title = "Adaptively Masking Subnetworks"
-    paper = "TPAMI 2025 (arXiv 2404.08347)"
+    title = "Adaptively Mask Subnetworks Considering Modal Significance"
+    paper = "Yang et al., TPAMI 2025"
     touches = "weights"
     reads = ("unimodal_logits", "features")
 

@@ -53,7 +53,7 @@ class AUG(Strategy):
         width: Width of the first layers, 1 or more.
 
     Differences:
-        - The paper was not available to us: what is said of it here follows notes of others.
+        - Beyond its abstract the paper was not available to us: what is said of it here follows notes of others.
         - Released code: its optimizer is built before any classifier is added, and their gradients are deleted, so
           added first layers stay as they were drawn. Paper: all are trained. Ours: see ``variant``.
         - Released code against paper: also p of step 2 and the score of step 3, a softmax of the sum against a sum of

@@ -47,13 +47,13 @@ class BSS(Strategy):
         - Released code measures in training mode: the order depends on batch statistics, and running statistics change.
           Ours: in evaluation mode.
         - Released code also has ``train-SPL.py``, which draws samples by probabilities that are measured anew in every
-          epoch. Ours: not offered.
+          epoch (the learning-based scheduler of the paper's abstract). Ours: not offered.
         - Released code: 0 / 0 if all similarities, or all losses, are equal. Ours: minmax is 0 then.
         - Released code: two modalities. Ours for more: the mean cosine over pairs.
         - Ours: a sample with one modality alone counts as the least similar; its losses are those of what it has.
         - Released code drops the last, smaller batch, and has an epoch without a step if the share is smaller than a
           batch. Ours: at least one batch.
-        - The paper was not available to us; this is its released code.
+        - Beyond its abstract the paper was not available to us; this is its released code.
 
     References:
         - Paper: Guan, Jiang and Yang, IJCAI 2025.
@@ -100,7 +100,8 @@ class BSS(Strategy):
             self.order.copy_(engine.decide(difficulty_order(self.difficulties(engine))))
         if not engine.epochs:
             raise ValueError("BSS plans by the length of the run: pass epochs= to the engine")
-        count = share_count(len(self.order), share_of_epoch(time, self.lam0, max(1, round(self.grow * engine.epochs))))
+        share = share_of_epoch(time, self.lam0, max(1, round(self.grow * engine.epochs)))
+        count = max(1, share_count(len(self.order), share))
         loader = engine.loaders["train"]
         while count < len(self.order):
             self._shown = self.first_samples(count)
@@ -262,6 +263,6 @@ def share_count(num_samples: int, share: float) -> int:
         share: lambda.
 
     Returns:
-        floor(N lambda), at least 1.
+        floor(N lambda).
     """
-    return max(1, int(num_samples * share))
+    return int(num_samples * share)

@@ -31,7 +31,8 @@ class PDMP(Strategy):
     Differences:
         - Not reproduced: there is no released code, and the paper's formula for its asymmetric coefficients was not
           available to us. From its abstract: modalities are ranked by what they reach alone, and the gradients are
-          modulated so that the best one dominates. Ours: the rule of step 2, and ``kappa``.
+          modulated so that the best one dominates; a summary by others names two factors, gamma_p and gamma_r, that
+          are tuned for each data set. Ours: the rule of step 2, and one ``kappa``.
         - Ours: the order is that on the validation set, not on training or test data.
         - Ours: updates are scaled, not gradients, so that the factors mean the same for every optimizer.
 

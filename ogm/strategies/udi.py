@@ -54,14 +54,14 @@ class UDI(Strategy):
         - Ours: a fusion in which the encoders exchange signals is refused, since encoders must be trainable one by one.
 
     References:
-        - Paper: arXiv 2509.02281, 2025.
+        - Paper: Wang, Zhang, Liang, Qian and Hu, 2025 (arXiv 2509.02281).
         - Paper: Cheng et al., ICML 2020 (CLUB).
         - Code of CLUB: Linear95/CLUB at 57b4ad7.
     """
 
     category = "stage"
     title = "Unidirectional Dynamic Interaction"
-    paper = "arXiv 2509.02281, 2025"
+    paper = "Wang et al., 2025 (arXiv 2509.02281)"
     prediction = "sum of the branches"
     stages = "one unimodal run per modality first: the best is frozen; within the run the others, guided by it"
     needs_engine = True

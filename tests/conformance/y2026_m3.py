@@ -16,11 +16,15 @@ from ogm.types import Output
 from tests.conformance.common import Checker, Unsupported, Vector, batch, given, tensor
 
 
-def pdmp_factors(vector: Vector) -> dict[str, Any]:
+def best_of(vector: Vector) -> str:
+    """The modality that is best alone; entropies may be left out."""
     accuracy = vector["inputs"]["accuracy"]
-    dominant = best_modality(accuracy, vector["inputs"].get("entropy") or dict.fromkeys(accuracy, 0.0))
-    kappa = vector["hyperparams"]["kappa"]
-    return {"dominant": dominant, "factor": pdmp.prioritise(list(accuracy), dominant, kappa)}
+    return best_modality(accuracy, vector["inputs"].get("entropy") or dict.fromkeys(accuracy, 0.0))
+
+
+def pdmp_factors(vector: Vector) -> dict[str, Any]:
+    dominant, modalities = best_of(vector), list(vector["inputs"]["accuracy"])
+    return {"dominant": dominant, "factor": pdmp.prioritise(modalities, dominant, vector["hyperparams"]["kappa"])}
 
 
 def with_gradient(values: Any) -> Tensor:
@@ -56,7 +60,7 @@ def udi_weights(vector: Vector) -> dict[str, Any]:
 
 
 def udi_anchor(vector: Vector) -> dict[str, Any]:
-    return {"anchor": best_modality(vector["inputs"]["accuracy"], vector["inputs"]["entropy"])}
+    return {"anchor": best_of(vector)}
 
 
 def logits_of(inputs: Mapping[str, Any]) -> Output:
@@ -165,7 +169,7 @@ def aug_forward(vector: Vector) -> dict[str, Any]:
     return {
         "output": output,
         "previous": {m: z[: max(len(z) - 1, 1)].sum(0) for m, z in each.items()},
-        "prediction": aug.merged_prediction(output, present, vector["hyperparams"]["merge"]),
+        "prediction": aug.merged_prediction(output, present, aug.AUG(**given(vector, "merge")).merge),
     }
 
 

@@ -90,7 +90,7 @@ def test_the_share_grows_to_all(lam0: float, grow: int) -> None:
     shares = [bss.share_of_epoch(e, lam0, grow) for e in range(grow + 2)]
     assert shares == sorted(shares) and min(shares) >= lam0
     assert shares[grow - 1 :] == [1.0] * 3 and bss.share_count(1000, shares[-1]) == 1000
-    assert bss.share_count(3, 0.1) == 1
+    assert bss.share_count(3, 0.9) == 2
 
 
 def test_an_epoch_has_a_batch_even_if_the_share_is_smaller() -> None:
