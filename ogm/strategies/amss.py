@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ogm.checks import check_complete
 from ogm.context import Context
 from ogm.losses import full
+from ogm.parts.gradients import gradients_of
 from ogm.strategy import Strategy
 from ogm.types import Batch, Output
 
@@ -126,21 +127,23 @@ class AMSS(Strategy):
             keep: (L,) shares.
             ctx: Seed and step.
         """
-        gradients = [p.grad for p in parameters if p.grad is not None]
+        gradients = gradients_of(parameters)
         filters = [len(g) for g in gradients]
-        real = torch.arange(max(filters)) < torch.tensor(filters)[:, None]  # the rest of a row is padding
-        real = real.to(keep.device, non_blocking=True)
+        real = torch.arange(max(filters)) < torch.tensor(filters)[:, None]  # (L, F); the rest of a row is padding
+        place = torch.where(real, real.flatten().cumsum(0).view_as(real) - 1, 0)  # among the filters of all weights
+        real, place = (x.to(keep.device, non_blocking=True) for x in (real, place))
         norms = torch.zeros(real.shape, dtype=torch.float64, device=keep.device)
         if self.mode != "random":
             each = [torch.linalg.vector_norm(full(g).flatten(1), dim=1) for g in gradients]
-            norms = nn.utils.rnn.pad_sequence(each, batch_first=True).double()
+            norms = torch.where(real, torch.cat(each).double()[place], 0.0)
         probability = filter_probabilities(norms, real)
-        places = torch.arange(real.numel(), device=keep.device).view(real.shape)
-        ranks = draw_ranks(probability, ctx.uniform(places, "amss"))
+        numbers = torch.arange(real.numel(), device=keep.device).view(real.shape)
+        ranks = draw_ranks(probability, ctx.uniform(numbers, "amss"))
         kept = (ranks < kept_count(real.sum(1), keep)[:, None]) & real
-        factors = filter_factors(kept, probability, real.sum(1), self.mode == "unbiased")
-        for g, factor in zip(gradients, factors, strict=True):
-            g.mul_(factor[: len(g)].to(g.dtype).view(-1, *[1] * (g.ndim - 1)))
+        factors = filter_factors(kept, probability, real.sum(1), self.mode == "unbiased").to(gradients[0].dtype)
+        shapes = [(-1, *[1] * (g.ndim - 1)) for g in gradients]
+        rows = [row[:n].view(shape) for row, n, shape in zip(factors, filters, shapes, strict=True)]
+        torch._foreach_mul_(gradients, rows)
 
 
 def feature_entropy(features: Tensor) -> Tensor:
@@ -166,7 +169,7 @@ def label_counts(label: Tensor, classes: int) -> Tensor:
     Returns:
         (C,) float64.
     """
-    return nn.functional.one_hot(label, classes).sum(0).double()
+    return (label[:, None] == torch.arange(classes, device=label.device)).sum(0).double()
 
 
 def label_entropy(counts: Tensor) -> Tensor:

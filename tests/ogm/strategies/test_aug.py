@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from ogm.engine import Engine
 from ogm.strategies import aug
-from tests.helpers.engines import THREE, TWO, build, refusal, strategy, train
+from tests.helpers.engines import THREE, TWO, build, digest, refusal, strategy, train
 from tests.helpers.methods import Q64, close, rows, weights
 
 
@@ -108,6 +109,19 @@ def test_a_run_that_goes_on_compares_the_epoch_before() -> None:
     assert resumed.strategy._number == {m: 2 if m == added else 1 for m in TWO}
     resumed.strategy.on_epoch_start(resumed)  # nothing has been seen since
     assert resumed.strategy._number == {m: 2 if m == added else 1 for m in TWO}
+
+
+def test_a_resumed_run_with_added_classifiers_is_the_same_run() -> None:
+    how = {"options": {"variant": "paper", "most": 3}, **Q64}
+    whole = behind(build("aug", **how), "visual")
+    train(whole, 2)
+    state = copy.deepcopy(whole.state_dict())
+    train(whole, 2)
+    resumed = behind(build("aug", seed=7, **how), "visual")
+    resumed.seed = 0
+    resumed.load_state_dict(state)
+    train(resumed, 2)
+    assert whole.strategy.active.tolist() == [1, 3] and digest(resumed) == digest(whole)
 
 
 def test_what_the_classifiers_before_know_counts_less() -> None:

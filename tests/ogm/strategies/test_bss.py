@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 
 from ogm.strategies import bss
 from ogm.types import EpochSampling
-from tests.helpers.engines import SAMPLES, THREE, TWO, build, strategy, train
+from tests.helpers.engines import SAMPLES, THREE, TWO, build, digest, strategy, train
 from tests.helpers.methods import Q64, close, rows
 
 
@@ -48,6 +49,19 @@ def test_the_order_may_be_found_later() -> None:
     train(engine)
     assert torch.equal(engine.strategy.order, order)
     assert engine.curves["share"][:2] == [1, 1] and engine.curves["share"][2] == pytest.approx(42 / 60)
+
+
+@pytest.mark.parametrize("measure_at", [1, 3])
+def test_a_run_resumed_before_or_after_the_order_is_known_is_the_same_run(measure_at: int) -> None:
+    how = {"options": {"measure_at": measure_at, "grow": 0.9}, **Q64}
+    whole = train(build("bss", **how), 2)
+    state = copy.deepcopy(whole.state_dict())
+    train(whole, 2)
+    resumed = build("bss", seed=7, **how)
+    resumed.seed = 0
+    resumed.load_state_dict(state)
+    assert digest(train(resumed, 2)) == digest(whole) and resumed.curves == whole.curves
+    assert whole.curves["share"][-1] < 1
 
 
 def test_a_sample_with_one_modality_is_the_least_similar() -> None:
