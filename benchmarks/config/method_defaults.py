@@ -245,6 +245,40 @@ METHODS: dict[str, Default] = {
         per_dataset={d: {"p": {"audio": 0.5}} for d in ("synthav", "avmnist")},
         search={"p": EachModality(Choice((0.0, 0.1, 0.3, 0.5)))},
     ),
+    "pdmp": Default(
+        "this suite's rule and factor: the paper's coefficients were not available, and there is no released code",
+        search={"kappa": Choice((1.25, 1.5, 2.0, 3.0, 5.0, 8.0))},
+    ),
+    "udi": Default(
+        "this suite's estimator of the mutual information: the paper names no settings of it, and there is no released "
+        "code",
+        search={"estimator_lr": Choice((1e-4, 1e-3, 1e-2)), "width": Choice((64, 256))},
+    ),
+    "bss": Default(
+        "njustkmg/IJCAI25-BSS at 495b94e (train-CL.py of CREMA-D): all samples from epoch 40 of 120 on",
+        search={
+            "fused_weight": Choice((0.1, 0.3, 0.5)),
+            "lam0": Choice((0.05, 0.1, 0.2, 0.3, 0.5)),
+            "grow": Choice((0.1, 0.2, 0.33, 0.5, 1.0)),
+        },
+    ),
+    "amss": Default(
+        "the commands in njustkmg/TPAMI-AMSS at 3161ecc (AMSS: CREMA-D, Kinetics-Sounds). CMU-MOSI: its encoders have "
+        "no convolutions of images",
+        per_dataset={"cmu_mosi": {"scope": "weights"}},
+        search={
+            "mode": Choice(("random", "adaptive", "unbiased")),
+            "temperature": Choice((0.05, 0.1, 0.2, 0.5, 1.0)),
+        },
+    ),
+    "aug": Default(
+        "njustkmg/NeurIPS25-AUG at 841d079, with equal weights of the modalities in the prediction",
+        search={
+            "lam": Choice((0.1, 0.2, 0.33, 0.5, 1.0)),
+            "every": Choice((0.025, 0.05, 0.1, 0.2)),
+            "merge": Choice((0.3, 0.4, 0.5, 0.6, 0.7)),
+        },
+    ),
 }
 
 

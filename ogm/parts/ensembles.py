@@ -27,6 +27,20 @@ def counted_modalities(modalities: Collection[str], batch: Batch, drop: Collecti
     return present | ~present.any(0)
 
 
+def summed_logits(logits: Mapping[str, Tensor], counted: Tensor) -> Tensor:
+    """Add up the modalities' logits.
+
+    Args:
+        logits: Modality -> (B, C).
+        counted: (M, B) bool, which modalities count for each sample.
+
+    Returns:
+        (B, C).
+    """
+    stacked = torch.stack(list(logits.values()))
+    return (counted[..., None].to(stacked.dtype) * stacked).sum(0)
+
+
 def average_predictions(
     unimodal_logits: Mapping[str, Tensor],
     present: Mapping[str, Tensor],

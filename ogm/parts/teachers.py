@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from ogm.context import TrainingContext
 from ogm.losses import full
 from ogm.strategy import Strategy
 from ogm.types import Batch, Output, Prerequisite
@@ -56,6 +57,48 @@ def run_teachers(trained: Mapping[str, nn.Module], modalities: Sequence[str], ba
         Modality -> the teacher's output: logits (B, C) and feature (B, D_m), without a graph.
     """
     return {m: trained[m](batch.inputs[m]) for m in modalities}
+
+
+@torch.no_grad()
+def validation_scores(
+    trained: Mapping[str, nn.Module], modalities: Sequence[str], engine: TrainingContext
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Judge unimodal models on the validation set; a modality counts the samples that have it.
+
+    Args:
+        trained: Modality -> its unimodal model.
+        modalities: Names of all modalities.
+        engine: The engine of the run.
+
+    Returns:
+        Modality -> accuracy, and modality -> mean entropy of the prediction (natural logarithm), equal on all ranks;
+        both are 0 for a modality that no sample has.
+    """
+    sums = torch.zeros(3, len(modalities), dtype=torch.float64, device=engine.device)
+    for batch in engine.loaders["val"].all():
+        for k, m in enumerate(modalities):
+            logits, present = trained[m](batch.inputs[m]).logits, batch.has_all([m])
+            log_p = full(logits).log_softmax(1)
+            entropy = -(log_p.exp() * log_p).sum(1)
+            sums[0, k] += ((logits.argmax(1) == batch.label) & present).sum()
+            sums[1, k] += torch.where(present, entropy, 0.0).sum()
+            sums[2, k] += present.sum()
+    means = engine.decide(sums[:2] / sums[2].clamp_min(1))
+    accuracy, entropies = (dict(zip(modalities, row, strict=True)) for row in means.tolist())
+    return accuracy, entropies
+
+
+def best_modality(accuracy: Mapping[str, float], entropy: Mapping[str, float]) -> str:
+    """Choose the modality that predicts best alone.
+
+    Args:
+        accuracy: Modality -> accuracy.
+        entropy: Modality -> mean entropy of the prediction.
+
+    Returns:
+        The modality of the highest accuracy; of several, the one of the lowest entropy, then the first.
+    """
+    return max(accuracy, key=lambda m: (accuracy[m], -entropy[m]))
 
 
 def feature_distance(student: Tensor, teacher: Tensor) -> Tensor:

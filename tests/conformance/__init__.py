@@ -12,7 +12,17 @@ from typing import Any
 
 import torch
 
-from tests.conformance import alternating, baselines, features, fusions, gradient, ogm_family, stages, y2026_m1
+from tests.conformance import (
+    alternating,
+    baselines,
+    features,
+    fusions,
+    gradient,
+    ogm_family,
+    stages,
+    y2026_m1,
+    y2026_m3,
+)
 from tests.conformance.common import Checker, Unsupported, Vector, tensor, vectors
 
 __all__ = ["check", "vectors"]
@@ -26,6 +36,7 @@ CHECKERS: dict[str, Checker] = {
     **stages.CHECKERS,
     **fusions.CHECKERS,
     **y2026_m1.CHECKERS,
+    **y2026_m3.CHECKERS,
 }
 
 

@@ -41,6 +41,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "diagnosing_relearning": {"period": 1},
     "gblend": {"super_epoch": 2},
     "midas": {"warmup": 0.0},
+    "bss": {"grow": 1.0},  # of 4 epochs
 }
 # What makes the large fusions small.
 FUSION_OPTIONS: dict[str, dict[str, Any]] = {
