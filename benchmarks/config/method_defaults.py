@@ -215,6 +215,10 @@ METHODS: dict[str, Default] = {
         per_dataset={d: {"p": {"audio": 0.5}} for d in ("synthav", "avmnist")},
         search={"p": EachModality(Choice((0.0, 0.1, 0.3, 0.5)))},
     ),
+    "miles": Default(
+        "Guerra-Manzanares and Shamout, IJCNN 2025: the best of their experiments",
+        search={"tau": Choice((0.0, 0.05, 0.1, 0.2, 0.3, 0.5)), "mu": Choice((0.05, 0.1, 0.25, 0.5, 0.75))},
+    ),
 }
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from tests.conformance import alternating, baselines, features, fusions, gradient, ogm_family, stages
+from tests.conformance import alternating, baselines, features, fusions, gradient, ogm_family, stages, y2026_m2
 from tests.conformance.common import Checker, Unsupported, Vector, tensor, vectors
 
 __all__ = ["check", "vectors"]
@@ -25,6 +25,7 @@ CHECKERS: dict[str, Checker] = {
     **features.CHECKERS,
     **stages.CHECKERS,
     **fusions.CHECKERS,
+    **y2026_m2.CHECKERS,
 }
 
 

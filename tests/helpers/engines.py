@@ -40,6 +40,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "modality_valuation": {"warmup": 1},
     "diagnosing_relearning": {"period": 1},
     "gblend": {"super_epoch": 2},
+    "miles": {"tau": 0.0},
 }
 # What makes the large fusions small.
 FUSION_OPTIONS: dict[str, dict[str, Any]] = {
