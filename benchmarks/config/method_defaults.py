@@ -219,6 +219,10 @@ METHODS: dict[str, Default] = {
         "Guerra-Manzanares and Shamout, IJCNN 2025: the best of their experiments",
         search={"tau": Choice((0.0, 0.05, 0.1, 0.2, 0.3, 0.5)), "mu": Choice((0.05, 0.1, 0.25, 0.5, 0.75))},
     ),
+    "iprm": Default(
+        "the commands of njustkmg/IJCAI25-IPRM at 0bb457f",
+        search={"alpha": Choice((0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99))},
+    ),
 }
 
 

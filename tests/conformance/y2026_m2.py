@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from ogm.context import Context
+from ogm.strategies.iprm import IPRM, great_circle, turned_weights
 from ogm.strategies.miles import MILES
 from ogm.types import Output
 from tests.conformance.common import Checker, Unsupported, Vector, batch, given, tensor
+from tests.conformance.fusions import filled
 
 Named = dict[str, Tensor]
 
@@ -81,10 +83,88 @@ def miles_loss(vector: Vector) -> dict[str, Any]:
     return of_logits(MILES(), vector)
 
 
+# ---- iprm
+def iprm_weights(vector: Vector) -> Tensor:
+    lam = vector["hyperparams"]["lam"]
+    return tensor([lam[m] for m in vector["inputs"]["features"]])
+
+
+def iprm_mix(vector: Vector) -> dict[str, Any]:
+    """The mixture, and the gradient of its product with the probe."""
+    features = leaves(vector["inputs"]["features"])
+    mixed = great_circle(*features.values(), iprm_weights(vector))
+    (mixed * tensor(vector["inputs"]["probe"])).sum().backward()
+    return {"mixed": mixed.detach(), "grad": gradients(features)}
+
+
+def iprm_edges(vector: Vector) -> dict[str, Any]:
+    """Also in float32, where opposite features have a mixture that is no longer than 1 and a finite gradient."""
+    found = iprm_mix(vector)
+    features = {m: tensor(x).float().requires_grad_() for m, x in vector["inputs"]["features"].items()}
+    mixed = great_circle(*features.values(), iprm_weights(vector).float())
+    (mixed * tensor(vector["inputs"]["probe"]).float()).sum().backward()
+    every = [*found["grad"].values(), *gradients(features).values(), mixed.detach()]
+    short = (mixed.detach().norm(dim=1) <= 1 + 1e-4).all()
+    return {**found, "finite_gradient": bool(short and all(torch.isfinite(x).all() for x in every))}
+
+
+def iprm_hat(vector: Vector) -> dict[str, Any]:
+    divergence = vector["inputs"]["kl"]
+    return {"lam_hat": dict(zip(divergence, turned_weights(tensor(list(divergence.values()))), strict=True))}
+
+
+def attached(plan: Any, features: Mapping[str, Any], classes: int) -> Any:
+    """A method that knows encoders which are not asked for, and widths and classes."""
+    dims = {m: tensor(f).shape[1] for m, f in features.items()}
+    return plan.attach({m: nn.Identity() for m in features}, dims=dims, num_classes=classes).double()
+
+
+def iprm_probe(vector: Vector) -> dict[str, Any]:
+    first, steps = vector["inputs"]["steps"][0], []
+    plan = attached(IPRM(**given(vector, "alpha")), first["features"], len(first["mix_bias"]))
+    (head,) = plan.mix_heads.values()
+    for step in vector["inputs"]["steps"]:
+        filled(plan, {head: (step["mix_weight"], step["mix_bias"])})
+        features, logits = ({m: tensor(x) for m, x in step[k].items()} for k in ("features", "unimodal_logits"))
+        samples = batch([0] * len(next(iter(features.values()))))
+        divergence = plan.probe([0], features, logits, samples, Context())
+        both = {"lam": plan.lam[0].clone(), "kl": divergence[0], "lam_hat": plan.lam_hat[0].clone()}
+        steps.append({name: dict(zip(features, x, strict=True)) for name, x in both.items()})
+    return {"steps": steps}
+
+
+def iprm_step(vector: Vector) -> dict[str, Any]:
+    inputs = vector["inputs"]
+    features, samples = leaves(inputs["features"]), batch(inputs["label"])
+    plan = attached(IPRM(), inputs["features"], len(next(iter(inputs["head_bias"].values()))))
+    names = ["".join(pair) for pair in plan.modality_pairs]
+    heads = {head: (inputs["head_weight"][m], inputs["head_bias"][m]) for m, head in plan.heads.items()}
+    for name, head in zip(names, plan.mix_heads.values(), strict=True):
+        heads[head] = inputs["mix_weight"][name], inputs["mix_bias"][name]
+    filled(plan, heads)
+    for weights in (plan.lam, plan.lam_hat):  # so that the average of both is the one given
+        weights.copy_(tensor([inputs["lam"][name] for name in names]))
+    output = Output(torch.zeros(len(samples), plan.num_classes, dtype=torch.float64), {}, dict(features))
+    output = plan.replace_unimodal_logits(output)
+    loss = torch.stack(list(plan.losses(output, samples, Context()).values())).sum()
+    loss.backward()
+    return {
+        "loss": loss.detach(),
+        "lam_hat": dict(zip(names, plan.lam_hat, strict=True)),
+        "grad_features": gradients(features),
+        "prediction": output.logits,
+    }
+
+
 KINDS: dict[str, Callable[[Vector], dict[str, Any]]] = {
     "miles_rule": miles_rule,
     "miles_rates": miles_rates,
     "miles_loss": miles_loss,
+    "iprm_mix": iprm_mix,
+    "iprm_edges": iprm_edges,
+    "iprm_hat": iprm_hat,
+    "iprm_probe": iprm_probe,
+    "iprm_step": iprm_step,
 }
 
 
@@ -98,4 +178,5 @@ def of_kind(vector: Vector) -> dict[str, Any]:
 
 CHECKERS: dict[str, Checker] = {
     "miles": of_kind,
+    "iprm": of_kind,
 }
