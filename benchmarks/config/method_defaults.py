@@ -223,6 +223,10 @@ METHODS: dict[str, Default] = {
         "the commands of njustkmg/IJCAI25-IPRM at 0bb457f",
         search={"alpha": Choice((0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99))},
     ),
+    "mnl": Default(
+        "the script for MVSA in BaoquanGong/Multimodal-Negative-Learning at 64cea56",
+        search={"lam": Choice((0.1, 0.3, 0.5, 0.7, 1.0, 2.0, 5.0))},
+    ),
 }
 
 

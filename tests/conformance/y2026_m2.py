@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ogm.context import Context
 from ogm.strategies.iprm import IPRM, great_circle, turned_weights
 from ogm.strategies.miles import MILES
+from ogm.strategies.mnl import MNL, certainties, guides, margins, rivals
 from ogm.types import Output
 from tests.conformance.common import Checker, Unsupported, Vector, batch, given, tensor
 from tests.conformance.fusions import filled
@@ -156,6 +157,19 @@ def iprm_step(vector: Vector) -> dict[str, Any]:
     }
 
 
+# ---- mnl
+def mnl_loss(vector: Vector) -> dict[str, Any]:
+    inputs = vector["inputs"]
+    label, names = torch.tensor(inputs["label"]), list(inputs["unimodal_logits"])
+    logits = torch.stack([tensor(z) for z in inputs["unimodal_logits"].values()])
+    rival = rivals(tensor(inputs["logits"]), label)
+    margin = margins(logits, label, rival)
+    guide = guides(margin, certainties(logits, label), torch.ones_like(margin, dtype=torch.bool))
+    guided_by = [next((m for m, x in zip(names, column, strict=True) if x), None) for column in guide.T.tolist()]
+    decided = {"rival": rival, "margin": dict(zip(names, margin, strict=True)), "guide": guided_by}
+    return {**of_logits(MNL(**given(vector, "lam")), vector), **decided}
+
+
 KINDS: dict[str, Callable[[Vector], dict[str, Any]]] = {
     "miles_rule": miles_rule,
     "miles_rates": miles_rates,
@@ -165,6 +179,7 @@ KINDS: dict[str, Callable[[Vector], dict[str, Any]]] = {
     "iprm_hat": iprm_hat,
     "iprm_probe": iprm_probe,
     "iprm_step": iprm_step,
+    "mnl_loss": mnl_loss,
 }
 
 
@@ -179,4 +194,5 @@ def of_kind(vector: Vector) -> dict[str, Any]:
 CHECKERS: dict[str, Checker] = {
     "miles": of_kind,
     "iprm": of_kind,
+    "mnl": of_kind,
 }
