@@ -227,6 +227,14 @@ METHODS: dict[str, Default] = {
         "the script for MVSA in BaoquanGong/Multimodal-Negative-Learning at 64cea56",
         search={"lam": Choice((0.1, 0.3, 0.5, 0.7, 1.0, 2.0, 5.0))},
     ),
+    "arl": Default(
+        "Wei, Luo and Luo, ICCV 2025: gamma of the paper, its temperature for all data but CREMA-D (8)",
+        per_dataset={"crema_d": {"temperature": 8.0}},
+        search={
+            "gamma": Choice((0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 8.0)),
+            "temperature": Choice((1.0, 2.0, 4.0, 8.0, 16.0)),
+        },
+    ),
 }
 
 

@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from models.fusions.concat import Concat
 from ogm.context import Context
+from ogm.strategies.arl import ARL, asymmetry, printed_weights, statistics
 from ogm.strategies.iprm import IPRM, great_circle, turned_weights
 from ogm.strategies.miles import MILES
 from ogm.strategies.mnl import MNL, certainties, guides, margins, rivals
@@ -38,6 +40,11 @@ def of_logits(plan: Any, vector: Vector) -> dict[str, Any]:
     loss = torch.stack(list(losses.values())).sum()
     loss.backward()
     return {"loss": loss.detach(), "grad_logits": logits.grad, "grad_unimodal": gradients(unimodal_logits)}
+
+
+def set_concat(fusion: Concat, weight: Mapping[str, Any], bias: Any) -> None:
+    """Put the columns of each modality side by side."""
+    filled(fusion, {fusion.head: (torch.cat([tensor(w) for w in weight.values()], 1).tolist(), bias)})
 
 
 # ---- miles
@@ -170,6 +177,57 @@ def mnl_loss(vector: Vector) -> dict[str, Any]:
     return {**of_logits(MNL(**given(vector, "lam")), vector), **decided}
 
 
+# ---- arl
+def arl_coefficients(vector: Vector) -> dict[str, Any]:
+    inputs, temperature = vector["inputs"], vector["hyperparams"]["T"]
+    logits = {m: tensor(z) for m, z in inputs["unimodal_logits"].items()}
+    plan = ARL(temperature=temperature)
+    plan.modalities = tuple(logits)
+    found = statistics(logits, batch(inputs["label"]), Context())
+    decided = asymmetry(found, temperature)
+    return {
+        **found._asdict(),
+        **decided._asdict(),
+        "factor": plan.factors(found, Context()),
+        "printed": printed_weights(found, temperature)._asdict(),
+    }
+
+
+class Held(nn.Module):
+    """An encoder whose only parameter is the feature that it gives, so that a gradient of it is one of the feature."""
+
+    def __init__(self, feature: Any) -> None:
+        super().__init__()
+        self.feature = nn.Parameter(tensor(feature))
+
+
+def arl_step(vector: Vector) -> dict[str, Any]:
+    inputs, hyper = vector["inputs"], vector["hyperparams"]
+    encoders = {m: Held(f) for m, f in inputs["features"].items()}
+    features = {m: encoder.feature for m, encoder in encoders.items()}
+    fusion = Concat({m: f.shape[1] for m, f in features.items()}, len(inputs["bias"]))
+    set_concat(fusion, inputs["weight"], inputs["bias"])
+    plan = ARL(hyper["gamma"], hyper["T"], variant=hyper["variant"], warmup=hyper["start"] + 1)
+    plan.attach(encoders, fusion=fusion)
+    samples, ctx = batch(inputs["label"]), Context(epoch=inputs["epoch"])
+    output = plan.replace_unimodal_logits(Output(fusion(features), {}, dict(features)))
+    losses = plan.losses(output, samples, ctx)
+    plan.differentiate(losses, ctx)
+    plain = {m: g.clone() for m, g in gradients(features).items()}
+    plan.on_gradients(output.detach(), samples, ctx)
+    assert fusion.head.weight.grad is not None
+    columns = torch.split(fusion.head.weight.grad, list(fusion.dims.values()), dim=1)
+    return {
+        "loss": torch.stack(list(losses.values())).sum().detach(),
+        "factor": {m: ctx.logs.get(f"coefficient/{m}", 1.0) for m in features},
+        "unimodal_logits": {m: z.detach() for m, z in output.unimodal_logits.items()},
+        "grad_features_plain": plain,
+        "grad_features": gradients(features),
+        "grad_weight": dict(zip(features, columns, strict=True)),
+        "grad_bias": fusion.head.bias.grad,
+    }
+
+
 KINDS: dict[str, Callable[[Vector], dict[str, Any]]] = {
     "miles_rule": miles_rule,
     "miles_rates": miles_rates,
@@ -180,6 +238,8 @@ KINDS: dict[str, Callable[[Vector], dict[str, Any]]] = {
     "iprm_probe": iprm_probe,
     "iprm_step": iprm_step,
     "mnl_loss": mnl_loss,
+    "arl_coefficients": arl_coefficients,
+    "arl_step": arl_step,
 }
 
 
@@ -195,4 +255,5 @@ CHECKERS: dict[str, Checker] = {
     "miles": of_kind,
     "iprm": of_kind,
     "mnl": of_kind,
+    "arl": of_kind,
 }
