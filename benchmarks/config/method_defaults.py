@@ -235,6 +235,14 @@ METHODS: dict[str, Default] = {
             "temperature": Choice((1.0, 2.0, 4.0, 8.0, 16.0)),
         },
     ),
+    "remix": Default(
+        "MatthewMaxy/Remix_ICML2025 at 80898aa; the warm-up is its share of the run, 10 of 60 epochs",
+        search={
+            "warmup": Choice((0.05, 0.1, 0.15, 0.25, 0.4)),
+            "w": Choice((0.25, 0.5, 1.0)),
+            "gamma": Choice((0.25, 0.5, 1.0, 2.0)),
+        },
+    ),
 }
 
 

@@ -9,12 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from models.fusions.concat import Concat
+from models.model import MultimodalModel
 from ogm.context import Context
 from ogm.strategies.arl import ARL, asymmetry, printed_weights, statistics
 from ogm.strategies.iprm import IPRM, great_circle, turned_weights
 from ogm.strategies.miles import MILES
 from ogm.strategies.mnl import MNL, certainties, guides, margins, rivals
-from ogm.types import Output
+from ogm.strategies.remix import Remix, bits_from_uniform, weakest
+from ogm.types import Batch, Output
 from tests.conformance.common import Checker, Unsupported, Vector, batch, given, tensor
 from tests.conformance.fusions import filled
 
@@ -200,6 +202,9 @@ class Held(nn.Module):
         super().__init__()
         self.feature = nn.Parameter(tensor(feature))
 
+    def forward(self, x: Tensor) -> Tensor:
+        return self.feature
+
 
 def arl_step(vector: Vector) -> dict[str, Any]:
     inputs, hyper = vector["inputs"], vector["hyperparams"]
@@ -228,6 +233,49 @@ def arl_step(vector: Vector) -> dict[str, Any]:
     }
 
 
+# ---- remix
+def remix_select(vector: Vector) -> dict[str, Any]:
+    inputs = vector["inputs"]
+    bits = {m: bits_from_uniform(tensor(z)) for m, z in inputs["unimodal_logits"].items()}
+    values, there = torch.stack(list(bits.values())), inputs.get("present")
+    present = torch.ones_like(values, dtype=torch.bool) if there is None else torch.tensor([there[m] for m in bits])
+    return {"kl_bits": bits, "kept": [list(bits)[k] for k in weakest(values, present).tolist()]}
+
+
+def remix_batches(vector: Vector) -> dict[str, Any]:
+    plan, inputs = Remix(), vector["inputs"]
+    plan.modalities = tuple(inputs["modalities"])
+    plan._kept = torch.tensor([plan.modalities.index(m) for m in inputs["kept"]])
+    sampling = plan.epoch_sampling(len(plan._kept), Context())
+    assert sampling is not None
+    cut = sampling.cut(torch.arange(len(plan._kept)), vector["hyperparams"]["batch_size"])
+    batches = [Batch({}, rows, rows, group=sampling.group_of(rows)) for rows in cut]
+    return {"batches": [[plan.shown(x), len(x)] for x in batches]}
+
+
+def remix_loss(vector: Vector) -> dict[str, Any]:
+    inputs, hyper = vector["inputs"], vector["hyperparams"]
+    encoders = nn.ModuleDict({m: Held(f) for m, f in inputs["features"].items()})
+    names, features = list(encoders), {m: encoder.feature for m, encoder in encoders.items()}
+    dims = {m: f.shape[1] for m, f in features.items()}
+    fusion = Concat(dims, len(inputs["bias"]))
+    set_concat(fusion, inputs["weight"], inputs["bias"])
+    plan = Remix(w=hyper["warm"], gamma=hyper["gamma"])
+    plan.attach(encoders, fusion=fusion, dims=dims, num_classes=len(inputs["bias"]))
+    filled(plan, {head: (inputs["head_weight"][m], inputs["head_bias"][m]) for m, head in plan.heads.items()})
+    samples, keep = batch(inputs["label"]), inputs["keep"]
+    samples.inputs = {m: f.detach() for m, f in features.items()}
+    if keep is not None:
+        samples.group = len(names) - 1 - names.index(keep)
+        samples.present = {m: torch.full_like(samples.label, m == keep, dtype=torch.bool) for m in names}
+    model = MultimodalModel(encoders, fusion)
+    seen = model.encode(samples.inputs) if keep is None else plan.encode(keep, samples, model)
+    output = plan.replace_unimodal_logits(model.fuse(seen, samples.present))
+    loss = torch.stack(list(plan.losses(output, samples, Context()).values())).sum()
+    loss.backward()
+    return {"loss": loss.detach(), "grad_features": gradients(features)}
+
+
 KINDS: dict[str, Callable[[Vector], dict[str, Any]]] = {
     "miles_rule": miles_rule,
     "miles_rates": miles_rates,
@@ -240,6 +288,9 @@ KINDS: dict[str, Callable[[Vector], dict[str, Any]]] = {
     "mnl_loss": mnl_loss,
     "arl_coefficients": arl_coefficients,
     "arl_step": arl_step,
+    "remix_select": remix_select,
+    "remix_batches": remix_batches,
+    "remix_loss": remix_loss,
 }
 
 
@@ -256,4 +307,5 @@ CHECKERS: dict[str, Checker] = {
     "iprm": of_kind,
     "mnl": of_kind,
     "arl": of_kind,
+    "remix": of_kind,
 }
