@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ogm.context import Context, TrainingContext
 from ogm.losses import kl
+from ogm.parts.stages import evaluation_mode
 from ogm.strategies.equal_weight_multiloss import EqualWeightMultiloss
 from ogm.types import Batch, EpochSampling, Output
 
@@ -58,7 +59,7 @@ class Remix(EqualWeightMultiloss):
     needs_engine = True
     needs_whole_batch = True  # a presence mask goes with every batch: means over micro-batches would differ
 
-    def __init__(self, warmup: float = 1 / 6, w: float = 0.5, gamma: float = 1.0) -> None:
+    def __init__(self, warmup: float = 0.167, w: float = 0.5, gamma: float = 1.0) -> None:
         super().__init__()
         if not (0 <= warmup <= 1 and w >= 0 and gamma >= 0):
             raise ValueError(f"warmup={warmup}, w={w}, gamma={gamma}: choose warmup in [0, 1], w >= 0 and gamma >= 0")
@@ -138,12 +139,14 @@ class Remix(EqualWeightMultiloss):
             model: The model.
 
         Returns:
-            Modality -> (B, D_m); zero for the others.
+            Modality -> (B, D_m); zero for the others. A single sample is encoded in evaluation mode, since batch norm
+            has no statistics of one.
         """
-        if getattr(self.fusion, "input_kind", "features") != "features":
-            features: dict[str, Tensor] = model.encode(batch.inputs, batch.present)
-            return features
-        feature = model.encoders[shown](batch.inputs[shown])
+        with evaluation_mode(*(model.encoders.values() if len(batch) == 1 else ())):
+            if getattr(self.fusion, "input_kind", "features") != "features":
+                features: dict[str, Tensor] = model.encode(batch.inputs, batch.present)
+                return features
+            feature = model.encoders[shown](batch.inputs[shown])
         return {m: feature if m == shown else feature.new_zeros(len(batch), self.dims[m]) for m in self.modalities}
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ogm.engine import Engine
 from ogm.strategies.remix import bits_from_uniform, weakest
@@ -117,6 +118,18 @@ def test_one_encoder_runs_per_step_and_nothing_waits_for_the_device(monkeypatch:
         monkeypatch.setattr(Tensor, name, waits)
     engine.strategy.step(batch, engine)
     assert ran == [engine.strategy.shown(batch)]
+
+
+def test_a_last_batch_of_one_sample_needs_no_statistics_of_its_own() -> None:
+    engine = remixed()
+    batch = epoch(engine)[0].select(slice(0, 1))
+    norm = nn.BatchNorm1d(8, dtype=torch.float64)
+    m = engine.strategy.shown(batch)
+    plain = engine.model.encoders[m]
+    model = SimpleNamespace(encoders={m: nn.Sequential(plain, norm)})
+    found = engine.strategy.encode(m, batch, model)[m]
+    close(found, plain(batch.inputs[m]) / math.sqrt(1 + norm.eps))
+    assert norm.training and norm.num_batches_tracked == 0
 
 
 def test_the_warm_up_is_a_share_of_the_run() -> None:
