@@ -26,19 +26,6 @@ def kl(target: Tensor, logits: Tensor) -> Tensor:
     return (p.exp() * (p - q)).sum(1)
 
 
-def entropy(logits: Tensor) -> Tensor:
-    """Compute the entropy of predictions.
-
-    Args:
-        logits: (B, C).
-
-    Returns:
-        (B,) entropy of softmax(logits) over the classes, natural logarithm.
-    """
-    log_p = full(logits).log_softmax(1)
-    return -(log_p.exp() * log_p).sum(1)
-
-
 def info_nce(a: Tensor, b: Tensor, temperature: float, valid: Tensor | None = None) -> Tensor:
     """Compute the symmetric InfoNCE loss of paired embeddings: per pair, the mean of both directions.
 
@@ -109,6 +96,19 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float, valid: Tensor | N
 def full(x: Tensor) -> Tensor:
     """Convert a tensor in half precision to float32; others stay as they are."""
     return x.float() if x.itemsize < 4 else x
+
+
+def entropy(logits: Tensor) -> Tensor:
+    """Compute the entropy of predictions.
+
+    Args:
+        logits: (B, C).
+
+    Returns:
+        (B,) entropy of softmax(logits) over the classes, natural logarithm.
+    """
+    log_p = full(logits).log_softmax(1)
+    return -(log_p.exp() * log_p).sum(1)
 
 
 def gather(x: Tensor) -> tuple[Tensor, int]:
