@@ -140,6 +140,19 @@ def full(x: Tensor) -> Tensor:
     return x.float() if x.itemsize < 4 else x
 
 
+def entropy(logits: Tensor) -> Tensor:
+    """Compute the entropy of predictions.
+
+    Args:
+        logits: (B, C).
+
+    Returns:
+        (B,) entropy of softmax(logits) over the classes, natural logarithm.
+    """
+    log_p = full(logits).log_softmax(1)
+    return -(log_p.exp() * log_p).sum(1)
+
+
 def gather(x: Tensor) -> tuple[Tensor, int]:
     """Gather the rows of all ranks, which may have different numbers of them.
 

@@ -31,7 +31,7 @@ class ModelAccess(nn.Module):
         num_samples: Size of the training set; 0 if ``attach`` was not told.
     """
 
-    most_modalities: ClassVar[int | None] = None
+    most_modalities: int | None = None
     needs_additive: ClassVar[bool] = False
     needs_concat: ClassVar[bool] = False
     reads: tuple[Reads, ...] = ()

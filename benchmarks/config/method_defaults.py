@@ -279,6 +279,34 @@ METHODS: dict[str, Default] = {
             "merge": Choice((0.3, 0.4, 0.5, 0.6, 0.7)),
         },
     ),
+    "miles": Default(
+        "Guerra-Manzanares and Shamout, IJCNN 2025: the best of their experiments",
+        search={"tau": Choice((0.0, 0.05, 0.1, 0.2, 0.3, 0.5)), "mu": Choice((0.05, 0.1, 0.25, 0.5, 0.75))},
+    ),
+    "iprm": Default(
+        "the commands of njustkmg/IJCAI25-IPRM at 0bb457f",
+        search={"alpha": Choice((0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99))},
+    ),
+    "mnl": Default(
+        "the script for MVSA in BaoquanGong/Multimodal-Negative-Learning at 64cea56",
+        search={"lam": Choice((0.1, 0.3, 0.5, 0.7, 1.0, 2.0, 5.0))},
+    ),
+    "arl": Default(
+        "Wei, Luo and Luo, ICCV 2025: gamma of the paper, its temperature for all data but CREMA-D (8)",
+        per_dataset={"crema_d": {"temperature": 8.0}},
+        search={
+            "gamma": Choice((0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 8.0)),
+            "temperature": Choice((1.0, 2.0, 4.0, 8.0, 16.0)),
+        },
+    ),
+    "remix": Default(
+        "MatthewMaxy/Remix_ICML2025 at 80898aa; the warm-up is its share of the run, 10 of 60 epochs",
+        search={
+            "warmup": Choice((0.05, 0.1, 0.15, 0.25, 0.4)),
+            "w": Choice((0.25, 0.5, 1.0)),
+            "gamma": Choice((0.25, 0.5, 1.0, 2.0)),
+        },
+    ),
 }
 
 

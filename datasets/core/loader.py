@@ -53,15 +53,21 @@ class Loader:
 
     def epoch(self, number: int, sampling: EpochSampling | None = None) -> Batches:
         """This rank's part of one shuffled, augmented epoch: the same batches whenever it is asked again."""
-        index = torch.arange(self.num_samples) if sampling is None else sampling.index
+        chosen = self._every_sample() if sampling is None else sampling
+        index = chosen.index
         order = torch.randperm(len(index), generator=torch.Generator().manual_seed(fold_in(self.seed, "order", number)))
         ready = dist.is_available() and dist.is_initialized()
         rank, ranks = (dist.get_rank(), dist.get_world_size()) if ready else (0, 1)
-        parts = [p for p in torch.split(order, self.batch_size) if len(p) == self.batch_size or not self.drop_last]
+        parts = chosen.cut(order, self.batch_size, ranks, drop_last=self.drop_last)
         rows = [part[rank::ranks] for part in parts]
         keys = _EpochKeys(index, rows, self.seed, number)
         keep = None if sampling is None else [sampling.keep[r] for r in rows]
-        return Batches(self, keys, [len(p) for p in parts], keep)
+        return Batches(self, keys, [len(p) for p in parts], keep, [chosen.group_of(p) for p in parts])
+
+    def _every_sample(self) -> EpochSampling:
+        """Every sample once, with all its modalities."""
+        keep = torch.ones(self.num_samples, len(self.dataset.modalities), dtype=torch.bool)
+        return EpochSampling(torch.arange(self.num_samples), keep)
 
     def all(self) -> Iterable[Batch]:
         """Every sample once, in order, not augmented, on every rank alike."""
@@ -115,8 +121,9 @@ class Batches:
         keys: Sequence[Sequence[SampleKey]],
         sizes: Sequence[int],
         keep: Sequence[Tensor] | None = None,
+        groups: Sequence[int | None] | None = None,
     ) -> None:
-        self.loader, self.keys, self.sizes, self.keep = loader, keys, sizes, keep
+        self.loader, self.keys, self.sizes, self.keep, self.groups = loader, keys, sizes, keep, groups
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -149,7 +156,9 @@ class Batches:
             batch = batch.to(self.loader.device)
             if training:
                 batch = dataset.augment(batch, sample_seeds(keys))
-            yield batch.to(self.loader.device, self.loader.dtype)
+            batch = batch.to(self.loader.device, self.loader.dtype)
+            batch.group = None if self.groups is None else self.groups[number]
+            yield batch
 
 
 def _gather(resident_batch: Batch, keys: Sequence[SampleKey]) -> Batch:

@@ -1,8 +1,10 @@
-"""Stages within a run: how long the last one is, what it starts with, and validation between epochs."""
+"""Stages within a run: how long the last one is, what it starts with, validation between epochs, evaluation mode."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -65,6 +67,23 @@ def require_feature_fusion(strategy: Strategy) -> None:
             f"{type(strategy).__name__} trains the encoders separately, but {type(strategy.fusion).__name__} lets them "
             "exchange maps or tokens: choose a fusion of features, such as concat"
         )
+
+
+@contextlib.contextmanager
+def evaluation_mode(*modules: Any) -> Iterator[None]:
+    """Context in which modules are in evaluation mode; afterwards every submodule has the mode that it had before.
+
+    Args:
+        modules: The modules.
+    """
+    modes = [(submodule, submodule.training) for module in modules for submodule in module.modules()]
+    for submodule, _ in modes:
+        submodule.training = False
+    try:
+        yield
+    finally:
+        for submodule, mode in modes:
+            submodule.training = mode
 
 
 @torch.no_grad()

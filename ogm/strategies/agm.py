@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -13,6 +12,7 @@ from torch import Tensor
 from ogm.checks import check_complete
 from ogm.context import Context, average
 from ogm.parts.gradients import add, clip_gradients, finite_or_one, gradients_of
+from ogm.parts.stages import evaluation_mode
 from ogm.shapley import coalitions, shapley
 from ogm.strategy import Strategy
 from ogm.types import Batch, Output, Passes
@@ -311,20 +311,3 @@ def with_zeros(x: Tensor) -> Tensor:
         (B + 1, ...).
     """
     return torch.cat([x, torch.zeros_like(x[:1])])
-
-
-@contextlib.contextmanager
-def evaluation_mode(*modules: Any) -> Iterator[None]:
-    """Context in which modules are in evaluation mode; afterwards every submodule has the mode that it had before.
-
-    Args:
-        modules: The modules.
-    """
-    modes = [(submodule, submodule.training) for module in modules for submodule in module.modules()]
-    for submodule, _ in modes:
-        submodule.training = False
-    try:
-        yield
-    finally:
-        for submodule, mode in modes:
-            submodule.training = mode

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ogm.context import Context, TrainingContext
 from ogm.imbalance import discrepancy_ratios, true_class_scores
-from ogm.losses import full
+from ogm.losses import entropy
 from ogm.parts.ensembles import counted_modalities
 from ogm.parts.heads import width_adapters
 from ogm.strategy import Strategy
@@ -182,19 +182,6 @@ def project_gradient(grad: Tensor, projection: Tensor) -> Tensor:
         (C, D) grad P^T.
     """
     return grad @ projection.T
-
-
-def entropy(logits: Tensor) -> Tensor:
-    """Entropy of predictions.
-
-    Args:
-        logits: (B, C).
-
-    Returns:
-        (B,) entropy of softmax(logits) over the classes, natural logarithm.
-    """
-    log_p = full(logits).log_softmax(1)
-    return -(log_p.exp() * log_p).sum(1)
 
 
 def confidence_weights(logits: Mapping[str, Tensor], present: Tensor) -> Tensor:

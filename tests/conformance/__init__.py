@@ -20,8 +20,9 @@ from tests.conformance import (
     gradient,
     ogm_family,
     stages,
-    y2026_m1,
-    y2026_m3,
+    y2026_mcr_to_mimo,
+    y2026_miles_to_remix,
+    y2026_pdmp_to_aug,
 )
 from tests.conformance.common import Checker, Unsupported, Vector, tensor, vectors
 
@@ -35,8 +36,9 @@ CHECKERS: dict[str, Checker] = {
     **features.CHECKERS,
     **stages.CHECKERS,
     **fusions.CHECKERS,
-    **y2026_m1.CHECKERS,
-    **y2026_m3.CHECKERS,
+    **y2026_mcr_to_mimo.CHECKERS,
+    **y2026_miles_to_remix.CHECKERS,
+    **y2026_pdmp_to_aug.CHECKERS,
 }
 
 

@@ -22,7 +22,7 @@ RULES = {"unimodal_logits", "fusion", "modulation_target", "data_parallel"}  # w
 
 
 def test_every_method_with_vectors_is_one_of_ours() -> None:
-    assert len(CASES) == 101 + 34 + 25
+    assert len(CASES) == 101 + 85
     assert {method for _, method, _ in CASES} <= RULES | STRATEGIES.keys()
 
 

@@ -154,7 +154,8 @@ def test_coefficients_follow_their_modality(method: str) -> None:
 
 
 def test_no_two_methods_are_the_same() -> None:
-    shown = [m for m in TRAINED if m != "mses"]  # here no validation loss rises: tests/ogm/strategies/test_mses.py
+    later = {"mses", "miles"}  # act after more than two epochs here; what they do: tests/ogm/strategies/
+    shown = [m for m in TRAINED if m not in later]
     made = {method: digest(train(build(method), 2)) for method in shown}  # some begin with what the first taught
     assert len(set(made.values())) == len(made), made
 

@@ -42,6 +42,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "gblend": {"super_epoch": 2},
     "midas": {"warmup": 0.0},
     "bss": {"grow": 1.0},  # of 4 epochs
+    "miles": {"tau": 0.0},
+    "remix": {"warmup": 0.25},
 }
 # What makes the large fusions small.
 FUSION_OPTIONS: dict[str, dict[str, Any]] = {
@@ -86,25 +88,26 @@ class Loader:
         there[:, 0] |= ~there.any(1)
         self.there = there
 
-    def pick(self, rows: Tensor, size: int, keep: Tensor | None = None) -> Batch:
+    def pick(self, rows: Tensor, size: int, keep: Tensor | None = None, group: int | None = None) -> Batch:
         here = self.there[rows] if self.missing else None
         if keep is not None:
             here = keep if here is None else here & keep
         present = {} if here is None else {m: here[:, k] for k, m in enumerate(self.modalities)}
         return Batch(
-            {m: x[rows] for m, x in self.data.inputs.items()}, self.data.label[rows], rows, present, None, size
+            {m: x[rows] for m, x in self.data.inputs.items()}, self.data.label[rows], rows, present, None, size, group
         )
 
     def epoch(self, number: int, sampling: EpochSampling | None = None) -> list[Batch]:
-        index = torch.arange(SAMPLES) if sampling is None else sampling.index
-        order = torch.randperm(len(index), generator=torch.Generator().manual_seed(fold_in(self.seed, "order", number)))
+        keep = torch.ones(SAMPLES, len(self.modalities), dtype=torch.bool)
+        chosen = EpochSampling(torch.arange(SAMPLES), keep) if sampling is None else sampling
+        g = torch.Generator().manual_seed(fold_in(self.seed, "order", number))
+        order = torch.randperm(len(chosen.index), generator=g)
         rank, ranks = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-        return [
-            self.pick(
-                index[part[rank::ranks]], len(part), None if sampling is None else sampling.keep[part[rank::ranks]]
-            )
-            for part in order.split(self.size)
-        ]
+        batches = []
+        for part in chosen.cut(order, self.size, ranks):
+            rows, shown = chosen.index[part[rank::ranks]], chosen.keep[part[rank::ranks]]
+            batches.append(self.pick(rows, len(part), None if sampling is None else shown, chosen.group_of(part)))
+        return batches
 
     def all(self) -> list[Batch]:
         return [self.pick(rows, len(rows)) for rows in torch.arange(SAMPLES).split(20)]

@@ -133,6 +133,6 @@ def test_every_method_can_be_tuned(tmp_path: Path) -> None:
     made = run_here(words)
     lines = trials(tmp_path)
     assert made.returncode == 0, made.stderr
-    assert len({line["method"] for line in lines}) == 45  # unimodal is a row per modality, and there is a further form
-    assert len(lines) == 90
+    assert len({line["method"] for line in lines}) == 56  # unimodal is a row per modality, and there is a further form
+    assert len(lines) == 112
     assert not [line for line in lines if line["state"].startswith(("failed", "skipped", "missing"))]

@@ -36,7 +36,7 @@ THREE = ("audio", "text", "visual")
 
 
 def test_every_method_that_competes_has_a_space() -> None:
-    assert len(COMPETING) == 38 + 10
+    assert len(COMPETING) == 38 + 15
     assert {name for name in COMPETING if not search_space(name)} == WITHOUT_OPTIONS
     assert set(METHODS) <= set(STRATEGIES)
 

@@ -47,6 +47,8 @@ def own_loop(method: str) -> torch.Tensor:
     assert optimizer is not None
     if method == "mmcosine":  # no loss reaches the head's bias, and torch's wrapper refuses what no loss reaches
         engine.model.fusion.head.bias.requires_grad_(False)
+    if method == "iprm":  # nor the fusion, which stands by
+        engine.model.fusion.requires_grad_(False)
     if dist.is_initialized():
         net = torch.nn.parallel.DistributedDataParallel(net)  # type: ignore[assignment]
     for batch in engine.loaders["train"].epoch(0)[:3]:  # type: ignore[index]

@@ -168,6 +168,39 @@ def test_draws_that_repeat_and_hide_reach_the_batches(written):
         assert not torch.equal(visual[0], visual[1])  # a sample that comes twice is augmented twice
 
 
+@pytest.mark.parametrize("resident", [0, 1 << 30])
+def test_samples_of_one_group_are_batched_together(written, resident):
+    data = train(written, picks=9)
+    group = torch.tensor([7, 2, 2, 7, 2, 2, 7, 2, 2])
+    index = torch.arange(9) + 3
+    sampling = EpochSampling(index, torch.ones(9, 3, dtype=torch.bool), group)
+    loader = Loader(data, batch_size=4, seed=1, resident=resident)  # drop_last: only where there are no groups
+    batches = list(loader.epoch(0, sampling))
+    assert [(b.group, len(b), b.global_size) for b in batches] == [(2, 4, 4), (2, 2, 2), (7, 3, 3)]
+    assert sorted(int(i) for b in batches for i in b.index) == index.tolist()
+    assert all(int(group[i - 3]) == b.group for b in batches for i in b.index)
+    other, again = (torch.cat([b.index for b in loader.epoch(n, sampling)]) for n in (1, 0))
+    assert torch.equal(again, torch.cat([b.index for b in batches])) and not torch.equal(again, other)
+    assert all(b.group is None for b in [*loader.epoch(0), *loader.all()])
+
+
+def test_a_group_is_kept_when_a_batch_is_moved_taken_apart_and_joined():
+    label = torch.arange(4)
+    whole = Batch({}, label, label, group=3)
+    parts = [whole.select(slice(0, 1)), whole.to(torch.device("cpu")).select(slice(1, 4))]
+    assert [part.group for part in parts] == [3, 3] and Batch.cat(parts).group == 3
+
+
+def test_a_last_batch_that_ranks_cannot_share_is_left_out_of_a_group_alone():
+    order, keep = torch.arange(9), torch.ones(9, 1, dtype=torch.bool)
+    grouped = EpochSampling(order, keep, torch.tensor([0] * 5 + [1] * 4))
+    assert [len(rows) for rows in grouped.cut(order, 4)] == [4, 1, 4]
+    assert [len(rows) for rows in grouped.cut(order, 4, ranks=2)] == [4, 4]
+    plain = EpochSampling(order, keep)
+    assert [len(rows) for rows in plain.cut(order, 4, ranks=2)] == [4, 4, 1]
+    assert [len(rows) for rows in plain.cut(order, 4, drop_last=True)] == [4, 4]
+
+
 # ---- ranks
 
 

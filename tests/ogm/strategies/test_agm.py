@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from ogm.context import Context
 from ogm.engine import Engine
-from ogm.strategies.agm import AGM, evaluation_mode, lead_ratios, modulation_factors, scale_backward, shapley_responses
+from ogm.parts.stages import evaluation_mode
+from ogm.strategies.agm import AGM, lead_ratios, modulation_factors, scale_backward, shapley_responses
 from ogm.types import Batch, Output
 from tests.helpers.engines import THREE, TWO, build, strategy
 from tests.helpers.methods import D, build64, close, one_step
