@@ -20,7 +20,7 @@ from benchmarks.records.passes import passes
 from benchmarks.records.record import SELECTIONS, RunRecord
 from benchmarks.reporting.passes import relative_passes
 from benchmarks.reporting.replication import overlap_ratio
-from benchmarks.reporting.statistics import Summary, groups, holm, mean_ranks, paired, summary
+from benchmarks.reporting.statistics import LEVEL, Summary, groups, holm, mean_ranks, paired, summary
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "results" / "published.csv"
 SELECTION = "val_best"  # of the epoch whose accuracies tables and figures show and compare
@@ -87,10 +87,15 @@ def table_frame(
 
 
 def correct(frames: Sequence[pd.DataFrame]) -> None:
-    """Add ``p_holm`` to the frames of a suite's tables: Holm's correction for all of their comparisons together."""
+    """Add ``p_holm`` to the frames of a suite's tables: Holm's correction for all of their comparisons together.
+
+    NaN where even the least p that the units allow would not be below LEVEL after the correction: no test.
+    """
     corrected = iter(holm([p for frame in frames for p in frame["p"]]))
+    tests = sum(int(frame["p"].notna().sum()) for frame in frames)
     for frame in frames:
-        frame.insert(frame.columns.get_loc("p") + 1, "p_holm", [next(corrected) for _ in range(len(frame))])
+        ps = [next(corrected) if least * tests < LEVEL else next(corrected) * math.nan for least in frame["p_least"]]
+        frame.insert(frame.columns.get_loc("p") + 1, "p_holm", ps)
 
 
 def state(row: Row, records: Mapping[str, RunRecord]) -> str:
@@ -195,6 +200,7 @@ _COMPARED = (
     "pairs",
     "improvement",
     "p",
+    "p_least",
 )
 
 
@@ -222,6 +228,7 @@ def _difference(row: Row, rows: Mapping[str, Row], records: Mapping[str, RunReco
     found |= {"difference_least": d.least, "difference_greatest": d.greatest}
     if several:  # runs on the same data allow neither an interval nor a test
         found |= {"difference_low": d.low, "difference_high": d.high, "p": pair.p}
+        found["p_least"] = 0.0 if ratio else 2.0 ** (1 - d.n)  # of a sign-flip test; a t-test has none
     return {**nothing, **found, "wins": pair.wins, "pairs": d.n, "improvement": pair.improvement}
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from benchmarks.config.run_config import RunConfig
 from benchmarks.config.units import DRAWS, RESPLITS, overlapping, unit_of
 from benchmarks.records.record import RunRecord
-from benchmarks.reporting.statistics import LEAST_UNITS, units_needed
+from benchmarks.reporting.statistics import LEAST_UNITS, LEVEL, units_needed
 
 DIFFERENCE = "percentage points, paired by unit: mean"
 INTERVAL = " [95 % confidence interval of the mean, Student's t over units]"
@@ -74,7 +74,7 @@ def difference_note(numbers: pd.DataFrame, units: int, ratio: float) -> str:
         units: How many there are.
         ratio: Their ``overlap_ratio``.
     """
-    tested = int(numbers["p"].notna().sum())
+    tested = int(numbers["p_holm"].notna().sum())
     text = DIFFERENCE if units > 1 else "percentage points, paired by training seed: mean"
     spans = units >= LEAST_UNITS and not math.isnan(ratio)
     text += (CORRECTED.format(units=units, ratio=ratio) if ratio else INTERVAL) if spans else RANGE
@@ -85,7 +85,7 @@ def difference_note(numbers: pd.DataFrame, units: int, ratio: float) -> str:
         return (
             f"{text}. No interval and no p-value: the records do not say how many samples they trained and tested on."
         )
-    text += ". No p-value: " + _why_no_test(units, ratio)
+    text += ". No p-value: " + _why_no_test(units, ratio, several=bool(numbers["p"].notna().any()))
     if units >= LEAST_UNITS:
         return f"{text}."
     text += f". No interval: it takes at least {LEAST_UNITS} units"
@@ -101,9 +101,11 @@ def difference_note(numbers: pd.DataFrame, units: int, ratio: float) -> str:
     )
 
 
-def _why_no_test(units: int, ratio: float) -> str:
+def _why_no_test(units: int, ratio: float, *, several: bool) -> str:
     if units == 1:
         return "runs on the same data are no replication"
+    if several:
+        return f"corrected for all comparisons here, none below {LEVEL} could be had with {units} units"
     if not ratio:
         return f"with {units} units none below 0.05 could be had"
     return f"it takes at least {LEAST_UNITS} splits" if units < LEAST_UNITS else "no comparison is complete"

@@ -220,12 +220,12 @@ def groups(scores: Sequence[Sequence[SupportsFloat]], ratio: float = 0.0) -> lis
 
     Returns:
         Each method's letters, the best group's first. Every pair is compared by ``difference_p``, with Holm's
-        correction for all pairs; empty texts where the units are too few for a test.
+        correction for all pairs; empty texts where the units are too few for one that could find a difference.
     """
     numbers = np.asarray(scores, dtype=float)
     pairs = list(itertools.combinations(range(len(numbers)), 2))
     ps = holm([difference_p(list(numbers[i] - numbers[j]), ratio) for i, j in pairs])
-    if all(math.isnan(p) for p in ps):
+    if all(math.isnan(p) for p in ps) or (ratio == 0 and 2.0 ** (1 - numbers.shape[1]) * len(pairs) >= LEVEL):
         return [""] * len(numbers)
     alike = [set(range(len(numbers)))]
     for (i, j), p in zip(pairs, ps, strict=True):
