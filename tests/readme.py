@@ -40,6 +40,7 @@ class Results:
         assert made is not None
         records = {r.key: r for r in read_records(folder)}
         formatted = format_tables(made.suite.tables, records)
+        self.trials = made.suite.trials
         self.tables: dict[str, FormattedTable] = {x.table.slug: x for x in formatted}
         self.records = records
 
@@ -114,6 +115,7 @@ def numbers_of(made: Mapping[str, Results]) -> dict[str, str]:
     return {
         **strategies(made["synthav"], made["avmnist"]),
         **rules(made["synthav"]),
+        **tuned(made["tune-synthav"]),
         **compared(made["compare-synthav"], made["compare-avmnist"]),
         **fusions(made["fusions"]),
     }
@@ -224,6 +226,26 @@ def rules(synthav: Results) -> dict[str, str]:
         "ensemble_fused": interval(fused),
         "ensemble_apart": interval(apart),
         "rule_ogm_ge": interval(training("ogm_ge", "prob_mean")),
+    }
+
+
+def tuned(made: Results) -> dict[str, str]:
+    """What a search gained for a few methods, and whether it changes their order."""
+    numbers, cells = made.rows("gain-synthav")
+    methods = [label for label in numbers.index if "(tuned" not in label]
+    found = {m: next(label for label in numbers.index if label.startswith(f"{m} (tuned")) for m in methods}
+    means = numbers["val_best_mean"]
+    best_first = sorted(methods, key=lambda m: -means[m])
+    claim("tuning changes no rank", best_first == sorted(methods, key=lambda m: -means[found[m]]))
+    claim("it gains less than a point", bool((numbers.loc[list(found.values()), "difference_mean"] < 1).all()))
+    gains = [f"`{m}` {cells.loc[label, 'difference']}" for m, label in found.items()]
+    return {
+        "tuned_trials": COUNTS[1 + max(trial.number for trial in made.trials)],
+        "tuned_units": COUNTS[len(made.trials[0].configs)],
+        "tuned_seeds": COUNTS[int(numbers["units"].max())],
+        "tuned_methods": COUNTS[len(methods)],
+        "tuned_gains": listed(gains),
+        "tuned_order": listed([f"`{m}` ({format_number(means[found[m]])})" for m in best_first]),
     }
 
 
