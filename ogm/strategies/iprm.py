@@ -20,7 +20,7 @@ from ogm.parts.stages import require_feature_fusion
 from ogm.strategies.equal_weight_multiloss import EqualWeightMultiloss
 from ogm.types import Batch, Output
 
-Pairs = Literal["all", "one"]
+MixedPairs = Literal["all", "one"]
 
 
 class IPRM(EqualWeightMultiloss):
@@ -75,7 +75,7 @@ class IPRM(EqualWeightMultiloss):
     lam: Tensor
     lam_hat: Tensor
 
-    def __init__(self, alpha: float = 0.8, *, pairs: Pairs = "all") -> None:
+    def __init__(self, alpha: float = 0.8, *, pairs: MixedPairs = "all") -> None:
         super().__init__()
         if not 0 <= alpha <= 1:
             raise ValueError(f"alpha={alpha}: the share of the former weights must be in [0, 1]")

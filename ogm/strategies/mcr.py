@@ -20,7 +20,7 @@ from ogm.strategy import Strategy
 from ogm.types import Batch, Output, Prerequisite
 
 Game = Literal["greedy", "independent", "collaborative"]
-Pairs = Literal["all", "other_label", "other_sample"]
+CountedPairs = Literal["all", "other_label", "other_sample"]
 Combine = Callable[[Mapping[str, Tensor]], Tensor]
 REDRAWS = 100  # how often a permutation is drawn again that leaves at most one pair
 
@@ -102,7 +102,7 @@ class MCR(Strategy):
         w_ceb: float = 0.0,
         *,
         game: Game = "greedy",
-        pairs: Pairs = "all",
+        pairs: CountedPairs = "all",
         pretrained: bool = False,
     ) -> None:
         super().__init__()
@@ -226,7 +226,7 @@ def draw_permutations(modalities: Sequence[str], draws: int, samples: int, ctx: 
 
 
 def counted_positions(
-    permutations: Mapping[str, Tensor], label: Tensor, complete: Tensor | None, pairs: Pairs
+    permutations: Mapping[str, Tensor], label: Tensor, complete: Tensor | None, pairs: CountedPairs
 ) -> Tensor:
     """Find the positions that count in the divergence of a subset of modalities.
 
@@ -253,7 +253,7 @@ def counted_positions(
 
 
 def redraw(
-    permutations: Mapping[str, Tensor], label: Tensor, complete: Tensor | None, pairs: Pairs
+    permutations: Mapping[str, Tensor], label: Tensor, complete: Tensor | None, pairs: CountedPairs
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Replace the draws that leave at most one position: by their first shift, of 99 at most, that leaves more.
 

@@ -36,7 +36,8 @@ def test_another_encoder_for_each_modality() -> None:
 
 
 def test_channels_last_is_another_layout_of_the_same_numbers() -> None:
-    plain, other = build("ogm_ge", dtype=torch.float64), build("ogm_ge", dtype=torch.float64)
+    """Of a method without noise, which is drawn in the layout of the gradients that it is added to."""
+    plain, other = build("ogm", dtype=torch.float64), build("ogm", dtype=torch.float64)
     channels_last(other.model)
     kernel = other.model.encoders["visual"].stages[1][0].weight
     assert kernel.is_contiguous(memory_format=torch.channels_last) and not kernel.is_contiguous()
