@@ -189,7 +189,8 @@ class _Data:
 
     def _compare_with_here(self, dataset: str, args: Mapping[str, Any], words: Mapping[str, str]) -> Iterator[str]:
         try:
-            splits = find(dataset, DATASETS, "dataset").module(**args).splits() if dataset in DATASETS else None
+            here = dataset in DATASETS and may_be_loaded(args)
+            splits = find(dataset, DATASETS, "dataset").module(**args).splits() if here else None
         except DataError:
             splits = None
         except (TypeError, ValueError) as error:
@@ -204,6 +205,16 @@ class _Data:
 
 
 HERE = "here"
+MOST_SAMPLES = 20_000  # of a data set that is generated: more would take minutes, and memory, of who checks a folder
+
+
+def may_be_loaded(args: Mapping[str, Any]) -> bool:
+    """Whether data with these options, which somebody else wrote, are loaded for the comparison.
+
+    Not those of a file that the options name, which is another one here, if any; nor a great number of samples.
+    """
+    sizes = [value for name, value in args.items() if name.startswith("num_")]
+    return "path" not in args and all(isinstance(n, int) and n <= MOST_SAMPLES for n in sizes)
 
 
 def _stray_logits(folder: Path, logits: Logits, records: Mapping[str, RunRecord]) -> Iterator[str]:

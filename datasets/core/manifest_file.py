@@ -208,6 +208,8 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
 
     Comments before the header are left out too.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):  # a device or a pipe may have no end
+        raise ManifestError(f"{path}: no file; say path=FILE.csv, a CSV that begins {EXAMPLE}")
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
 import random
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 from benchmarks.__main__ import main
+from benchmarks.config.run_config import key_of
 from benchmarks.records import logits, store
 from benchmarks.records.logits import Logits
 from benchmarks.records.predictions import Predictions
@@ -234,6 +236,21 @@ def test_edits_in_packed_records_are_found(folder: Path) -> None:
         (folder / store.PACK).write_bytes(gzip.compress("".join(f"{line}\n" for line in edited).encode()))
         problems = verify(folder).problems
         assert any(f"{store.PACK}, line {number + 1}" in line and "digest" in line for line in problems)
+
+
+@pytest.mark.parametrize("args", [{"path": "/dev/zero"}, {"num_train": 1_000_000}])
+def test_data_that_would_not_end_are_not_loaded(args: dict[str, Any], folder: Path) -> None:
+    """Somebody's configuration may name any file, and any number of samples."""
+    made = next(r for r in store.read_records(folder) if r.config["method"] == "vanilla")
+    dataset = "manifest" if "path" in args else "synthav"
+    config: Any = {**made.config, "dataset": dataset, "dataset_args": args}
+    with Logits(folder) as kept:
+        predicted = kept.of(made) or {}
+    other = dataclasses.replace(made, config=config, key=key_of(config))
+    other.save(folder)
+    logits.save(folder, other, predicted)
+    found = verify(folder)
+    assert found.data == {True: 2, False: 1} and found.recomputed == found.runs == 11
 
 
 def test_runs_of_an_earlier_protocol_are_named_once(folder: Path) -> None:
