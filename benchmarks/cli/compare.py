@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks.cli.execution import add_executor_flag, add_log_flag
-from benchmarks.cli.options import add_execution, add_files, add_jobs, add_results, add_settings, is_printing
+from benchmarks.cli.execution import add_flags_of_many_runs
+from benchmarks.cli.options import add_results, add_settings, is_printing
 from benchmarks.cli.shared import make_tables, methods_of, prepare_data
 
 BRIEF = "methods in one ranked table"
@@ -26,11 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's settings and flags."""
     add_settings(parser, "methods=all or methods=[ogm, ogm_ge], seeds=3, and as for run")
     add_results(parser, "results/compare/DATASET-FUSION-WORD", filled_in=True)
-    add_execution(parser)
-    add_files(parser)
-    add_jobs(parser)
-    add_executor_flag(parser)
-    add_log_flag(parser)
+    add_flags_of_many_runs(parser)
 
 
 def execute(args: argparse.Namespace) -> int:

@@ -7,12 +7,23 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.cli.options import add_execution, add_files, add_jobs
+
 if TYPE_CHECKING:
     from benchmarks.callbacks.base import Callbacks
     from benchmarks.executors.base import Executor
     from benchmarks.records.record import RunRecord
     from benchmarks.runner.environment import RunEnvironment
     from benchmarks.runner.experiment import Experiment
+
+
+def add_flags_of_many_runs(parser: argparse.ArgumentParser) -> None:
+    """Add every flag that says how several runs are carried out."""
+    add_execution(parser)
+    add_files(parser)
+    add_jobs(parser)
+    add_executor_flag(parser)
+    add_log_flag(parser)
 
 
 def add_log_flag(parser: argparse.ArgumentParser) -> None:

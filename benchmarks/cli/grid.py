@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks.cli.execution import add_executor_flag, add_log_flag, carry_out, print_commands
+from benchmarks.cli.execution import add_flags_of_many_runs, carry_out, print_commands
 from benchmarks.cli.options import (
-    add_execution,
-    add_files,
-    add_jobs,
     add_results,
     add_settings,
     environment_of,
@@ -28,11 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser, "as for run; a list, such as 'seed=[0, 1]', is an axis; what is a list itself is written [[8, 8]]"
     )
     add_results(parser, "results/grid")
-    add_execution(parser)
-    add_files(parser)
-    add_jobs(parser)
-    add_executor_flag(parser)
-    add_log_flag(parser)
+    add_flags_of_many_runs(parser)
 
 
 def execute(args: argparse.Namespace) -> int:

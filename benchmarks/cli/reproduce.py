@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from benchmarks.cli.execution import add_executor_flag, add_log_flag
-from benchmarks.cli.options import add_execution, add_files, add_jobs, add_results, is_printing, positive
+from benchmarks.cli.execution import add_flags_of_many_runs
+from benchmarks.cli.options import add_results, is_printing, positive
 from benchmarks.cli.shared import make_tables
 
 BRIEF = "a suite of tables, figures and records"
@@ -25,11 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=positive, help="training seeds per row (default: the suite's)")
     parser.add_argument("--quick", action="store_true", help="a shortened run, marked as such in every table")
     add_results(parser, "results/SUITE, or results/SUITE-quick", filled_in=True)
-    add_execution(parser)
-    add_files(parser)
-    add_jobs(parser)
-    add_executor_flag(parser)
-    add_log_flag(parser)
+    add_flags_of_many_runs(parser)
 
 
 def execute(args: argparse.Namespace) -> int:

@@ -6,11 +6,8 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from benchmarks.cli.execution import add_executor_flag, add_log_flag, carry_out, print_commands
+from benchmarks.cli.execution import add_flags_of_many_runs, carry_out, print_commands
 from benchmarks.cli.options import (
-    add_execution,
-    add_files,
-    add_jobs,
     add_results,
     add_settings,
     environment_of,
@@ -60,11 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's settings and flags."""
     add_settings(parser, "methods=all or methods=[ogm, ogm_ge], trials=8, units=2, seeds=5, and as for run")
     add_results(parser, "results/tune/DATASET-FUSION-WORD", filled_in=True)
-    add_execution(parser)
-    add_files(parser)
-    add_jobs(parser)
-    add_executor_flag(parser)
-    add_log_flag(parser)
+    add_flags_of_many_runs(parser)
 
 
 def execute(args: argparse.Namespace) -> int:

@@ -103,7 +103,7 @@ def key_of(settings: Mapping[str, Any]) -> str:
     What equals its default is left out, so that a setting added one day leaves the keys of old records alone; the day a
     default changes its meaning, ``protocol`` goes up. It is part of every key but those of protocol 1.
     """
-    default = {**_defaults(), "protocol": 1}
+    default = _defaults()
     chosen = {name: x for name, x in settings.items() if name not in default or x != default[name]}
     text = json.dumps(chosen, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -111,7 +111,7 @@ def key_of(settings: Mapping[str, Any]) -> str:
 
 @functools.cache
 def _defaults() -> dict[str, Any]:
-    return RunConfig().model_dump(mode="json")
+    return RunConfig(protocol=1).model_dump(mode="json")
 
 
 def known(name: str, names: Collection[str]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -173,12 +174,12 @@ def pack(folder: Path, records: Iterable[RunRecord]) -> None:
         Unwritable: The file cannot be written.
     """
     with Logits(folder) as logits:
-        found = ((record, logits.of(record)) for record in records)
-        there = [record for record, kept in found if kept is not None]
-        if not there:
-            return
         arrays = (
-            (f"{record.key}/{name}.npy", array) for record in there for name, array in _arrays(logits.of(record) or {})
+            (f"{record.key}/{name}.npy", array)
+            for record in records
+            for name, array in _arrays(logits.of(record) or {})
         )
+        if (first := next(arrays, None)) is None:
+            return
         with writing(folder / PACK), open_atomic(folder / PACK) as file:
-            _write(file, arrays)
+            _write(file, itertools.chain([first], arrays))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import io
 import math
@@ -107,8 +108,9 @@ class RunState:
             state = {"weights": self.exported_weights(), "predicted": kept, "modalities": modalities}
             save_checked(state, self.best)
 
-    def best_predictions(self) -> dict[str, Predictions]:
-        """What the epoch that validation selects predicted, by split. Of the first rank's file, which it must read."""
+    @functools.cached_property
+    def selected_predictions(self) -> dict[str, Predictions]:
+        """What the epoch that validation selects predicted, by split. For the first rank, once training is over."""
         best = load_checked(self.best, torch.device("cpu"))
         return {
             split: Predictions(kept["logits"].numpy(), kept["label"].numpy(), tuple(best["modalities"]))

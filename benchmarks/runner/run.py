@@ -11,7 +11,7 @@ from torch import nn
 
 from benchmarks.config.run_config import RunConfig
 from benchmarks.records import logits
-from benchmarks.records.predictions import scores
+from benchmarks.records.predictions import Predictions, scores
 from benchmarks.records.record import SCORED, RunRecord
 from benchmarks.runner.build import build
 from benchmarks.runner.checkpoint import CorruptFileError, RunState, load_checked, locked
@@ -124,11 +124,17 @@ def _make(
 def _results(state: RunState) -> dict[str, Any]:
     """What a record says about the selected epochs."""
     selected = {"last": len(state.curves["val/accuracy"]) - 1, **{f"{s}_best": state.best_epoch(s) for s in SCORED}}
-    predicted = by_first_rank(state.best_predictions)
     return {
         "selected": selected,
         "test": {name: state.test_scores(epoch) for name, epoch in selected.items()},
         "prediction": state.engine.strategy.prediction,
+        **by_first_rank(lambda: _scored(state.selected_predictions)),
+    }
+
+
+def _scored(predicted: Mapping[str, Predictions]) -> dict[str, Any]:
+    """What a record says about the predictions that are kept beside it."""
+    return {
         "modalities": list(predicted["val"].modalities),
         "scores": scores(predicted),
         "logits": {split: kept.digest for split, kept in predicted.items()},
@@ -166,7 +172,7 @@ def _save(
         state.export(environment.export_path(experiment, record), record.result_digest)
     if before is None or before.result_digest != record.result_digest:
         if record.logits:
-            logits.save(environment.results, record, state.best_predictions())
+            logits.save(environment.results, record, state.selected_predictions)
         record.save(environment.results)
         before = record
     state.clear()
