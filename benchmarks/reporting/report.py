@@ -19,10 +19,10 @@ from benchmarks.records.store import read_records
 from benchmarks.reporting import figures, tables
 from benchmarks.reporting.curves import check_chosen, curve_rows, curves
 from benchmarks.reporting.figures import Picture
-from benchmarks.reporting.frames import PUBLISHED
 from benchmarks.reporting.heatmap import heatmaps
 from benchmarks.reporting.page import ACROSS_DATA, Drawing, page
 from benchmarks.reporting.pareto import has_passes, pareto
+from benchmarks.reporting.published import PUBLISHED
 from benchmarks.reporting.runs import runs_frame
 from benchmarks.reporting.tables import FormattedTable, escape_markdown, has_ranks
 
