@@ -31,14 +31,18 @@ from torch import Tensor
 from typing_extensions import override
 
 from datasets.core.card import Card
-from datasets.core.errors import ManifestError
+from datasets.core.errors import DataError, ManifestError
+from datasets.core.files import convert_disk_errors
 from datasets.core.grouped_splits import FoldOptions, grouped_split, resplit_options
 from datasets.core.paths import raw_folder
+from datasets.core.progress import Progress
 from datasets.core.recipes import PAPER as PAPER_RECIPE
 from datasets.decode import audio
+from datasets.storage.archives import fetch_archive, zenodo_archives
 from datasets.storage.clip_dataset import ClipDataset, ClipOptions
 from datasets.storage.clip_files import Preset, Sound
 from datasets.storage.list_files import Rows
+from datasets.storage.unpacking import unpack_zip
 
 CLASSES = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
 FIELDS = {  # of a file's name, in order, and how many values each has, from 01
@@ -56,6 +60,8 @@ SPEECH = "01-01-"  # modality: sound and picture; vocal channel: speech
 ACTORS = range(1, FIELDS["actor"] + 1)
 OWN_SPLIT = {"train": range(1, 17), "val": range(17, 21), "test": range(21, 25)}
 FOLDS = 6  # of a comparison: four actors are tested in each, two men and two women
+RECORD = 1188976  # of Zenodo
+ARCHIVE_LIMIT = 1 << 30  # bytes of an archive, and of what is unpacked of it; the largest has 596 MB
 SAMPLES = 66_150  # three seconds at 22,050 Hz
 
 
@@ -98,21 +104,22 @@ class RAVDESS(ClipDataset):
         title="RAVDESS: actors say a sentence with one of eight emotions",
         modalities=("audio", "visual"),
         classes=8,
-        size="13.4 GB to download, 7 GB of them are kept; about 1 GB prepared",
+        size="13.4 GB to download, of which about 7 GB are kept; about 1 GB prepared",
         licence="CC BY-NC-SA 4.0: attribution, no commercial use, share alike",
         citation="Livingstone, Russo: The Ryerson Audio-Visual Database of Emotional Speech and Song (RAVDESS), "
         "PLoS ONE 13(5), 2018, doi 10.1371/journal.pone.0196391",
-        how_to_get="Get Video_Speech_Actor_01.zip to Video_Speech_Actor_24.zip (13.4 GB) of "
-        "https://zenodo.org/records/1188976 and unzip them in data/ravdess/, so that "
-        "data/ravdess/Actor_01/01-01-01-01-01-01-01.mp4 is there.",
+        how_to_get="`python -m datasets download ravdess` fetches Video_Speech_Actor_01.zip to "
+        "Video_Speech_Actor_24.zip (13.4 GB) of https://zenodo.org/records/1188976 one after the other, unpacks the "
+        "clips with sound and removes each archive then, so that about 8 GB of disk are enough. Or unzip them yourself "
+        "in data/ravdess/, so that data/ravdess/Actor_01/01-01-01-01-01-01-01.mp4 is there.",
         quirks=(
             "The label is the intended emotion. Neutral has half as many clips as each other emotion (96 and 192).",
             "The authors define no split. Here no actor is in two parts; papers that divide clips at random test on "
-            "actors that they train on, and their accuracies are far higher.",
+            "actors that they train on: their numbers do not compare with these.",
             "Everybody says the same two sentences, so the words tell nothing about the emotion.",
             "The archives hold each clip a second time without sound (02-01-*.mp4): these are not used.",
             "Clips last about 3 to 5 s with silence at both ends; the middle three seconds are heard.",
-            "Pictures are 1280 x 720, mostly a white background; they are resized to a square, as in the other sets.",
+            "Pictures are 1280 x 720; they are resized to a square, as in the other sets.",
         ),
         raw_files=(
             "Actor_01|Actor_02|Actor_03|Actor_04|Actor_05|Actor_06|Actor_07|Actor_08|Actor_09|Actor_10|Actor_11|"
@@ -135,7 +142,7 @@ class RAVDESS(ClipDataset):
         if not isinstance(folds, int) or folds < 2:
             return {}
         chosen = resplit_options(args, folds, number)
-        return {**({} if "folds" in args else {"folds": folds}), **chosen} if chosen else {}
+        return {"folds": folds, **chosen} if chosen else {}
 
     @classmethod
     @override
@@ -163,7 +170,41 @@ class RAVDESS(ClipDataset):
     @classmethod
     @override
     def expected_at(cls, raw: Path, key: str) -> Path:
-        return raw / f"Actor_{actor_of(key):02d}" / f"{key}.mp4"
+        return raw / folder_of(actor_of(key)) / f"{key}.mp4"
+
+    @classmethod
+    @override
+    def download(cls, base: str | None = None, progress: Progress | None = None) -> str:
+        """The archives, one after the other, and of each the clips that are samples.
+
+        An archive is removed when all clips of its actor are at their place and their checksums were right: the disk
+        holds one of them at a time. An actor whose clips are all there is left alone, so that a download that was
+        stopped goes on.
+        """
+        raw = raw_folder(cls.name)
+        wanted = {f"Video_Speech_Actor_{actor:02d}.zip": actor for actor in ACTORS if cls.absent(raw, actor)}
+        if not wanted:
+            return ""
+        names = re.compile("|".join(map(re.escape, wanted)))
+        archives = zenodo_archives(RECORD, names, ARCHIVE_LIMIT, raw, base, progress)
+        if unpublished := wanted.keys() - {archive.name for archive in archives}:
+            raise DataError(f"record {RECORD} of Zenodo has no {min(unpublished)}; get it elsewhere")
+        for archive in archives:
+            actor = wanted[archive.name]
+            path = fetch_archive(archive, raw, base, progress)
+            members = re.compile(rf"(?:.*/)?(?:{'|'.join(all_clips([actor]))})\.mp4")
+            unpack_zip(path, raw / folder_of(actor), members, ARCHIVE_LIMIT, progress=progress)
+            if absent := cls.absent(raw, actor):
+                raise DataError(f"{path}: {len(absent)} clips are not in it: {', '.join(absent[:5])}; get it elsewhere")
+            with convert_disk_errors(raw):
+                path.unlink()
+        return ""
+
+    @classmethod
+    def absent(cls, raw: Path, actor: int) -> list[str]:
+        """The clips of an actor that are not there."""
+        paths = {clip: cls.expected_at(raw, clip) for clip in all_clips([actor])}
+        return [clip for clip, path in paths.items() if not (path.is_file() and path.stat().st_size)]
 
     # ---- what people are told
     @classmethod
@@ -208,6 +249,11 @@ def actor_of(name: str) -> int:
     return int(name[-2:])
 
 
+def folder_of(actor: int) -> str:
+    """What the folder of an actor's clips is called."""
+    return f"Actor_{actor:02d}"
+
+
 def videos(raw: Path) -> dict[str, Path]:
     """Name -> file of all videos in the actors' folders, also of those that are no samples.
 
@@ -235,7 +281,7 @@ def mistake(path: Path) -> str:
             return f"has {field} {number:02d}; there are 01 to {FIELDS[field]:02d}"
     if not exists(numbers["emotion"], numbers["intensity"]):
         return "is neutral with a strong intensity, which does not exist"
-    folder = f"Actor_{numbers['actor']:02d}"
+    folder = folder_of(numbers["actor"])
     return "" if path.parent.name == folder else f"belongs into {folder}"
 
 

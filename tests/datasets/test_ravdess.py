@@ -1,6 +1,10 @@
 """RAVDESS: archives in the true layout, names, splits that keep actors apart; from download to an epoch of training."""
 
+import hashlib
+import io
+import json
 import shutil
+import zipfile
 from collections import Counter
 from pathlib import Path
 
@@ -16,6 +20,7 @@ from datasets.crema_d import CremaD
 from datasets.decode import audio, image_files, image_transforms
 from datasets.decode.video import read_jpegs
 from datasets.ravdess import CLASSES, FIELDS, FOLDS, RAVDESS, actor_of, all_clips, videos
+from datasets.storage import download
 from tests.helpers import clips
 from tests.helpers.media import write_clip
 
@@ -72,6 +77,139 @@ def prepared(written, tmp_path_factory):
         RAVDESS.prepare(progress=False, **OWN)
         patch.setenv("OGM_DATA", "nothing")  # the prepared set is enough by itself
         return RAVDESS.module(**OWN)
+
+
+# ---- download
+
+
+class Served(dict[str, bytes]):
+    """What a server has, and what it was asked for."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*args)
+        self.asked: list[str] = []
+
+    def __getitem__(self, name: str) -> bytes:
+        self.asked.append(name)
+        return super().__getitem__(name)
+
+
+def zipped(members: dict[str, bytes]) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as out:
+        for name, content in members.items():
+            out.writestr(name, content)
+    return file.getvalue()
+
+
+def published(archives: dict[str, bytes]) -> Served:
+    """Archives, and Zenodo's description of them."""
+    files = [
+        {"key": name, "size": len(content), "checksum": f"md5:{hashlib.md5(content).hexdigest()}",
+         "links": {"self": f"https://zenodo.org/api/records/1188976/files/{name}/content"}}
+        for name, content in archives.items()
+    ]  # fmt: skip
+    return Served({**archives, "zenodo-1188976.json": json.dumps({"id": 1188976, "files": files}).encode()})
+
+
+def archive_of(raw: Path, actor: int) -> bytes:
+    """An actor's archive: folder, clips, the same again without sound."""
+    folder = f"Actor_{actor:02d}"
+    return zipped(
+        {f"{folder}/": b"", **{f"{folder}/{p.name}": p.read_bytes() for p in sorted((raw / folder).iterdir())}}
+    )
+
+
+@pytest.fixture
+def archives(raw, monkeypatch):
+    """The archives of the small set, whose folders are gone."""
+    monkeypatch.setattr(download, "PAUSE", 0.001)
+    packed = {f"Video_Speech_Actor_{actor:02d}.zip": archive_of(raw, actor) for actor in ACTORS}
+    for actor in ACTORS:
+        shutil.rmtree(raw / f"Actor_{actor:02d}")
+    return packed
+
+
+def clips_in(raw: Path) -> list[str]:
+    return sorted(path.stem for path in raw.glob("Actor_*/*"))
+
+
+def test_from_download_to_an_epoch(archives, raw, capsys):
+    files = published({**archives, "Video_Song_Actor_01.zip": b"", "Audio_Speech_Actors_01-24.zip": b"x"})
+    with clips.server(files) as base:
+        out = clips.command(capsys, "download", "ravdess", "--base", f"{base}/good")
+        assert "now run `python -m datasets prepare ravdess`" in out
+        assert files.asked == ["zenodo-1188976.json", *archives] and clips_in(raw) == all_clips(ACTORS)
+        assert sorted(p.name for p in raw.iterdir() if p.is_file()) == ["archives.lock.json", "zenodo-1188976.json"]
+        clips.command(capsys, "download", "ravdess", "--base", f"{base}/good")
+    assert len(files.asked) == 1 + len(ACTORS)  # nothing is fetched twice
+    out = clips.command(capsys, "info", "ravdess")
+    assert "test: 16 samples of 8 classes (2 to 2 each); 0 clips and 0 sources are in train too" in out
+    assert "no samples" not in out and "CC BY-NC-SA 4.0" in out
+    out = clips.command(capsys, "prepare", "ravdess")
+    assert "train: 16 of 16" in out and "val: 16 of 16" in out and "test: 16 of 16" in out
+    out = clips.command(capsys, "verify", "ravdess")
+    assert "published: the authors: 1440 clips" in out and "ours: test 16 of 16" in out
+    assert "0 groups of clips with the same" in out and "h264 64x36 at 10.00; aac 44100 Hz, 2 channels" in out
+    clips.trains("ravdess", {"image_size": 32}, 8)
+
+
+def test_a_download_that_was_stopped_goes_on_with_the_next_archive(archives, raw, capsys):
+    files = published(archives)
+    name = "Video_Speech_Actor_03.zip"
+    content = files.pop(name)
+    files[name] = content[:-1] + b"?"
+    with clips.server(files) as base:
+        line = clips.refusal(capsys, "download", "ravdess", "--base", f"{base}/good")
+        assert f"{name}: got " in line and "md5" in line
+        assert clips_in(raw) == all_clips([1, 2]) and not list(raw.glob("*.zip"))
+        files[name], files.asked = content, []
+        clips.command(capsys, "download", "ravdess", "--base", f"{base}/good")
+    assert files.asked == [f"Video_Speech_Actor_{actor:02d}.zip" for actor in (3, 4, 5, 6)]
+    assert clips_in(raw) == all_clips(ACTORS)
+
+
+@pytest.mark.parametrize(("bad", "says"), [("cut", "body ended after"), ("500", "HTTP 500"), ("404", "HTTP 404")])
+def test_a_bad_server_is_one_line(archives, raw, capsys, bad, says):
+    with clips.server(published(archives)) as base:
+        assert says in clips.refusal(capsys, "download", "ravdess", "--base", f"{base}/{bad}")
+    assert clips_in(raw) == [] and not list(raw.glob("*.zip"))
+
+
+def test_a_clip_that_is_gone_is_fetched_again(archives, raw, capsys):
+    files = published(archives)
+    with clips.server(files) as base:
+        clips.command(capsys, "download", "ravdess", "--base", f"{base}/good")
+        path = raw / "Actor_04" / f"{all_clips([4])[0]}.mp4"
+        content = path.read_bytes()
+        path.write_bytes(b"")
+        files.asked = []
+        clips.command(capsys, "download", "ravdess", "--base", f"{base}/good")
+    assert files.asked == ["Video_Speech_Actor_04.zip"] and path.read_bytes() == content
+
+
+def test_an_archive_that_lacks_clips_is_named_and_kept(archives, raw, capsys):
+    first, *others = all_clips([1])
+    archives["Video_Speech_Actor_01.zip"] = zipped({f"Actor_01/{clip}.mp4": b"x" for clip in others})
+    with clips.server(published(archives)) as base:
+        line = clips.refusal(capsys, "download", "ravdess", "--base", f"{base}/good")
+    assert f"Video_Speech_Actor_01.zip: 1 clips are not in it: {first}; get it elsewhere" in line
+    assert (raw / "Video_Speech_Actor_01.zip").is_file()
+
+
+def test_a_record_without_an_archive_is_refused(archives, raw, capsys):
+    del archives["Video_Speech_Actor_02.zip"]
+    with clips.server(published(archives)) as base:
+        line = clips.refusal(capsys, "download", "ravdess", "--base", f"{base}/good")
+    assert "record 1188976 of Zenodo has no Video_Speech_Actor_02.zip" in line and clips_in(raw) == []
+
+
+def test_a_hostile_archive_writes_nothing_outside(archives, raw, capsys):
+    clip = all_clips([1])[0]
+    archives["Video_Speech_Actor_01.zip"] = zipped({f"../../{clip}.mp4": b"x"})
+    with clips.server(published(archives)) as base:
+        line = clips.refusal(capsys, "download", "ravdess", "--base", f"{base}/good")
+    assert "a member would leave the folder" in line and not list(raw.parent.parent.rglob("*.mp4"))
 
 
 # ---- splits
@@ -131,7 +269,7 @@ def test_a_comparison_takes_six_folds():
     assert chosen[0] == {"folds": 6, "fold": 0, "split_seed": 0} and chosen[5]["fold"] == 5
     assert chosen[6] == {"folds": 6, "fold": 0, "split_seed": 1}
     assert len({unit_of(args) for args in chosen}) == 7 and overlapping([unit_of(args) for args in chosen])
-    assert RAVDESS.resplit({"folds": 4}, 5) == {"fold": 1, "split_seed": 1}
+    assert RAVDESS.resplit({"folds": 4}, 5) == {"folds": 4, "fold": 1, "split_seed": 1}
     assert RAVDESS.resplit({"folds": 4, "fold": 2}, 5) == RAVDESS.resplit({"folds": None}, 5) == {}
 
 
