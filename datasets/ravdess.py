@@ -104,7 +104,7 @@ class RAVDESS(ClipDataset):
         title="RAVDESS: actors say a sentence with one of eight emotions",
         modalities=("audio", "visual"),
         classes=8,
-        size="13.4 GB to download, of which about 7 GB are kept; about 1 GB prepared",
+        size="13.4 GB to download (7 GB of it are kept), 1 GB prepared",
         licence="CC BY-NC-SA 4.0: attribution, no commercial use, share alike",
         citation="Livingstone, Russo: The Ryerson Audio-Visual Database of Emotional Speech and Song (RAVDESS), "
         "PLoS ONE 13(5), 2018, doi 10.1371/journal.pone.0196391",
