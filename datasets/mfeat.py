@@ -10,8 +10,9 @@ validation. ``folds`` takes parts of ``datasets.core.grouped_splits`` instead, a
 seed. Who wrote a digit is not published, so writers may be on both sides. Six digits are in the data twice, with equal
 numbers in all views: both copies are always in the same part.
 
-``training_recipe``: the learning rate was chosen among 0.01, 0.02, 0.05 and 0.1 and the number of epochs among 10, 20,
-30 and 50 by the validation accuracy of vanilla, averaged over five folds with one seed each; test was not looked at.
+``training_recipe`` has the epochs and the learning rate of the other small data sets. They were looked at on validation
+alone: over five folds with one seed each, 10 and 20 epochs at 0.01, 0.02, 0.05 and 0.1 gave vanilla between 98.4 % and
+98.9 % (four of 800 samples apart), and accuracy no longer changed in the second half of the 20 epochs at 0.05.
 """
 
 from __future__ import annotations
