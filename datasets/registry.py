@@ -28,6 +28,7 @@ DATASETS: dict[str, str] = {
     "cmu_mosei": "datasets.cmu_mosei:CMUMOSEI",
     "cg_mnist": "datasets.cg_mnist:CGMNIST",
     "ravdess": "datasets.ravdess:RAVDESS",
+    "mfeat": "datasets.mfeat:MFeat",
 }
 
 

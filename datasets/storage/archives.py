@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,7 @@ def fetch_archive(archive: Archive, folder: Path, base: str | None = None, progr
         The path of the archive.
 
     Raises:
-        DataError: The server fails, or the disk cannot be written.
+        DataError: The server fails, sends no zip where one is expected, or the disk cannot be written.
         PinMismatchError: The archive is not the one that is locked or published.
     """
     path, url = folder / archive.name, f"{base}/{archive.name}" if base else archive.url
@@ -73,8 +74,14 @@ def fetch_archive(archive: Archive, folder: Path, base: str | None = None, progr
             raise PinMismatchError(f"{error}. {_trust_anew(path)}") from error
     if archive.md5:
         fetch(url, path, ExactFile(archive.limit, md5=archive.md5), progress=progress)
-    elif not path.exists():
-        fetch(url, path, None, limit=archive.limit, progress=progress)
+    else:
+        fetched = not path.exists()
+        if fetched:
+            fetch(url, path, None, limit=archive.limit, progress=progress)
+        if path.suffix == ".zip" and not zipfile.is_zipfile(path):  # a page that says something went wrong, perhaps
+            if fetched:
+                path.unlink()
+            raise DataError(f"{path}: what is there is no zip; remove it if it is still there, and download again")
     seen = ExactFile(0).measure(path)
     _write_lock(folder, archive.name, seen)
     if not archive.md5:

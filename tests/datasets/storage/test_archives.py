@@ -1,6 +1,7 @@
 """Archives without a digest of ours, against a real server on this machine; zips that are damaged, hostile, killed."""
 
 import hashlib
+import io
 import json
 import re
 import signal
@@ -21,7 +22,20 @@ from datasets.storage.archives import LOCK, Archive, check_lock, fetch_archive, 
 from datasets.storage.unpacking import unpack_zip
 
 ROOT = Path(__file__).parents[3]
-CONTENT = bytes(range(256)) * 1000
+
+
+def write_zip(members: dict[str, bytes], method: int = zipfile.ZIP_STORED, mode: int = 0o644) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", method) as packed:
+        for name, content in members.items():
+            info = zipfile.ZipInfo(name)
+            info.compress_type, info.external_attr = method, mode << 16
+            packed.writestr(info, content)
+    return out.getvalue()
+
+
+# a zip without compression, so that any byte may be changed
+CONTENT = write_zip({"a": bytes(range(256)) * 1000})
 NAMES = re.compile(r"x/\w+\.wav")
 
 
@@ -88,7 +102,7 @@ def test_a_base_replaces_the_address(server, tmp_path):
 
 def test_an_archive_that_changed_at_its_host_is_refused(server, a_zip, tmp_path):
     fetch_archive(a_zip, tmp_path).unlink()
-    for changed in (CONTENT[:-1] + b"?", CONTENT + b"more", CONTENT[:-10]):
+    for changed in (CONTENT[:99] + b"?" + CONTENT[100:], CONTENT + b"more", CONTENT[:-10], write_zip({"a": b""})):
         server.files["/a.zip"] = changed
         with pytest.raises(DataError, match=r"remove the entry a\.zip from .*archives\.lock\.json") as error:
             fetch_archive(a_zip, tmp_path)
@@ -111,15 +125,27 @@ def test_an_archive_that_changed_here_is_refused(server, a_zip, tmp_path, monkey
 
 
 def test_an_archive_put_there_by_hand_is_locked_by_download(a_zip, server, tmp_path, capsys):
-    (tmp_path / "a.zip").write_bytes(b"by hand")
-    check_lock(tmp_path / "a.zip")
+    path = tmp_path / "a.zip"
+    path.write_bytes(write_zip({}))
+    check_lock(path)
     fetch_archive(a_zip, tmp_path)
-    assert not server.log and "(7 bytes" in capsys.readouterr().err
+    assert not server.log and "(22 bytes" in capsys.readouterr().err
     assert list(json.loads((tmp_path / LOCK).read_text())) == ["a.zip"]
 
 
+def test_what_is_no_zip_is_not_trusted(server, a_zip, tmp_path):
+    server.files["/a.zip"] = b"<html>come back later</html>"
+    with pytest.raises(DataError, match="no zip"):
+        fetch_archive(a_zip, tmp_path)
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "a.zip").write_bytes(b"of somebody")
+    with pytest.raises(DataError, match="no zip"):
+        fetch_archive(a_zip, tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.zip"] and len(server.log) == 1
+
+
 def test_locks_of_several_archives_are_kept(server, a_zip, tmp_path):
-    server.files["/b.zip"] = b"b"
+    server.files["/b.zip"] = write_zip({"b": b""})
     for name in ("b.zip", "a.zip"):
         fetch_archive(Archive(name, f"{server.base}/{name}", 10**6), tmp_path)
     assert list(json.loads((tmp_path / LOCK).read_text())) == ["a.zip", "b.zip"]
@@ -201,13 +227,8 @@ def test_a_description_that_is_no_json(server, tmp_path):
 # ---- zips
 
 
-def write_zip(path: Path, members: dict[str, bytes], **attributes: int) -> Path:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
-        for name, content in members.items():
-            info = zipfile.ZipInfo(name)
-            info.compress_type = zipfile.ZIP_DEFLATED
-            info.external_attr = attributes.get("mode", 0o644) << 16
-            packed.writestr(info, content)
+def save_zip(path: Path, members: dict[str, bytes], **attributes: int) -> Path:
+    path.write_bytes(write_zip(members, zipfile.ZIP_DEFLATED, **attributes))
     return path
 
 
@@ -216,7 +237,7 @@ FILES = {f"x/{i}.wav": hashlib.sha256(b"%d" % i).digest() * 5000 for i in range(
 
 def test_only_wanted_files_of_a_zip_are_unpacked(tmp_path):
     seen = []
-    packed = write_zip(tmp_path / "a.zip", {"x/": b"", **FILES, "README": b"no"})
+    packed = save_zip(tmp_path / "a.zip", {"x/": b"", **FILES, "README": b"no"})
     paths = unpack_zip(packed, tmp_path / "o", NAMES, 10**6, progress=lambda *x: seen.append(x))
     assert {f"x/{p.name}": p.read_bytes() for p in paths} == FILES == dict(FILES)
     assert sorted(p.name for p in (tmp_path / "o").iterdir()) == sorted(p.name for p in paths)
@@ -224,7 +245,7 @@ def test_only_wanted_files_of_a_zip_are_unpacked(tmp_path):
 
 
 def test_files_that_are_there_are_left_alone_and_others_written_again(tmp_path):
-    packed, out = write_zip(tmp_path / "a.zip", FILES), tmp_path / "o"
+    packed, out = save_zip(tmp_path / "a.zip", FILES), tmp_path / "o"
     before = {p: p.stat().st_mtime_ns for p in unpack_zip(packed, out, NAMES, 10**6)}
     (out / "1.wav").write_bytes(bytes(160_000))
     (out / "2.wav").write_bytes(b"short")
@@ -242,37 +263,35 @@ def test_files_that_are_there_are_left_alone_and_others_written_again(tmp_path):
 def test_a_zip_with_a_member_that_would_escape_is_refused(tmp_path, name):
     out = tmp_path / "deep" / "out"
     with pytest.raises(DataError, match="refused, a member would leave the folder"):
-        unpack_zip(write_zip(tmp_path / "a.zip", {**FILES, name: b"x"}), out, NAMES, 10**6)
+        unpack_zip(save_zip(tmp_path / "a.zip", {**FILES, name: b"x"}), out, NAMES, 10**6)
     assert [p.name for p in tmp_path.iterdir()] == ["a.zip"]
 
 
 @pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFIFO])
 def test_a_zip_with_a_link_is_refused(tmp_path, kind):
-    packed = write_zip(tmp_path / "a.zip", {"x/a.wav": b"/etc/passwd"}, mode=kind | 0o777)
+    packed = save_zip(tmp_path / "a.zip", {"x/a.wav": b"/etc/passwd"}, mode=kind | 0o777)
     with pytest.raises(DataError, match="a member is a link or a device"):
         unpack_zip(packed, tmp_path / "o", NAMES, 10**6)
     assert unpack_zip(packed, tmp_path / "o", re.compile("none"), 10**6) == []
 
 
 def test_zips_that_are_too_much_are_refused(tmp_path):
-    bomb = write_zip(tmp_path / "a.zip", {"x/a.wav": bytes(10**7)})
+    bomb = save_zip(tmp_path / "a.zip", {"x/a.wav": bytes(10**7)})
     with pytest.raises(DataError, match="unpacks to more than 1000 bytes"):
         unpack_zip(bomb, tmp_path / "o", NAMES, 1000)
-    many = write_zip(tmp_path / "b.zip", {f"{i}": b"" for i in range(1000)})
+    many = save_zip(tmp_path / "b.zip", {f"{i}": b"" for i in range(1000)})
     with pytest.raises(DataError, match="has 1000 entries, more than 999"):
         unpack_zip(many, tmp_path / "o", NAMES, 1000, members=999)
     with pytest.raises(DataError, match=r"damaged archive .*a directory of"):
-        unpack_zip(
-            write_zip(tmp_path / "c.zip", {f"{i:0200}": b"" for i in range(1000)}), tmp_path, NAMES, 9, members=9
-        )
+        unpack_zip(save_zip(tmp_path / "c.zip", {f"{i:0200}": b"" for i in range(1000)}), tmp_path, NAMES, 9, members=9)
     with pytest.raises(DataError, match=r"two files called a\.wav"):
-        unpack_zip(write_zip(tmp_path / "d.zip", {"x/a.wav": b"", "y/a.wav": b""}), tmp_path, re.compile(".*"), 9)
+        unpack_zip(save_zip(tmp_path / "d.zip", {"x/a.wav": b"", "y/a.wav": b""}), tmp_path, re.compile(".*"), 9)
     assert not (tmp_path / "o").exists()
 
 
 def test_a_zip_that_understates_its_sizes_is_refused(tmp_path):
     """The bomb says that it has 100 bytes: no more than that is unpacked, and the checksum shows it."""
-    packed = write_zip(tmp_path / "a.zip", {"x/a.wav": bytes(10**6)})
+    packed = save_zip(tmp_path / "a.zip", {"x/a.wav": bytes(10**6)})
     said = (10**6).to_bytes(4, "little")
     assert packed.read_bytes().count(said) == 2
     packed.write_bytes(packed.read_bytes().replace(said, (100).to_bytes(4, "little")))
@@ -283,7 +302,7 @@ def test_a_zip_that_understates_its_sizes_is_refused(tmp_path):
 
 @pytest.mark.parametrize("damage", ["cut", "text", "empty", "byte", "password", "lzma"])
 def test_a_damaged_zip_is_one_line(tmp_path, damage):
-    path = write_zip(tmp_path / "a.zip", FILES)
+    path = save_zip(tmp_path / "a.zip", FILES)
     packed = bytearray(path.read_bytes())
     directory = packed.index(b"PK\1\2")
     if damage == "byte":
@@ -301,7 +320,7 @@ def test_a_damaged_zip_is_one_line(tmp_path, damage):
 
 
 def test_a_zip_with_any_byte_changed_unpacks_right_or_is_one_line(tmp_path):
-    path = write_zip(tmp_path / "a.zip", {"x/a.wav": b"content" * 20, "x/b.wav": b"other"})
+    path = save_zip(tmp_path / "a.zip", {"x/a.wav": b"content" * 20, "x/b.wav": b"other"})
     good, good_ones = path.read_bytes(), 0
     for place in range(len(good)):
         path.write_bytes(good[:place] + bytes([good[place] ^ 0xFF]) + good[place + 1 :])
@@ -329,7 +348,7 @@ unpack_zip(Path(sys.argv[1]), Path(sys.argv[2]), re.compile(r"x/\\w+\\.wav"), 10
 
 
 def test_unpacking_that_is_killed_goes_on(tmp_path):
-    packed, out = write_zip(tmp_path / "a.zip", FILES), tmp_path / "o"
+    packed, out = save_zip(tmp_path / "a.zip", FILES), tmp_path / "o"
     with subprocess.Popen([sys.executable, "-c", SLOW, packed, out], cwd=ROOT, stdout=subprocess.PIPE) as child:
         assert child.stdout and child.stdout.readline() and child.stdout.readline()
         child.kill()
