@@ -27,6 +27,7 @@ DATASETS: dict[str, str] = {
     "cmu_mosi": "datasets.cmu_mosi:CMUMOSI",
     "cmu_mosei": "datasets.cmu_mosei:CMUMOSEI",
     "cg_mnist": "datasets.cg_mnist:CGMNIST",
+    "grid": "datasets.grid:Grid",
 }
 
 
