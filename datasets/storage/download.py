@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import gzip
+import hashlib
 import http.client
 import io
-import re
-import tarfile
 import time
 import urllib.error
 import urllib.request
-import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 from datasets.core.checks import printable
 from datasets.core.errors import DataError, PinMismatchError
 from datasets.core.files import convert_disk_errors, open_part, part_size
 from datasets.core.progress import Progress
-from datasets.storage.cache import sha256
 
 SCHEMES = ("https://", "http://")
 TRIES = 4
@@ -32,10 +28,23 @@ BLOCK = 1 << 16
 
 @dataclass(frozen=True)
 class ExactFile:
-    """The one file that is wanted."""
+    """The one file that is wanted, by its sha256, or by its md5 where its host publishes nothing else."""
 
     size: int
-    sha256: str
+    sha256: str = ""
+    md5: str = ""
+
+    @property
+    def digest(self) -> str:
+        """Algorithm and digest, for a message."""
+        return f"md5 {self.md5}" if self.md5 else f"sha256 {self.sha256}"
+
+    def measure(self, path: Path) -> ExactFile:
+        """What a file is, by the digest that this one has."""
+        algorithm = "md5" if self.md5 else "sha256"
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, algorithm).hexdigest()
+        return replace(self, size=path.stat().st_size, **{algorithm: digest})
 
 
 class _TransferInterrupted(Exception):
@@ -45,14 +54,14 @@ class _TransferInterrupted(Exception):
 def fetch(url: str, path: Path, pin: ExactFile | None, *, limit: int = 0, progress: Progress | None = None) -> Path:
     """Downloads ``url`` to ``path``; a file that is there already and matches ``pin`` is not fetched again.
 
-    Bytes go to ``path``.part, which a later call continues, and are renamed when size and sha256 are right. Without a
+    Bytes go to ``path``.part, which a later call continues, and are renamed when size and digest are right. Without a
     pin at most ``limit`` bytes are taken. Raises DataError: no such address, a server that fails ``TRIES`` times, a
     body that ends early, other bytes than pinned (those are deleted), a disk that is full or read-only, a link or
     somebody else's file where the bytes should go.
     """
     if not url.startswith(SCHEMES):
         raise DataError(f"{url}: not an http or https address")
-    if pin and path.is_file() and path.stat().st_size == pin.size and sha256(path) == pin.sha256:
+    if pin and path.is_file() and path.stat().st_size == pin.size and pin.measure(path) == pin:
         return path
     part = path.with_name(path.name + ".part")
     with convert_disk_errors(path.parent):
@@ -67,11 +76,11 @@ def fetch(url: str, path: Path, pin: ExactFile | None, *, limit: int = 0, progre
             reason = printable(error)
     else:
         raise DataError(f"{url}: {reason}, {TRIES} times; run the command again later, it goes on where it stopped")
-    if pin and (received := ExactFile(part.stat().st_size, sha256(part))) != pin:
+    if pin and (received := pin.measure(part)) != pin:
         part.unlink()
         raise PinMismatchError(
-            f"{url}: got {received.size} bytes with sha256 {received.sha256}, expected {pin.size} with {pin.sha256}; "
-            "it was deleted: try again, or get the file elsewhere"
+            f"{url}: got {received.size} bytes with {received.digest}, expected {pin.size} with "
+            f"{pin.md5 or pin.sha256}; it was deleted: try again, or get the file elsewhere"
         )
     with convert_disk_errors(path.parent):
         part.replace(path)
@@ -203,57 +212,3 @@ def _opener(limit: int) -> urllib.request.OpenerDirector:
 
 def _range(received_bytes: int) -> dict[str, str]:
     return {"Range": f"bytes={received_bytes}-"} if received_bytes else {}
-
-
-class _SizeLimitedReader(io.RawIOBase):
-    """The content of a gzip file up to a limit: a megabyte of it may hold a gigabyte of zeros."""
-
-    def __init__(self, file: gzip.GzipFile, archive: Path, limit: int) -> None:
-        self.file, self.archive, self.limit, self.left = file, archive, limit, 2 * limit + OVERHEAD
-
-    def read(self, count: int = -1) -> bytes:
-        data = self.file.read(min(count, BLOCK))
-        self.left -= len(data)
-        if self.left < 0:
-            raise _too_much(self.archive, self.limit)
-        return data
-
-
-def _open_tar(file: gzip.GzipFile, archive: Path, limit: int) -> tarfile.TarFile:
-    return tarfile.open(fileobj=cast(IO[bytes], _SizeLimitedReader(file, archive, limit)), mode="r|")
-
-
-def _too_much(archive: Path, limit: int) -> DataError:
-    return DataError(f"{archive}: unpacks to more than {limit} bytes; it is not the expected archive")
-
-
-def unpack(archive: Path, folder: Path, names: re.Pattern[str], limit: int) -> None:
-    """Extracts the regular files of a tar whose path matches ``names`` into ``folder``, by the last part of their path.
-
-    Raises DataError, before that member is written, for an archive that is damaged, holds a path or link that leads
-    out of it, or holds more than ``limit`` bytes. Damage behind the first members may only look like an early end: the
-    caller checks what was unpacked.
-    """
-    total = 0
-    try:
-        with gzip.open(archive) as file, _open_tar(file, archive, limit) as tar:
-            for member in tar:
-                member = tarfile.data_filter(member, str(folder))
-                if not member.isfile() or not names.fullmatch(member.name):
-                    continue
-                if member.size < 0:
-                    raise tarfile.ReadError("a member of less than no bytes")
-                total += member.size
-                if total > limit:
-                    raise _too_much(archive, limit)
-                packed = tar.extractfile(member)
-                assert packed is not None  # only links and folders have none
-                content = packed.read()
-                with convert_disk_errors(folder):
-                    folder.mkdir(parents=True, exist_ok=True)
-                    with open_part(folder / Path(member.name).name) as extracted:
-                        extracted.write(content)
-    except tarfile.FilterError as error:
-        raise DataError(f"{archive}: refused, a member would leave the folder ({printable(error)})") from error
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{archive}: a damaged archive ({printable(error)}); download it again") from error

@@ -33,7 +33,7 @@ from datasets.decode.video import read_frames, read_jpegs
 from datasets.manifest import Manifest
 from datasets.storage.build import build
 from datasets.storage.cache import Cache, Column, Decoded, RawItem
-from datasets.storage.download import unpack
+from datasets.storage.unpacking import unpack
 from datasets.ucf101 import LISTS, unzip
 from tests.helpers.media import frame, tone, write_clip, write_flv, write_idx, write_wav
 

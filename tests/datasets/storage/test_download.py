@@ -11,7 +11,8 @@ import pytest
 
 from datasets.core.errors import DataError, PinMismatchError
 from datasets.storage import download as fetching
-from datasets.storage.download import ExactFile, fetch, unpack
+from datasets.storage.download import ExactFile, fetch
+from datasets.storage.unpacking import unpack
 
 GOOD = bytes(range(256)) * 1000
 PIN = ExactFile(len(GOOD), hashlib.sha256(GOOD).hexdigest())
