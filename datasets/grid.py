@@ -64,6 +64,7 @@ from datasets.storage.grid_files import (
     TALKERS,
     WORDS,
     aligned_words,
+    download_talkers,
     find_clips,
     published_digests,
     words_of,
@@ -121,9 +122,10 @@ class Grid(Prepared):
         licence="Creative Commons Attribution 4.0",
         citation="Cooke, Barker, Cunningham, Shao: An audio-visual corpus for speech perception and automatic speech "
         "recognition, Journal of the Acoustical Society of America 2006, doi 10.1121/1.2229005",
-        how_to_get="Get alignments.zip and s1.zip (and s2.zip to s34.zip, for more talkers) of "
-        "https://zenodo.org/records/3625687, Creative Commons Attribution 4.0, and unpack them in data/grid/: clips as "
-        "data/grid/s1/bbaf2n.mpg, alignments as data/grid/alignments/s1/bbaf2n.align.",
+        how_to_get="`python -m datasets download grid` fetches alignments.zip and s1.zip of "
+        "https://zenodo.org/records/3625687, Creative Commons Attribution 4.0, and unpacks them: clips as "
+        "data/grid/s1/bbaf2n.mpg, alignments as data/grid/alignments/s1/bbaf2n.align. For more talkers put s2.zip to "
+        "s34.zip into data/grid/ and run it again; it checks and unpacks them.",
         quirks=(
             "Clean sound alone recognises nearly every word; audio-visual results are given with noise: noise_db=-5.",
             "Samples are words, six of a clip; a clip is on one side of every split, and intervals count clips.",
@@ -132,9 +134,11 @@ class Grid(Prepared):
             "Sound is 2.978 s of a clip of 3.000 s, and some clips have 74 of 75 frames: what lies beyond is zero "
             "sound and the last frame again, counted in the notes.",
             "One clip of s1, sgib8n, has a damaged macroblock; it decodes and is kept.",
+            "In alignments.zip some talkers lie in the folder of another, says lhotse's recipe for GRID; the names of "
+            "the clips decide which folder is taken.",
             "Words sil and sp of the alignments are silence and no samples. There is no talker s21.",
         ),
-        raw_files=("alignments|s1",),
+        raw_files=("alignments|s1/align",),
     )
     training_recipe: ClassVar[Mapping[str, Any]] = {**SMALL, "dataset_args": {"preset": "small"}}
     adaptive_lr: ClassVar[float] = 1e-3
@@ -196,7 +200,8 @@ class Grid(Prepared):
     @classmethod
     @override
     def download(cls, base: str | None = None, progress: Progress | None = None) -> str:
-        return "" if cls.raw_available() else cls.card.how_to_get
+        download_talkers(raw_folder(cls.name), base, progress)
+        return ""
 
     @classmethod
     @override
@@ -223,8 +228,9 @@ class Grid(Prepared):
         for key in pieces:
             refuse_pointer(files[key]["video"], VideoDecodeError)
         digests = content.digests(path for key in pieces for path in files[key].values())
-        known = published_digests()
-        other = [key for key in pieces if digests[files[key]["video"]] != known.get(key, digests[files[key]["video"]])]
+        known = published_digests() if PINNED in options.chosen else {}
+        own = [key for key in pieces if key.startswith(f"{PINNED}/")]
+        other = [key for key in own if digests[files[key]["video"]] != known.get(key)]
         if other and not options.allow_unpinned:
             raise PinMismatchError(
                 f"{raw}: {len(other)} of the {CLIPS} clips of talker {PINNED} are not the published ones "
@@ -236,7 +242,10 @@ class Grid(Prepared):
         failures = itertools.count(len(options.chosen) * CLIPS - len(pieces) + 1)
 
         def decode(item: RawItem) -> Decoded:
-            notes = Counter(not_the_published_clip=int(item.key in other))
+            notes = Counter(
+                not_the_published_clip=int(item.key in other),
+                alignment_in_other_folder=int(item.key.split("/")[0] not in files[item.key]["words"].parts),
+            )
             try:
                 rows = decode_clip(files[item.key]["video"], pieces[item.key], form, options.noise_db, notes)
             except DataError as error:

@@ -11,8 +11,11 @@ from functools import lru_cache
 from pathlib import Path
 
 from datasets.core.checks import advice
-from datasets.core.errors import LabelError, ManifestError
+from datasets.core.errors import DataError, LabelError, ManifestError
+from datasets.core.progress import Progress
 from datasets.decode.grid_clip import UNITS
+from datasets.storage.archives import fetch_archive, zenodo_archives
+from datasets.storage.unpacking import unpack_zip
 
 TALKERS = tuple(f"s{number}" for number in range(1, 35) if number != 21)  # there is no s21
 CLIPS = 1000  # of a talker
@@ -36,6 +39,10 @@ _NAME = re.compile("".join(f"([{''.join(_SHORT[piece])}])" for piece in PIECES))
 _ALIGNMENT_BYTES = 10_000  # more than enough for eight lines
 _FOLDERS = ("{talker}", "{talker}/video/mpg_6000", "{talker}/video/mpg_vcd")
 _ALIGNMENTS = ("alignments/{talker}", "alignments/{talker}/align", "{talker}/align")
+_RECORD = 3625687  # of Zenodo
+_ARCHIVES = re.compile(r"alignments\.zip|s(?:[1-9]|[12][0-9]|3[0-4])\.zip")
+_TALKER_BYTES = 2 << 30  # more than enough for the clips of a talker, packed or unpacked
+_ENTRIES = 200_000  # alignments.zip has one for each clip of each talker
 
 
 def words_of(name: str, path: Path) -> tuple[str, ...]:
@@ -111,26 +118,63 @@ def aligned_words(path: Path, name: str) -> list[tuple[int, int]]:
 def find_clips(raw: Path, talkers: Sequence[str]) -> dict[str, dict[str, Path]]:
     """The clips that have both files: ``s1/bbaf2n`` -> ``video`` and ``words``, where they are.
 
+    The alignments of a talker are those of the folder that fits the names of the clips best, its own where others fit
+    as well: lhotse's recipe for GRID says that in Zenodo's archive some lie in the folder of another talker. No two
+    talkers say the same 1,000 sentences.
+
     Raises:
         ManifestError: An .mpg is not called like a clip.
     """
+    folders = [{talker: _by_stem(raw / form.format(talker=talker), ".align") for talker in TALKERS}
+               for form in _ALIGNMENTS]  # fmt: skip
     found: dict[str, dict[str, Path]] = {}
     for talker in talkers:
-        videos = _by_stem(raw, _FOLDERS, talker, ".mpg")
-        words = _by_stem(raw, _ALIGNMENTS, talker, ".align")
+        paths = (_by_stem(raw / form.format(talker=talker), ".mpg") for form in _FOLDERS)
+        videos: dict[str, Path] = next(filter(None, paths), {})
         for name in sorted(videos):
             words_of(name, videos[name].parent)
+        own = [held[talker] for held in folders]
+        others = [held[other] for held in folders for other in TALKERS if other != talker]
+        words = max([*own, *others], key=lambda held: len(held.keys() & videos.keys()))  # its own, where others tie
         for name in sorted(videos.keys() & words.keys()):
             found[f"{talker}/{name}"] = {"video": videos[name], "words": words[name]}
     return found
 
 
-def _by_stem(raw: Path, folders: Sequence[str], talker: str, suffix: str) -> dict[str, Path]:
-    """Name -> file, from the first of some folders that has any."""
-    for folder in folders:
-        if paths := [*(raw / folder.format(talker=talker)).glob(f"*{suffix}")]:
-            return {path.stem: path for path in paths}
-    return {}
+def _by_stem(folder: Path, suffix: str) -> dict[str, Path]:
+    """Name -> file. What begins with a dot is what macOS leaves beside a file."""
+    return {path.stem: path for path in folder.glob(f"*{suffix}") if not path.name.startswith(".")}
+
+
+def download_talkers(folder: Path, base: str | None, progress: Progress | None) -> None:
+    """Download and unpack the alignments and talker s1, and every further talker whose archive lies in the folder.
+
+    Args:
+        folder: The raw folder.
+        base: An address to take the archives from, instead of Zenodo.
+        progress: Is told how far it is.
+
+    Raises:
+        DataError: The server fails, an archive is not the published one, or not what it should hold, or the disk
+            cannot be written.
+    """
+    for archive in zenodo_archives(_RECORD, _ARCHIVES, _TALKER_BYTES, folder, base, progress):
+        talker = Path(archive.name).stem
+        by_default = talker in ("alignments", PINNED)
+        complete = talker != "alignments" and len(_by_stem(folder / talker, ".mpg")) >= CLIPS
+        if not ((by_default and not complete) or (folder / archive.name).is_file()):
+            continue
+        path = fetch_archive(archive, folder, base, progress)
+        if talker != "alignments":
+            names = re.compile(rf"(?:[^/._][^/]*/)*{talker}/(?:[^/.][^/]*/)*[^/.]+\.mpg")
+            unpacked = unpack_zip(path, folder / talker, names, _TALKER_BYTES, progress=progress)
+        else:
+            unpacked = []
+            for one in TALKERS:
+                names = re.compile(rf"(?:[^/._][^/]*/)*{one}/(?:[^/.][^/]*/)*[^/.]+\.align")
+                unpacked += unpack_zip(path, folder / talker / one, names, CLIPS * _ALIGNMENT_BYTES, members=_ENTRIES)
+        if not unpacked:
+            raise DataError(f"{path}: holds no clips or alignments in folders such as s1; unpack it by hand")
 
 
 @lru_cache
