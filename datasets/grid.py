@@ -8,7 +8,7 @@ label is what the clip's name says.
 ``noise_db`` adds white Gaussian noise to the sound of each sample, in preparation. It is the signal-to-noise ratio in
 dB: the power of the sample's own sound (the word's 0.4 s, or the clip) relative to the power of the noise. With -5 the
 noise is 5 dB louder than the speech. The noise is drawn from the sha256 of the sample's name, so a sample has the same
-noise whatever else is prepared. Without ``noise_db`` the sound is clean, and hardly needs the pictures.
+noise whatever else is prepared. Without ``noise_db`` the sound is clean.
 
 Presets. ``small``, for two cores: the mouth, x 110 to 206 and y 186 to 250 of 360 x 288 pixels, in grey, 24 x 36 by the
 mean over areas, every second frame, the frames as channels: visual (5, 24, 36) of a word, (38, 24, 36) of a clip;
@@ -127,7 +127,7 @@ class Grid(Prepared):
         "data/grid/s1/bbaf2n.mpg, alignments as data/grid/alignments/s1/bbaf2n.align. For more talkers put s2.zip to "
         "s34.zip into data/grid/ and run it again; it checks and unpacks them.",
         quirks=(
-            "Clean sound alone recognises nearly every word; audio-visual results are given with noise: noise_db=-5.",
+            "Clean sound alone gives 93 % of the words (s1, small, one run), at noise_db=-5 75 %: compare with noise.",
             "Samples are words, six of a clip; a clip is on one side of every split, and intervals count clips.",
             "split=clip tests the talkers that were trained on; split=talker holds talkers out, and needs several.",
             "The box of the mouth is fixed and was chosen on talker s1; nobody's face is followed.",
