@@ -28,6 +28,7 @@ DATASETS: dict[str, str] = {
     "cmu_mosei": "datasets.cmu_mosei:CMUMOSEI",
     "cg_mnist": "datasets.cg_mnist:CGMNIST",
     "ravdess": "datasets.ravdess:RAVDESS",
+    "grid": "datasets.grid:Grid",
     "mfeat": "datasets.mfeat:MFeat",
 }
 
