@@ -196,7 +196,7 @@ def section(part: str, name: str) -> str:
         lines.append(f"- **{entry.kind}**: {sentence}" + (f"\n  - {evident}" if evident else ""))
     if not lines:
         return ""
-    sources = [f"Paper: {x}" for x in (*text.papers, *text.arxiv)] + [f"Code: {x}" for x in text.code]
+    sources = [f"Paper: {', '.join([*text.papers, *text.arxiv])}", f"Code: {', '.join(text.code)}"]
     lines.insert(0, f"- {'; '.join(x.rstrip('.') for x in (sources if part == 'methods' else text.references))}")
     if owner and (found := evidence().repositories[owner]).selects:
         shown = {"none": "every epoch", "test": "the best epoch on test", "validation": "the best epoch on validation"}

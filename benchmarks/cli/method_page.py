@@ -58,13 +58,15 @@ def print_full(name: str) -> None:
     print(heading(name, cls), *_wrapped(text.idea, "  "), "", sep="\n")
     for what, lines in facts(name, cls, text).items():
         print(*_labelled(what, lines), sep="\n")
-    print("", "Steps", *_laid_out(text.algorithm), sep="\n")
-    if text.options:
+    if text.algorithm:
+        print("", "Steps", *_laid_out(text.algorithm), sep="\n")
+    if shown := options(cls):
         print("", "Options", sep="\n")
-    for option, shown in options(cls).items():
-        print(f"  {shown}", *_wrapped(text.options.get(option, ""), "      "), sep="\n")
+    for option, default in shown.items():
+        print(f"  {default}", *_wrapped(text.options.get(option, ""), "      "), sep="\n")
     for title, entries in (("Differences", text.differences), ("References", text.references)):
-        print("", title, *(line for entry in entries for line in _wrapped(entry, "  - ", "    ")), sep="\n")
+        if entries:
+            print("", title, *(line for entry in entries for line in _wrapped(entry, "  - ", "    ")), sep="\n")
 
 
 def markdown() -> str:
@@ -114,7 +116,7 @@ def facts(name: str, cls: type[Strategy], text: MethodText) -> dict[str, list[st
         "cost": [f"{forward} + {backward}", *([cls.stages] if cls.stages else [])],
         "needs": [words for attribute, words in _NEEDS.items() if getattr(cls, attribute)],
         "predicts": [] if cls.prediction == "fused" else [cls.prediction],
-        "paper": [*text.papers, *text.arxiv],
+        "paper": [*(text.papers if text.references else [cls.paper]), *text.arxiv],
         "code": text.code,
         "defaults": [" ".join(options(cls).values())],
         "here": overrides(default),
@@ -162,7 +164,7 @@ def _as_settings(values: Mapping[str, Any]) -> str:
 
 
 def _width() -> int:
-    return min(shutil.get_terminal_size().columns, 120)
+    return min(max(shutil.get_terminal_size().columns, 40), 120)
 
 
 def _wrapped(text: str, first: str, rest: str | None = None) -> list[str]:

@@ -32,7 +32,7 @@ class MethodText:
     @property
     def papers(self) -> list[str]:
         """Authors, venue and year of each paper; "this suite" for what is our own."""
-        return [x.partition(": ")[2] for x in self.references if x.startswith("Paper")] or ["this suite"]
+        return [x.partition(": ")[2].rstrip(".") for x in self.references if x.startswith("Paper")] or [self._otherwise]
 
     @property
     def arxiv(self) -> list[str]:
@@ -48,8 +48,13 @@ class MethodText:
     def code(self) -> list[str]:
         """Address of each repository at its commit; a sentence if none was released or could be read."""
         read = [f"https://github.com/{name}/tree/{commit}" for name, commit in self.repositories.items()]
-        none = [x.partition(": ")[2] for x in self.references if x.startswith(NO_CODE)]
-        return [*none, *read] or ["this suite"]
+        none = [x.partition(": ")[2].rstrip(".") for x in self.references if x.startswith(NO_CODE)]
+        return [*none, *read] or [self._otherwise]
+
+    @property
+    def _otherwise(self) -> str:
+        """What is said where no paper, or no code, is named."""
+        return "this suite" if any(x.startswith("This suite") for x in self.references) else "not named"
 
 
 def method_text(cls: type) -> MethodText:
@@ -61,7 +66,7 @@ def method_text(cls: type) -> MethodText:
     Returns:
         The parts; empty where the docstring has none.
     """
-    head, *rest = re.split(r"^(Args|Differences|References):$", inspect.getdoc(cls) or "", flags=re.MULTILINE)
+    head, *rest = re.split(r"^(Args|Differences|References):$", inspect.cleandoc(cls.__doc__ or ""), flags=re.MULTILINE)
     parts = dict(zip(rest[::2], map(inspect.cleandoc, rest[1::2]), strict=True))
     idea, _, algorithm = head.partition("\n\n")
     options = dict(re.findall(r"^(\w+): (.*(?:\n +.*|\n(?=\n))*)", parts.get("Args", ""), re.MULTILINE))

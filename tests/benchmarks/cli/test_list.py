@@ -11,6 +11,7 @@ from benchmarks.__main__ import main
 from benchmarks.cli import method_page
 from benchmarks.cli.method_text import NO_CODE, method_text
 from ogm.registry import STRATEGIES, find
+from ogm.strategy import Strategy
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -73,6 +74,20 @@ def test_a_name_that_there_is_not(words: list[str], says: str, capsys: pytest.Ca
     assert main(["list", *words]) == 2
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err.count("\n") == 1 and says in captured.err
+
+
+def test_a_method_of_ones_own_that_says_nothing_is_shown_with_its_options(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(method_page, "STRATEGIES", STRATEGIES | {"bare": f"{__name__}:Bare"})
+    monkeypatch.setenv("COLUMNS", "3")
+    out = printed(capsys, "methods", "bare")
+    assert out.startswith("bare\n") and "somebody" in out and "  start=0" in out and "References" not in out
+
+
+class Bare(Strategy):
+    category = "loss"
+    paper = "somebody"
 
 
 def test_the_page_of_the_docs_is_that_of_the_classes() -> None:
