@@ -10,18 +10,28 @@ from pathlib import Path
 from benchmarks.cli.options import add_files
 
 BRIEF = "what there is"
-DESCRIPTION = "The names that settings take, one line each."
+DESCRIPTION = """\
+The names that settings take, and what is known of each.
+
+  python -m benchmarks list methods            every method in short
+  python -m benchmarks list methods ogm_ge     one in full: steps, options, and where paper and code disagree
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add_files(parser)
     parser.add_argument("what", choices=["methods", "fusions", "encoders", "datasets", "suites"])
+    parser.add_argument("name", nargs="?", metavar="NAME", help="of one method, which is shown in full")
 
 
 def execute(args: argparse.Namespace) -> int:
     """Print the list. Returns the exit code."""
-    if args.what == "suites":
+    if args.name is not None and args.what != "methods":
+        raise ValueError(f"list {args.what} takes no further name, got {args.name!r}; methods do")
+    if args.what == "methods":
+        _print_methods(args.name)
+    elif args.what == "suites":
         _print_suites()
     elif args.what == "datasets":
         _print_datasets()
@@ -30,6 +40,15 @@ def execute(args: argparse.Namespace) -> int:
 
         getattr(listing, f"print_{args.what}")()
     return 0
+
+
+def _print_methods(name: str | None) -> None:
+    from benchmarks.cli import method_page
+
+    if name is None:
+        method_page.print_short()
+    else:
+        method_page.print_full(name)
 
 
 def _print_suites() -> None:

@@ -70,6 +70,8 @@ class MCR(Strategy):
         - Released code at 338d370: the class for two modalities computes and logs steps 3 and 4 and returns the loss
           without them; the commands' ``--reg_by`` values match none of its branches, and the released configurations
           name a method that the registry does not know. The class for three modalities adds the terms. Ours: as there.
+        - Released code: takes ``softmax``, ``kl_div``, ``one_hot`` and ``normalize`` from ``torch.functional``, which
+          has none of them, so that the terms cannot be computed. Ours: from ``torch.nn.functional``.
         - Released code: encodes the batch a second time in evaluation mode for the permuted features. Ours: one pass.
         - Released code: starts from encoders trained alone. Ours: from scratch unless ``pretrained``, so that every
           method has the same budget.
