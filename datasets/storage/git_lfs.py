@@ -91,6 +91,8 @@ def links(repository: str, objects: Iterable[ExactFile]) -> dict[str, Link | str
     Raises:
         ServerError: The server cannot be reached, refuses (a quota is used up), or does not speak the protocol.
     """
+    if not urlsplit(repository).path.strip("/"):
+        raise ServerError(repository, "not the address of a git repository", "check the address")
     wanted = {one.sha256: one.size for one in objects}
     request = {
         "operation": "download",
@@ -145,7 +147,7 @@ def _life(download: _Download) -> float:
 
 
 def _usable(url: str) -> bool:
-    """Whether an address is one that HTTP can be spoken with."""
+    """Whether an address is one that ``fetch`` can ask."""
     try:
         parts = urlsplit(url)
         named = bool(parts.hostname and parts.hostname.encode("idna")) and parts.port != 0

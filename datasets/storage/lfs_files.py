@@ -243,6 +243,6 @@ class _Connections:
         try:
             fetch(link.url, self.folder / file.path, file.exact, progress=arrived, headers=link.headers)
         except ServerError as error:
-            if error.status:  # the link may have expired without a word, and with it those of the same answer
+            if error.status not in (0, 404):  # it may have expired without a word, as those of the same answer have
                 refused.set()
             raise
