@@ -1,4 +1,4 @@
-"""The command line of the datasets: python -m datasets list | info | download | prepare | verify."""
+"""The command line of the datasets: python -m datasets list | info | download | scan | prepare | verify."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from datasets.core.class_folders import scan, summary, write_csv
 from datasets.core.files import one_line
 from datasets.core.paths import cache_folder, raw_folder
 from datasets.core.progress import bar
@@ -27,6 +29,7 @@ examples:
   python -m datasets info crema_d                         where to get it, its licence, its quirks
   python -m datasets prepare crema_d split=speaker_independent max_missing=3
   python -m datasets verify avmnist preset=mel32          read every prepared byte again
+  python -m datasets scan clips                           your own data: clips/CLASS/NAME.wav -> clips/manifest.csv
 
 Raw files are looked for in $OGM_DATA (data), prepared ones are kept in $OGM_CACHE (data/prepared).
 Every command may be repeated: it goes on where it was stopped and leaves alone what is done.
@@ -100,6 +103,11 @@ def _parser() -> argparse.ArgumentParser:
     command(_list, "what there is, and what of it is ready", takes=False)
     download = command(_download, "fetch what may be fetched, and say what else to get")
     download.add_argument("--base", metavar="URL", help="take the files from under this address instead")
+    of_folders = command(_scan, "write clips/manifest.csv of folders that are classes, for `manifest`", takes=False)
+    of_folders.add_argument(
+        "folder", metavar="FOLDER", type=Path, help="holds CLASS/NAME.wav and so on, or train/CLASS/..."
+    )
+    of_folders.add_argument("--overwrite", action="store_true", help="replace a manifest.csv that is there")
     for run, what in (
         (_info, "where it comes from, licence, quirks, samples per split and class"),
         (_prepare, "decode it once, so that every run can start at once"),
@@ -179,6 +187,12 @@ def _download(args: argparse.Namespace) -> None:
     with bar() as progress:
         left = kind.download(args.base, progress)
     print(left or f"{args.name} is in {raw_folder(args.name)}; now run `python -m datasets prepare {args.name}`")
+
+
+def _scan(args: argparse.Namespace) -> None:
+    found, path = scan(args.folder), args.folder / "manifest.csv"
+    write_csv(found, path, args.overwrite)
+    print(*summary(found, path), sep="\n")
 
 
 def _prepare(args: argparse.Namespace) -> None:
