@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from datasets.core.card_page import committed_results, for_terminal
 from datasets.core.class_folders import scan, summary, write_csv
 from datasets.core.files import one_line
 from datasets.core.paths import cache_folder, raw_folder
@@ -130,14 +131,8 @@ def _settings(words: Sequence[str]) -> dict[str, Any]:
 
 
 def _list(args: argparse.Namespace) -> None:
-    rows = [("NAME", "MODALITIES", "CLASSES", "SIZE", "STATE")]
-    for name in DATASETS:
-        facts = card(name)
-        modalities, classes = ", ".join(facts.modalities) or "any", str(facts.classes or "any")
-        rows.append((name, modalities, classes, facts.size, facts.state(name)))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    results = committed_results()
+    print("\n\n".join(for_terminal(name, card(name), results) for name in DATASETS))
 
 
 def _info(args: argparse.Namespace) -> None:
@@ -154,6 +149,10 @@ def _info(args: argparse.Namespace) -> None:
         ("classes", [str(facts.classes)]),
         ("modalities", [", ".join(facts.modalities)]),
         ("size", [facts.size]),
+        ("preparation", [facts.preparation]),
+        ("a run on CPU", [facts.run_on_cpu]),
+        ("a run on GPU", [facts.run_on_gpu]),
+        ("results here", committed_results().get(args.name, ["none committed"])),
         ("state", [facts.state(args.name)]),
         ("raw files", [str(raw_folder(args.name))]),
         ("prepared", [str(cache_folder(args.name))]),
@@ -161,6 +160,7 @@ def _info(args: argparse.Namespace) -> None:
         ("citation", [facts.citation]),
         ("how to get it", [facts.how_to_get]),
         ("quirks", facts.quirks),
+        ("example", facts.example),
         ("lists", kind.describe_lists(kind.options(given)) if hasattr(kind, "describe_lists") else []),
         ("samples", samples),
     ):

@@ -110,6 +110,23 @@ class Manifest(Prepared):
             "Pictures are cropped and mirrored in training; say augment=none where left and right matter.",
         ),
         raw_files=("manifest.csv",),
+        preparation="depends on your files: not measured",
+        run_on_cpu="depends on your files: not measured",
+        run_on_gpu="depends on your files: not measured",
+        example=(
+            "Two folders of clips, clips/bark/001.wav, clips/bark/001.mp4, ... and clips/meow/001.wav, ...:",
+            "    python -m datasets scan clips",
+            "writes clips/manifest.csv, which you may as well write yourself:",
+            "    id,split,label,group,audio:audio,visual:video",
+            "    bark/001,train,bark,bark/001,bark/001.wav,bark/001.mp4",
+            "    meow/001,test,meow,meow/001,meow/001.wav,meow/001.mp4",
+            "It is decoded once, and methods are compared on it:",
+            "    python -m datasets prepare manifest path=clips/manifest.csv",
+            "    python -m benchmarks compare methods=vanilla,ogm_ge dataset=manifest "
+            "dataset_args.path=clips/manifest.csv",
+            "With speakers or films in the column group, prepare with folds=5 and compare with dataset_args.folds=5.",
+            "More: docs/your_own_data.md",
+        ),
     )
     training_recipe: ClassVar[Mapping[str, Any]] = {**SMALL, "encoders": {}}  # see ``recipe_for``
     adaptive_lr: ClassVar[float] = 1e-3
