@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import ast
 import sys
-from pathlib import Path
 
 from benchmarks.cli.options import add_files
 
@@ -59,12 +57,16 @@ def _print_suites() -> None:
 
 
 def _print_datasets() -> None:
-    """Each with the first line of its module's docstring, which is read without importing torch."""
-    from datasets.registry import DATASETS
+    """Each as ``python -m datasets list`` shows it; of a file of the user's own, the first line of its docstring."""
+    from benchmarks.config.run_config import FILES
+    from datasets.core.card_page import committed_results, for_terminal
+    from datasets.registry import DATASETS, card
 
+    results, shown = committed_results(), []
     for name, place in DATASETS.items():
-        module = place.partition(":")[0]
-        path = Path(__file__).parents[2].joinpath(*module.split(".")).with_suffix(".py")
-        if module in sys.modules:  # a file of the user's own, among others
-            path = Path(str(sys.modules[module].__file__))
-        print(f"{name:<24} {(ast.get_docstring(ast.parse(path.read_text())) or '-').splitlines()[0]}")
+        if name in FILES:
+            about = sys.modules[place.partition(":")[0]].__doc__ or "-"
+            shown.append(f"{name:<17}{about.splitlines()[0]}")
+        else:
+            shown.append(for_terminal(name, card(name), results))
+    print("\n\n".join(shown))

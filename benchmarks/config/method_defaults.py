@@ -1,6 +1,6 @@
 """What is used where nothing is said: settings per method and dataset, each with its source.
 
-The settings a dataset is trained with stand in its class, as ``training_recipe`` and ``adaptive_lr``.
+The settings a dataset is trained with stand in its class: ``training_recipe``, ``recipe_for`` and ``adaptive_lr``.
 """
 
 from __future__ import annotations
@@ -310,9 +310,20 @@ METHODS: dict[str, Default] = {
 }
 
 
-def recipe(dataset: str) -> dict[str, Any]:
-    """The settings a dataset is trained with, from its class, which is imported; empty for a name nobody knows."""
-    return copy.deepcopy(dict(_dataset(dataset).training_recipe)) if dataset in DATASETS else {}
+def recipe(dataset: str, args: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings a dataset is trained with, from its class, which is imported.
+
+    Args:
+        dataset: Its name.
+        args: The options of the dataset that are given; the recipes of some datasets depend on them.
+
+    Returns:
+        Setting -> value; empty for a name nobody knows.
+
+    Raises:
+        DataError: The recipe depends on a list that cannot be read.
+    """
+    return copy.deepcopy(dict(_dataset(dataset).recipe_for(args))) if dataset in DATASETS else {}
 
 
 def adaptive_lr(dataset: str) -> float:
@@ -322,18 +333,6 @@ def adaptive_lr(dataset: str) -> float:
 
 def _dataset(name: str) -> type[Any]:
     return find(name, DATASETS, "dataset")
-
-
-# What encodes a column of somebody's own data; arrays are features, or sequences of them.
-BY_KIND = {"audio": "cnn", "video": "cnn", "frames": "cnn", "image": "cnn", "npy": "mlp", "npz": "mlp"}
-
-
-def encoders_by_kind(args: Mapping[str, Any]) -> dict[str, str]:
-    """Modality -> encoder, for the dataset ``manifest``, by what its columns hold. Raises DataError for its CSV."""
-    from datasets.core.manifest_file import csv_path, modalities
-
-    resplit = args.get("folds") is not None
-    return {m: BY_KIND[kind] for m, kind in modalities(csv_path(str(args.get("path", ""))), resplit).items()}
 
 
 def search_space(method: str) -> Space:

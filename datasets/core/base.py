@@ -56,6 +56,21 @@ class MultimodalDataset(Dataset[dict[str, Any]]):
     report: ScanReport
 
     @classmethod
+    def recipe_for(cls, args: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The settings of a run with these options of the dataset: ``training_recipe``, whatever they are.
+
+        A dataset whose files decide (somebody's own data) overrides it. It is asked whenever a run is configured, so it
+        reads no more than a list.
+
+        Args:
+            args: The options that are given; not checked yet.
+
+        Raises:
+            DataError: A list that decides cannot be read.
+        """
+        return cls.training_recipe
+
+    @classmethod
     def resplit(cls, args: Mapping[str, Any], number: int) -> dict[str, Any]:
         """The options of one of several splits of the same data, for a comparison that is to be replicated.
 

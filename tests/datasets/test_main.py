@@ -102,8 +102,7 @@ def test_list_shows_where_each_stands(capsys, folders):
     def states() -> dict[str, str]:
         code, out, _ = run(capsys, "list")
         assert code == 0
-        lines = [line.split("  ") for line in out.splitlines()[1:]]
-        return {line[0].strip(): line[-1].strip() for line in lines}
+        return dict(line.split(maxsplit=1) for line in out.splitlines() if line and not line.startswith(" "))
 
     assert states() == {name: "not there" if card(name).raw_files else "embedded" for name in DATASETS}
     write_clips(folders / "raw" / "crema_d")
