@@ -154,6 +154,7 @@ def _info(args: argparse.Namespace) -> None:
         ("how to get it", [facts.how_to_get]),
         ("quirks", facts.quirks),
         ("lists", kind.describe_lists(kind.options(given)) if hasattr(kind, "describe_lists") else []),
+        ("information", kind.describe_information(**given) if hasattr(kind, "describe_information") else []),
         ("samples", samples),
     ):
         for number, line in enumerate(lines):
