@@ -6,10 +6,9 @@ absent cue is not rendered: only the background is left. The sound is nearly lin
 the shape takes trained, translation-tolerant filters. That is the imbalance, and ``cues`` is its ground truth: a
 perfect reader of cues that guesses otherwise reaches p + (1 - p) / 8 with one modality.
 
-Each of these presets makes one modality alone identify the class wherever it shows its cue. Four more presets,
-``additive``, ``complementary``, ``synergy`` and ``redundant``, always show both cues, which then may be those of another
-class; ``datasets.core.regimes`` says how they are drawn. ``python -m datasets info synthav preset=additive`` prints the
-information of each modality and of both about the class, its decomposition, and the best accuracies.
+There each cue alone identifies the class. Four more presets, ``additive``, ``complementary``, ``synergy`` and
+``redundant``, always show both cues, but not always the class's own; ``datasets.core.regimes`` says how they are drawn.
+``python -m datasets info synthav preset=additive`` prints what the cues tell about the class, and the best accuracies.
 
 Readings of what the recipe leaves open: a harmonic and the distractor each have a phase of their own; the STFT is not
 normalised and reflects at the edges; the mel scale is 2595 log10(1 + f / 700); coarse grids span the image from corner
@@ -98,6 +97,8 @@ PRESETS: dict[str, dict[str, float]] = {
     "p70_80": {"p_audio": 0.70, "p_visual": 0.80},
 }
 
+IN_REGIMES: dict[str, Any] = {"p_audio": 1.0, "p_visual": 1.0, "snr_db": (-15.0, 5.0)}
+
 
 def _knobs(preset: str, chosen: Mapping[str, Any]) -> Knobs:
     """The knobs of a preset, with those that are ``chosen``. Raises ValueError for what does not exist or cannot be."""
@@ -108,7 +109,7 @@ def _knobs(preset: str, chosen: Mapping[str, Any]) -> Knobs:
         return Knobs(**{**PRESETS[preset], **chosen})
     if fixed := {"p_audio", "p_visual"} & set(chosen):
         raise ValueError(f"synthav: preset {preset} always shows both cues, so {min(fixed)} cannot be chosen with it")
-    return Knobs(**{"p_audio": 1.0, "p_visual": 1.0, **chosen})
+    return Knobs(**{**IN_REGIMES, **chosen})
 
 
 def _check_name(name: str, names: list[str], what: str) -> None:
@@ -289,8 +290,8 @@ def _level(rng: np.random.Generator, span: tuple[float, float], strength: np.nda
 class SynthAV(MultimodalDataset):
     """One split: ``audio`` (1, 32, 32) log-mel and ``visual`` (3, 2, 24, 24) = (channel, time, height, width), float32.
 
-    ``cues`` (N, 2) bool says which samples show the audio and the visual cue, ``shown`` (N, 2) which class's cue that is,
-    and ``strength`` (N, 2) how strong it is, from 0 to 1, where the preset sets it. Use ``SynthAV.module`` to make one.
+    ``cues`` (N, 2) bool says which samples show the audio and the visual cue, ``shown`` (N, 2) of which class, and
+    ``strength`` (N, 2) how strong, from 0 to 1, or None where no regime sets it. Use ``SynthAV.module`` to make one.
     """
 
     name = "synthav"
@@ -314,11 +315,12 @@ class SynthAV(MultimodalDataset):
         self.strength = None if drawn.strength is None else torch.from_numpy(drawn.strength)
         self.labels = self.label.tolist()
         self.ids = [f"{split}-{i}" for i in range(len(self.labels))]
-        absent, other = (~self.cues).sum(0).tolist(), (self.shown != self.label[:, None]).sum(0).tolist()
-        notes = {f"{m} cue absent": n for m, n in zip(self.modalities, absent, strict=True)}
-        notes["no cue at all"] = int((~self.cues).all(1).sum())
-        if "regime" in recipe:
-            notes = {f"{m} cue of another class": n for m, n in zip(self.modalities, other, strict=True)}
+        if drawn.strength is None:
+            notes = {f"{m} cue absent": int(n) for m, n in zip(self.modalities, (~self.cues).sum(0), strict=True)}
+            notes["no cue at all"] = int((~self.cues).all(1).sum())
+        else:
+            other = (self.shown != self.label[:, None]).sum(0)
+            notes = {f"{m} cue of another class": int(n) for m, n in zip(self.modalities, other, strict=True)}
         per_class = {c: self.labels.count(k) for k, c in enumerate(self.classes)}
         self.report = ScanReport(len(self.labels), len(self.labels), per_class, notes)
 
@@ -357,7 +359,7 @@ class SynthAV(MultimodalDataset):
 class _Drawn:
     """A split before it is standardised. ``cues``, ``shown``, ``strength`` (n, 2): see ``SynthAV``."""
 
-    label: np.ndarray
+    label: np.ndarray  # (n,)
     cues: np.ndarray
     shown: np.ndarray
     strength: np.ndarray | None
@@ -370,9 +372,8 @@ def _generate(knobs: Knobs, data_seed: int, regime: str | None) -> DataModule:
     rng = np.random.default_rng(data_seed)
     recipe = {**asdict(knobs), "data_seed": data_seed, "generator": GENERATOR}
     if regime:
-        recipe["regime"] = f"{regime}: {REGIMES[regime]}"  # its numbers too: other numbers, another fingerprint
-    sizes = {"train": knobs.num_train, "val": knobs.num_val, "test": knobs.num_test}
-    drawn = {split: _draw(rng, size, knobs, regime) for split, size in sizes.items()}
+        recipe |= {"regime": regime, "error": REGIMES[regime].error}
+    drawn = {split: _draw(rng, getattr(knobs, f"num_{split}"), knobs, regime) for split in ("train", "val", "test")}
     audio, visual = drawn["train"].audio, drawn["train"].visual
     centre = {"audio": audio.mean(), "visual": visual.mean((0, 2, 3, 4), keepdims=True)}
     spread = {"audio": audio.std(), "visual": (visual - centre["visual"]).std()}
