@@ -69,10 +69,8 @@ def decompose(joint: np.ndarray) -> Decomposition:
 
 def _least_informative(joint: np.ndarray) -> np.ndarray:
     """The table with the same P(y, a) and P(y, v) in which the pair tells least about the class, (Y, A, V)."""
-    weight = joint.sum((1, 2))
-    joint, weight = joint[weight > 0], weight[weight > 0, None, None]
-    rows, columns = joint.sum(2, keepdims=True), joint.sum(1, keepdims=True)
-    table = rows * columns / weight
+    weight, rows, columns = (joint.sum(axis, keepdims=True) for axis in ((1, 2), 2, 1))
+    table = _ratio(rows * columns, weight)
     before = np.inf
     for _ in range(STEPS):
         now = mutual_information(table)
@@ -95,7 +93,9 @@ def _fitted(table: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndar
 
 
 def _ratio(wanted: np.ndarray, given: np.ndarray) -> np.ndarray:
-    return np.divide(wanted, given, out=np.zeros_like(wanted), where=given > 0)
+    """``wanted`` / ``given``, and 0 where ``given`` is 0. The first has the shape of the result."""
+    ratio: np.ndarray = np.divide(wanted, given, out=np.zeros_like(wanted), where=given > 0)
+    return ratio
 
 
 def best_accuracy(joint: np.ndarray) -> float:
@@ -116,7 +116,6 @@ def averaging_accuracy(joint: np.ndarray) -> float:
         joint: P(y, a, v), (Y, A, V).
     """
     first, second = joint.sum(2), joint.sum(1)
-    mean = _ratio(first, first.sum(0) + np.zeros_like(first))[:, :, None]
-    mean = mean + _ratio(second, second.sum(0) + np.zeros_like(second))[:, None, :]
+    mean = _ratio(first, first.sum(0))[:, :, None] + _ratio(second, second.sum(0))[:, None, :]
     chosen = np.isclose(mean, mean.max(0), atol=1e-9)
     return float((joint * chosen / chosen.sum(0)).sum())

@@ -56,9 +56,8 @@ class Regime:
         n = len(label)
         edges = self.shown().reshape(CUES, -1).cumsum(1)
         pair = (rng.random((n, 1)) >= edges[label, :-1]).sum(1)
-        strength, chance, other = rng.random((n, 2)), rng.random((n, 2)), rng.integers(CUES, size=(n, 2))
-        if self.common:
-            strength, chance, other = (np.repeat(x[:, :1], 2, axis=1) for x in (strength, chance, other))
+        drawn = rng.random((n, 2)), rng.random((n, 2)), rng.integers(CUES, size=(n, 2))
+        strength, chance, other = (x[:, [0, 0]] if self.common else x for x in drawn)
         wrong = chance < self._error(strength)
         return np.where(wrong, other, np.stack([pair // CUES, pair % CUES], axis=1)), strength
 
@@ -66,18 +65,19 @@ class Regime:
         """P(y, a, v), (8, 8, 8); where errors are graded, P(y, (a, u_a), (v, u_v)), (8, 8 levels, 8 levels)."""
         shown = self.shown() / CUES
         if self.common:
-            e, same = self.error[0], np.eye(CUES) / CUES
-            return (1 - e) * shown + e * shown.sum((1, 2))[:, None, None] * same
+            chance, same = self.error[0], np.eye(CUES) / CUES
+            mixed: np.ndarray = (1 - chance) * shown + chance * shown.sum((1, 2))[:, None, None] * same
+            return mixed
         levels = levels if self.graded else 1
         e = self._error((np.arange(levels)[:, None] + np.array([0.5, 0.5])) / levels)[:, :, None, None]
         channel = (1 - e) * np.eye(CUES) + e / CUES  # (levels, modalities, cue, what is seen)
-        table = np.einsum("yav,laA,kvV->yAlVk", shown, channel[:, 0], channel[:, 1], optimize=True) / levels**2
-        return table.reshape(CUES, CUES * levels, CUES * levels)
+        table: np.ndarray = np.einsum("yav,laA,kvV->yAlVk", shown, channel[:, 0], channel[:, 1], optimize=True)
+        return table.reshape(CUES, CUES * levels, CUES * levels) / levels**2
 
     def _error(self, strength: np.ndarray) -> np.ndarray:
         """The probabilities (n, 2) that cues of these strengths (n, 2) are replaced."""
-        weak = 2 * (1 - strength) if self.graded else np.ones_like(strength)
-        return weak * np.array(self.error)
+        weak: np.ndarray = 2 * (1 - strength) if self.graded else np.ones_like(strength)
+        return weak * self.error
 
 
 _RULES = {  # class, two fair coins -> tone, shape
@@ -97,7 +97,8 @@ REGIMES = {
 def presence(p_audio: float, p_visual: float) -> np.ndarray:
     """P(y, a, v), (8, 9, 9), of cues that are right or absent, independently of each other; the ninth is absence."""
     sound, picture = (np.hstack([p * np.eye(CUES), np.full((CUES, 1), 1 - p)]) for p in (p_audio, p_visual))
-    return sound[:, :, None] * picture[:, None, :] / CUES
+    table: np.ndarray = sound[:, :, None] * picture[:, None, :] / CUES
+    return table
 
 
 def describe(joint: np.ndarray) -> list[str]:
