@@ -28,19 +28,23 @@ def execute(args: argparse.Namespace) -> int:
     """Print the correlations, and write them where that is asked for. Returns the exit code."""
     from benchmarks.records.record import write_whole
     from benchmarks.reporting.agreement import agreement_frame, matrix, read_ranking
+    from benchmarks.reporting.statistics import LEAST_UNITS
 
     if len({folder.resolve() for folder in args.folders}) < max(2, len(args.folders)):
         raise ValueError("agree takes two or more folders, each once")
     rankings = [read_ranking(folder) for folder in args.folders]
     frame = agreement_frame(rankings)
     for number, one in enumerate(rankings, 1):
-        print(f"{number}: {one.folder}, {len(one.scores)} complete rows, {one.units} units")
+        units = f"{one.units} unit{'s' * (one.units != 1)}"
+        print(f"{number}: {one.folder}, {len(one.scores)} complete rows, {units}")
         for label, why in one.left_out.items():
             print(f"   left out: {label} ({why})")
         if missing := sorted({label for other in rankings for label in other.scores} - one.scores.keys()):
             print(f"   not here, or not complete: {', '.join(missing)}")
     for name in ("rho", "tau"):
         print("", *matrix(frame, name, [str(folder) for folder in args.folders]), sep="\n")
+    if frame["rho_low"].isna().any():
+        print(f"\nNo interval where a folder has fewer than {LEAST_UNITS} independent draws of the data.")
     if args.csv:
         write_whole(args.csv, frame.to_csv(index=False))
         print(f"\n{args.csv}")

@@ -7,11 +7,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
+from benchmarks.config.run_config import RunConfig
 from benchmarks.records.store import read_records
 from benchmarks.records.suite_file import read
 from benchmarks.reporting.frames import SELECTION, exact_accuracies, state, unit_means
@@ -71,7 +73,8 @@ def read_ranking(folder: Path) -> Ranking:
     if len(ranked) != 1:
         raise ValueError(f"{folder}: it has {len(ranked)} ranked tables, but must have one, as compare makes it")
     records = {record.key: record for record in read_records(folder)}
-    scores, left_out, configs = {}, {}, []
+    scores, left_out = {}, {}
+    configs: list[RunConfig] = []
     for row in ranked[0].rows:
         accuracies = exact_accuracies(row, records, SELECTION)
         if accuracies is None:
@@ -151,7 +154,7 @@ def agreement_frame(rankings: Sequence[Ranking]) -> pd.DataFrame:
     """One row per two folders: how many rows and units, rho and tau with the ends of their intervals."""
     lines = []
     for first, second in itertools.combinations(rankings, 2):
-        line = {"first": str(first.folder), "second": str(second.folder)}
+        line: dict[str, Any] = {"first": str(first.folder), "second": str(second.folder)}
         line |= {"rows": len(first.scores.keys() & second.scores.keys())}
         line |= {"units_first": first.units, "units_second": second.units}
         for name, found in correlations(first, second).items():

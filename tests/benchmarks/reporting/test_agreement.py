@@ -93,10 +93,18 @@ def test_the_command_prints_matrices_and_writes_them(tmp_path: Path, capsys: pyt
     assert main(["agree", str(one), str(other), str(third), "--csv", str(file)]) == 0
     out = capsys.readouterr().out
     assert f"1: {one}, 4 complete rows, 5 units" in out and "left out: ge_noise (missing 1/5)" in out
-    assert "-1.00 [-1.00, -1.00]  1.00 [1.00, 1.00]" in out
+    assert "-1.00 [-1.00, -1.00]  1.00 [1.00, 1.00]" in out and "No interval" not in out
     frame = pd.read_csv(file)
     assert list(frame["rho"]) == pytest.approx([-1, 1, -1]) and list(frame["rows"]) == [4, 3, 3]
     assert list(frame["tau_low"]) == pytest.approx([-1, 1, -1])
+
+
+def test_one_draw_of_the_data_has_no_interval_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one, other = (folder(tmp_path / name, [0.5, 0.6, 0.7, 0.8], units=1) for name in ("one", "other"))
+    assert main(["agree", str(one), str(other)]) == 0
+    out = capsys.readouterr().out
+    assert "4 complete rows, 1 unit\n" in out and "[" not in out
+    assert "No interval where a folder has fewer than 5 independent draws" in out
 
 
 def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
