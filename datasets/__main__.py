@@ -165,6 +165,7 @@ def _info(args: argparse.Namespace) -> None:
         ("quirks", facts.quirks),
         ("example", facts.example),
         ("lists", kind.describe_lists(kind.options(given)) if hasattr(kind, "describe_lists") else []),
+        ("information", kind.describe_information(**given) if hasattr(kind, "describe_information") else []),
         ("samples", samples),
     ):
         for number, line in enumerate(lines):
