@@ -81,10 +81,10 @@ class MFeat(Prepared):
         "tables mfeat-fou to mfeat-mor of https://archive.ics.uci.edu/dataset/72 into data/mfeat/, or as CSV "
         "(mfeat-fou.csv: one header row, the label in the last column).",
         quirks=(
-            "Six modalities: methods for two of them leave it out, each with its reason.",
+            "There are six modalities; a method that takes only two is left out of a comparison, with its reason.",
             "Six digits are in the data twice, with equal numbers in all views; both copies are kept in one part.",
-            "Nobody knows who wrote which digit, so a writer may be in train and in test.",
-            "No split is published. split by a fixed rule, or folds=5 fold=0 split_seed=0; a comparison takes five "
+            "It is not published who wrote which digit, so a writer may be in train and in test.",
+            "No split is published: ours is a fixed rule, or folds=5 fold=0 split_seed=0. A comparison takes five "
             "folds, one for each seed.",
         ),
         raw_files=(
