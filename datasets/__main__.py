@@ -24,7 +24,9 @@ examples:
   python -m datasets list                                 what there is, and what of it is ready
   python -m datasets download avmnist                     fetch it (33 MB) into data/avmnist
   python -m datasets prepare avmnist preset=mel32         decode it once into data/prepared/avmnist
-  python -m datasets info crema_d                         where to get it, its licence, its quirks
+  python -m datasets download crema_d                     fetch it (3.0 GB) into data/crema_d, without git or git-lfs
+  python -m datasets download crema_d --only audio        its recordings alone (0.6 GB)
+  python -m datasets info crema_d                         where it comes from, its licence, its quirks
   python -m datasets prepare crema_d split=speaker_independent max_missing=3
   python -m datasets verify avmnist preset=mel32          read every prepared byte again
 
@@ -100,6 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     command(_list, "what there is, and what of it is ready", takes=False)
     download = command(_download, "fetch what may be fetched, and say what else to get")
     download.add_argument("--base", metavar="URL", help="take the files from under this address instead")
+    download.add_argument("--only", metavar="MODALITY", help="fetch one modality alone; crema_d: audio or visual")
     for run, what in (
         (_info, "where it comes from, licence, quirks, samples per split and class"),
         (_prepare, "decode it once, so that every run can start at once"),
@@ -176,8 +179,12 @@ def _download(args: argparse.Namespace) -> None:
     if _embedded(kind):
         print(f"{args.name} is generated: there is nothing to download")
         return
+    folders = getattr(kind, "media_folders", {})
+    if args.only and args.only not in folders:
+        takes = f"--only takes {' or '.join(folders)}" if folders else "it is fetched whole, without --only"
+        raise ValueError(f"{args.name}: {args.only!r} cannot be fetched alone; {takes}")
     with bar() as progress:
-        left = kind.download(args.base, progress)
+        left = kind.download(args.base, progress, **({"only": args.only} if args.only else {}))
     print(left or f"{args.name} is in {raw_folder(args.name)}; now run `python -m datasets prepare {args.name}`")
 
 
