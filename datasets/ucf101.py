@@ -305,7 +305,7 @@ def unzip(archive: Path, folder: Path) -> None:
             for name in LISTS:
                 with open_member(file, members[name]) as member:
                     contents[name] = member.read(members[name].file_size + 1)
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, OSError, UnicodeError) as error:
         raise DataError(f"{archive}: a damaged archive ({printable(error)}); download it again") from error
     for name, content in contents.items():
         with convert_disk_errors(folder):

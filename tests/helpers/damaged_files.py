@@ -384,7 +384,8 @@ def main(folder: Path, start: int, stop: int) -> None:
         nonlocal growth, slowest, last
         growth = _peak() - before
         assert growth < GROWTH, f"{growth} MB more were needed before {case}"
-        slowest = max(slowest, (round(time.monotonic() - last[0], 2), last[1]))
+        if last[1]:
+            slowest = max(slowest, (round(time.monotonic() - last[0], 2), last[1]))
         last = time.monotonic(), case
         (folder / "case").write_text(case)
         faulthandler.dump_traceback_later(HANGS, exit=True)
