@@ -285,11 +285,11 @@ def parse(text: str, path: Path) -> tuple[Rows, Counter[str]]:
         match = STEM.fullmatch(fields[0].rpartition("/")[2].removesuffix(".avi"))
         folder = fields[0].rpartition("/")[0]
         if not match or match[1].lower() != folder.lower():
-            raise ManifestError(f"{path}, line {line}: {fields[0]!r} is not called Class/v_Class_gXX_cYY.avi")
+            raise ManifestError(f"{path}, line {line}: {fields[0][:80]!r} is not called Class/v_Class_gXX_cYY.avi")
         label = FOLDED.get(folder.lower(), folder)
         number = fields[1] if len(fields) > 1 else ""
         if number and label in CLASSES and number != str(CLASSES.index(label) + 1):
-            raise LabelError(f"{path}, line {line}: {label} is class {CLASSES.index(label) + 1}, not {number}")
+            raise LabelError(f"{path}, line {line}: {label} is class {CLASSES.index(label) + 1}, not {number[:20]}")
         named.append((line, f"v_{label}_g{match[2]}_c{match[3]}", label))
     return collect(named, path, CLASSES)
 
@@ -305,7 +305,7 @@ def unzip(archive: Path, folder: Path) -> None:
             for name in LISTS:
                 with open_member(file, members[name]) as member:
                     contents[name] = member.read(members[name].file_size + 1)
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, OSError, UnicodeError) as error:
         raise DataError(f"{archive}: a damaged archive ({printable(error)}); download it again") from error
     for name, content in contents.items():
         with convert_disk_errors(folder):

@@ -214,12 +214,12 @@ def parse(text: str, path: Path) -> tuple[dict[str, Rows], Counter[str]]:
     for number, (line, (video, start, label, split, *more)) in enumerate(records(text, path, "id,start,label,split")):
         if not number and not start.isdecimal() and label not in CLASSES:
             continue  # a header
-        if not VIDEO_ID.fullmatch(video) or not start.isdecimal():
+        if not VIDEO_ID.fullmatch(video) or not start.isdecimal() or len(start) > 9:
             raise ManifestError(
-                f"{path}, line {line}: {video!r} from {start!r} s is no YouTube id with a start in seconds"
+                f"{path}, line {line}: {video[:80]!r} from {start[:80]!r} s is no YouTube id with a start in seconds"
             )
         if split not in named:
-            raise ManifestError(f"{path}, line {line}: {split!r} is neither train nor test")
+            raise ManifestError(f"{path}, line {line}: {split[:80]!r} is neither train nor test")
         named[split].append((line, f"{video}_{int(start):06d}", label))
         notes["list_extra_columns"] += bool(more)
     parts = {}

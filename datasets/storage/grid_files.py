@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -15,6 +12,7 @@ from datasets.core.errors import DataError, LabelError, ManifestError
 from datasets.core.progress import Progress
 from datasets.decode.grid_clip import UNITS
 from datasets.storage.archives import fetch_archive, zenodo_archives
+from datasets.storage.list_files import read_exact_files
 from datasets.storage.unpacking import unpack_zip
 
 TALKERS = tuple(f"s{number}" for number in range(1, 35) if number != 21)  # there is no s21
@@ -179,6 +177,6 @@ def download_talkers(folder: Path, base: str | None, progress: Progress | None) 
 
 @lru_cache
 def published_digests() -> Mapping[str, str]:
-    """Clip of talker s1 -> sha256 of its .mpg."""
-    data = gzip.decompress(Path(__file__).with_name("grid_s1.csv.gz").read_bytes()).decode("ascii")
-    return {f"{PINNED}/{Path(row['name']).stem}": row["sha256"] for row in csv.DictReader(io.StringIO(data))}
+    """Clip of talker s1 -> sha256 of its .mpg. Raises ManifestError where the list of them is damaged."""
+    files = read_exact_files(Path(__file__).with_name("grid_s1.csv.gz"))
+    return {f"{PINNED}/{Path(name).stem}": exact.sha256 for name, exact in files.items()}

@@ -6,9 +6,7 @@ next one.
 
 from __future__ import annotations
 
-import csv
 import errno
-import gzip
 import queue
 import shutil
 import sys
@@ -26,6 +24,7 @@ from datasets.core.progress import Progress
 from datasets.storage import content
 from datasets.storage.download import ExactFile, ServerError, fetch
 from datasets.storage.git_lfs import BATCH, Link, links
+from datasets.storage.list_files import read_exact_files
 
 CONNECTIONS = 8
 TRIES = 2  # of a file at one repository, each with a new link; ``fetch`` waits and goes on by itself within each
@@ -43,9 +42,12 @@ class ListedFile:
 
 
 def read_listed(path: Path) -> list[ListedFile]:
-    """Reads a gzipped CSV of this repository with the columns ``path``, ``bytes`` and ``sha256``."""
-    with gzip.open(path, "rt", encoding="utf-8", newline="") as text:
-        return [ListedFile(row["path"], ExactFile(int(row["bytes"]), row["sha256"])) for row in csv.DictReader(text)]
+    """Reads a gzipped CSV of this repository with the columns ``path``, ``bytes`` and ``sha256``.
+
+    Raises:
+        ManifestError: It is not there, damaged, or another file.
+    """
+    return [ListedFile(name, exact) for name, exact in read_exact_files(path).items()]
 
 
 def fetch_listed(

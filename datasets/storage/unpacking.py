@@ -191,15 +191,18 @@ def _unpack_member(packed: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Pat
     part, left = path.with_name(path.name + ".part"), member.file_size
     with convert_disk_errors(folder):
         written = open_part(part)
-    with written, open_member(packed, member) as content:
-        while block := content.read(BLOCK):  # raises BadZipFile at its end where the checksum is another
-            left -= len(block)
-            with convert_disk_errors(folder):
-                written.write(block)
-    if left:
-        raise zipfile.BadZipFile(f"{member.filename!a} has {member.file_size - left} bytes, not {member.file_size}")
-    with convert_disk_errors(folder):
-        part.replace(path)
+    try:
+        with written, open_member(packed, member) as content:
+            while block := content.read(BLOCK):  # raises BadZipFile at its end where the checksum is another
+                left -= len(block)
+                with convert_disk_errors(folder):
+                    written.write(block)
+        if left:
+            raise zipfile.BadZipFile(f"{member.filename!a} has {member.file_size - left} bytes, not {member.file_size}")
+        with convert_disk_errors(folder):
+            part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
     return path
 
 
