@@ -11,8 +11,9 @@ BRIEF = "whether results folders rank methods alike"
 DESCRIPTION = """\
 Compares the ranked tables of two or more folders that compare made: Spearman's rho and Kendall's tau-b of the methods'
 mean accuracies (at the epoch that validation selected) between every two folders, over the rows that both have.
-Intervals are 95 % percentile bootstraps over units: draws of the data are resampled within each folder, 9 999 times,
-with the fixed seed 0. Rows whose runs are not all done are left out and named.
+Intervals are 95 % percentile bootstraps over units: draws or splits of the data are resampled within each folder,
+9 999 times, with the fixed seed 0. Splits share samples to train on, and so vary more than they seem to; that is
+corrected as in Nadeau and Bengio (2003). Rows whose runs are not all done are left out and named.
 
   python -m benchmarks agree results/reference/compare-synthav results/reference/compare-avmnist"""
 
@@ -44,7 +45,7 @@ def execute(args: argparse.Namespace) -> int:
     for name in ("rho", "tau"):
         print("", *matrix(frame, name, [str(folder) for folder in args.folders]), sep="\n")
     if frame["rho_low"].isna().any():
-        print(f"\nNo interval where a folder has fewer than {LEAST_UNITS} independent draws of the data.")
+        print(f"\nNo interval where a folder has fewer than {LEAST_UNITS} draws or splits of the data.")
     if args.csv:
         write_whole(args.csv, frame.to_csv(index=False))
         print(f"\n{args.csv}")

@@ -33,13 +33,14 @@ class Ranking:
         folder: Where they were read.
         scores: Row label -> the accuracy in percent in each unit; the units are the same for all rows.
         left_out: Row label -> why it has no mean.
-        independent: Whether units are independent draws of the data, so that they may be resampled.
+        overlap: 0 where units are independent draws of the data; for splits of one data set, samples tested on to
+            samples trained on (``overlap_ratio``); NaN where that is not known.
     """
 
     folder: Path
     scores: Mapping[str, Sequence[float]]
     left_out: Mapping[str, str]
-    independent: bool
+    overlap: float
 
     @property
     def units(self) -> int:
@@ -82,7 +83,7 @@ def read_ranking(folder: Path) -> Ranking:
         else:
             scores[row.label] = [float(100 * a) for a in unit_means(row, accuracies)]
             configs += row.configs
-    return Ranking(folder, scores, left_out, overlap_ratio(configs, records) == 0)
+    return Ranking(folder, scores, left_out, overlap_ratio(configs, records))
 
 
 def correlations(first: Ranking, second: Ranking) -> dict[str, Correlation]:
@@ -91,13 +92,16 @@ def correlations(first: Ranking, second: Ranking) -> dict[str, Correlation]:
     The interval is the percentile bootstrap's. Units are resampled within each folder, independently of the other
     folder, and within a folder for all rows together, since rows are paired by unit. Resampling adds noise to means
     that have some already, so where methods are close the interval lies lower than one for noiseless means would.
+    Splits of one data set share samples to train on, so their means vary more than those of independent units do.
+    The deviation of a resample of n splits from the mean is multiplied by sqrt(1 + n overlap), which gives it the
+    variance that Nadeau and Bengio (2003) derive.
 
     Args:
         first: One folder.
         second: The other one.
 
     Returns:
-        ``rho`` and ``tau``. No interval for fewer than LEAST_UNITS units and for splits, which are not independent.
+        ``rho`` and ``tau``. No interval where a folder has fewer than LEAST_UNITS units, or an ``overlap`` that is NaN.
 
     Raises:
         ValueError: They have fewer than LEAST_ROWS rows in common.
@@ -110,9 +114,9 @@ def correlations(first: Ranking, second: Ranking) -> dict[str, Correlation]:
     scores = [np.array([one.scores[label] for label in common]) for one in (first, second)]
     means = [s.mean(1)[None] for s in scores]
     resampled = None
-    if all(one.independent and one.units >= LEAST_UNITS for one in (first, second)):
+    if all(one.units >= LEAST_UNITS and not math.isnan(one.overlap) for one in (first, second)):
         rng = np.random.default_rng(SEED)
-        resampled = [_resampled_means(rng, s) for s in scores]
+        resampled = [_resampled_means(rng, s, one.overlap) for s, one in zip(scores, (first, second), strict=True)]
     found = {}
     for name, correlate in (("rho", spearman), ("tau", kendall)):
         low, high = math.nan, math.nan
@@ -123,11 +127,12 @@ def correlations(first: Ranking, second: Ranking) -> dict[str, Correlation]:
     return found
 
 
-def _resampled_means(rng: np.random.Generator, scores: np.ndarray) -> np.ndarray:
+def _resampled_means(rng: np.random.Generator, scores: np.ndarray, overlap: float) -> np.ndarray:
     """(RESAMPLES, rows): means over units that are drawn with replacement, of scores (rows, units)."""
     n = scores.shape[1]
     weights = rng.multinomial(n, np.full(n, 1 / n), RESAMPLES) / n
-    means: np.ndarray = weights @ scores.T
+    mean = scores.mean(1)
+    means: np.ndarray = mean + math.sqrt(1 + n * overlap) * (weights @ scores.T - mean)
     return means
 
 

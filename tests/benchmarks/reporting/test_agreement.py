@@ -15,7 +15,7 @@ from scipy import stats
 from benchmarks.__main__ import main
 from benchmarks.config.suite import Suite
 from benchmarks.records import suite_file
-from benchmarks.reporting.agreement import Ranking, correlations, kendall, read_ranking, spearman
+from benchmarks.reporting.agreement import Ranking, _resampled_means, correlations, kendall, read_ranking, spearman
 from tests.helpers.records import filled, small
 from tests.helpers.suites import one_line_each
 
@@ -24,7 +24,7 @@ LABELS = ("vanilla", "ogm_ge", "ogm", "ge_noise")
 
 def ranking(scores: np.ndarray, **changes: object) -> Ranking:
     rows = {f"m{i}": list(row) for i, row in enumerate(scores)}
-    return dataclasses.replace(Ranking(Path("a folder"), rows, {}, True), **changes)
+    return dataclasses.replace(Ranking(Path("a folder"), rows, {}, 0.0), **changes)
 
 
 def folder(path: Path, accuracies: Sequence[float], units: int = 5, missing: int = 0) -> Path:
@@ -72,11 +72,22 @@ def test_units_are_resampled_for_all_rows_together() -> None:
     assert correlations(*shifted)["rho"].low == pytest.approx(1)
 
 
-def test_too_few_units_and_splits_have_no_interval() -> None:
+def test_too_few_units_and_an_unknown_overlap_have_no_interval() -> None:
     scores = np.arange(40.0).reshape(8, 5)
-    for other in (ranking(scores[:, :4]), ranking(scores, independent=False)):
+    for other in (ranking(scores[:, :4]), ranking(scores, overlap=math.nan)):
         found = correlations(ranking(scores), other)["tau"]
         assert found.value == pytest.approx(1) and math.isnan(found.low) and math.isnan(found.high)
+
+
+def test_splits_that_share_samples_have_the_wider_interval_of_nadeau_and_bengio() -> None:
+    rng = np.random.default_rng(3)
+    scores = rng.normal(size=(4, 5))
+    plain, corrected = (_resampled_means(np.random.default_rng(0), scores, overlap) for overlap in (0.0, 0.25))
+    assert corrected.var(0) == pytest.approx(plain.var(0) * (1 + 5 * 0.25))
+    assert plain.var(0) == pytest.approx(scores.var(1) / 5, rel=0.05)
+    noisy = np.arange(10.0)[:, None] + 3 * rng.normal(size=(10, 5))
+    drawn, split = (correlations(ranking(noisy), ranking(noisy, overlap=o))["rho"] for o in (0.0, 0.28))
+    assert split.value == drawn.value and split.low < drawn.low
 
 
 def test_incomplete_rows_are_left_out_and_named(tmp_path: Path) -> None:
@@ -104,7 +115,7 @@ def test_one_draw_of_the_data_has_no_interval_and_says_so(tmp_path: Path, capsys
     assert main(["agree", str(one), str(other)]) == 0
     out = capsys.readouterr().out
     assert "4 complete rows, 1 unit\n" in out and "[" not in out
-    assert "No interval where a folder has fewer than 5 independent draws" in out
+    assert "No interval where a folder has fewer than 5 draws or splits" in out
 
 
 def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
