@@ -139,6 +139,9 @@ class Grid(Prepared):
             "Words sil and sp of the alignments are silence and no samples. There is no talker s21.",
         ),
         raw_files=("alignments|s1/align",),
+        preparation="53 s a talker on one core (small; measured on s1)",
+        run_on_cpu="21 s of processor time on one core (small, one talker; measured: median of the vanilla runs of "
+        "results/reference/compare-grid)",
     )
     training_recipe: ClassVar[Mapping[str, Any]] = {**SMALL, "dataset_args": {"preset": "small"}}
     adaptive_lr: ClassVar[float] = 1e-3
