@@ -5,10 +5,8 @@ shows its cue with a probability of its own (``p_audio``, ``p_visual``), indepen
 absent cue is not rendered: only the background is left. The sound is nearly linear in the mel bins and quickly learned;
 the shape takes trained, translation-tolerant filters. That is the imbalance, and ``cues`` is its ground truth: a
 perfect reader of cues that guesses otherwise reaches p + (1 - p) / 8 with one modality.
-
-There each cue alone identifies the class. Four more presets, ``additive``, ``complementary``, ``synergy`` and
-``redundant``, always show both cues, but not always the class's own; ``datasets.core.regimes`` says how they are drawn.
-``python -m datasets info synthav preset=additive`` prints what the cues tell about the class, and the best accuracies.
+There each cue alone identifies the class. The presets ``additive``, ``complementary``, ``synergy`` and ``redundant``
+always show both cues, but not always the class's own (``datasets.core.regimes``); ``datasets info`` prints both.
 
 Readings of what the recipe leaves open: a harmonic and the distractor each have a phase of their own; the STFT is not
 normalised and reflects at the edges; the mel scale is 2595 log10(1 + f / 700); coarse grids span the image from corner
