@@ -36,6 +36,7 @@ _PRETRAINING = Default(
     "AV-MNIST: its grey images have the shape of spectrograms, so their kind is named",
     per_dataset={"avmnist": {"kinds": {"visual": "image"}}},
 )
+_SHORT = ("synthav", "avmnist", "grid", "mfeat")  # data sets whose runs have 20 epochs
 _ALPHA = LogUniform(0.1, 1.0)
 _OGM_ALPHA: dict[str, dict[str, Any]] = {
     **{d: {"alpha": 0.8} for d in ("crema_d", "synthav", "avmnist")},
@@ -90,11 +91,11 @@ METHODS: dict[str, Default] = {
         },
     ),
     "reconboost": Default(
-        "huacong/ReconBoost at 14ab57a. SynthAV, AV-MNIST: one epoch per phase, as in GeWu-Lab/BalanceBenchmark at "
-        "4c1482f, since 4 + 4 epochs would make two and a half stages of 20",
+        "huacong/ReconBoost at 14ab57a. SynthAV, AV-MNIST, GRID, MFeat: one epoch per phase, as in "
+        "GeWu-Lab/BalanceBenchmark at 4c1482f, since 4 + 4 epochs would make two and a half stages of 20",
         per_dataset={
             "ave": {"weight1": 4.0},
-            **{d: {"boost_epochs": 1, "rectify_epochs": 1} for d in ("synthav", "avmnist")},
+            **{d: {"boost_epochs": 1, "rectify_epochs": 1} for d in _SHORT},
         },
         search={"weight1": Uniform(2.0, 8.0), "weight2": Uniform(0.5, 1.5)},
     ),
@@ -172,9 +173,9 @@ METHODS: dict[str, Default] = {
         search={"lam": Choice((1.0, 3.0, 10.0, 30.0, 100.0)), "mu": Choice((0.001, 0.01, 0.1, 1.0))},
     ),
     "diagnosing_relearning": Default(
-        "GeWu-Lab/Diagnosing_Relearning_ECCV2024 at 025085e: after epochs 20 and 40 of 50. SynthAV, AV-MNIST: the same "
-        "shares of 20 epochs",
-        per_dataset={d: {"period": 8} for d in ("synthav", "avmnist")},
+        "GeWu-Lab/Diagnosing_Relearning_ECCV2024 at 025085e: after epochs 20 and 40 of 50. SynthAV, AV-MNIST, GRID, "
+        "MFeat: the same shares of 20 epochs",
+        per_dataset={d: {"period": 8} for d in _SHORT},
         search={"lam": Uniform(1.0, 7.0), "number": Choice((1, 2, 3))},
     ),
     "static_lr": Default(

@@ -27,7 +27,7 @@ from PIL import Image
 
 from datasets import ave, kinetics_sounds, vggsound
 from datasets.core.errors import DataError
-from datasets.core.manifest_file import Sample, modalities, read_manifest
+from datasets.core.manifest_file import Sample, outline, read_manifest
 from datasets.core.split_lists import parse, read_pinned
 from datasets.crema_d import CLASSES
 from datasets.decode import audio, image_files, image_transforms
@@ -181,7 +181,7 @@ def _bml(path: Path) -> None:
 
 
 def _manifest(path: Path) -> None:
-    assert len(modalities(path)) >= 2 and read_manifest(path).classes
+    assert len(outline(path).kinds) >= 2 and read_manifest(path).classes
 
 
 def _alignment(path: Path) -> None:

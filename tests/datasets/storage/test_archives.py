@@ -297,7 +297,7 @@ def test_a_zip_that_understates_its_sizes_is_refused(tmp_path):
     packed.write_bytes(packed.read_bytes().replace(said, (100).to_bytes(4, "little")))
     with pytest.raises(DataError, match="a damaged archive"):
         unpack_zip(packed, tmp_path / "o", NAMES, 1000)
-    assert [(p.name, p.stat().st_size) for p in (tmp_path / "o").iterdir()] == [("a.wav.part", 0)]
+    assert not list((tmp_path / "o").iterdir())
 
 
 @pytest.mark.parametrize("damage", ["cut", "text", "empty", "byte", "password", "lzma"])

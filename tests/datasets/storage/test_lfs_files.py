@@ -243,8 +243,10 @@ def test_one_download_at_a_time(lfs: Lfs, tmp_path: Path) -> None:
 # ---- stopped
 
 COMMAND = """
+import signal
 import sys
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background processes ignore, and pass on so
 from datasets.storage.lfs_files import fetch_listed, read_listed
 fetch_listed(read_listed(Path(sys.argv[1])), Path(sys.argv[2]), [sys.argv[3]])
 """
