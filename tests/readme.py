@@ -99,6 +99,7 @@ def recordings(grid: Results, synthav: Results) -> dict[str, str]:
         claim("averaging helps on SynthAV", found["compare-synthav"].low > 0)
         claim("averaging loses on recordings", found["compare-grid"].high < 0)
     apart = grid.between("compare-grid", "ume", "vanilla", "logit_sum")
+    claim("what ume loses it loses by averaging", apart.high > 0)
     rho = correlations(*(read_ranking(REFERENCE / slug) for slug in slugs))["rho"]
     config = grid.tables["compare-grid"].table.rows[0].configs[0]
     report = grid.records[config.key].data["report"]
