@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.helpers.servers import first_wanted, send_head, serving
+
 MEDIA_TYPE = "application/vnd.git-lfs+json"
 
 
@@ -98,8 +100,7 @@ def lfs_server(files: Mapping[str, bytes], lists: Mapping[str, bytes] | None = N
                 return 429 if left > 0 else 0
 
         def serve(self, name: str, status: int) -> None:
-            body, wanted = objects[name], self.headers["Range"]
-            start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted else 0
+            body, start = objects[name], first_wanted(self)
             behaviour.log.append(("object", name, status or 200))
             if status:
                 return self.send(status, b"")
@@ -107,11 +108,7 @@ def lfs_server(files: Mapping[str, bytes], lists: Mapping[str, bytes] | None = N
                 self.send_response(302)
                 self.send_header("Location", f"{behaviour.moved}{self.path}")
                 return self.end_headers()
-            self.send_response(206 if start else 200)
-            if start:
-                self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
-            self.send_header("Content-Length", str(len(body) - start))
-            self.end_headers()
+            send_head(self, len(body), start)
             body = body[start:] if name not in behaviour.wrong else bytes(len(body) - start)
             if name in behaviour.cut:
                 behaviour.cut.remove(name)
@@ -137,11 +134,5 @@ def lfs_server(files: Mapping[str, bytes], lists: Mapping[str, bytes] | None = N
         def handle_error(self, *args: object) -> None:
             pass  # whoever asked was killed
 
-    with Server(("127.0.0.1", 0), Handler) as httpd:
-        thread = threading.Thread(target=httpd.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{httpd.server_port}/repo", behaviour
-        finally:
-            httpd.shutdown()
-            thread.join()
+    with Server(("127.0.0.1", 0), Handler) as httpd, serving(httpd) as address:
+        yield f"{address}/repo", behaviour

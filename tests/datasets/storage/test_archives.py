@@ -8,7 +8,6 @@ import signal
 import stat
 import subprocess
 import sys
-import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -20,6 +19,7 @@ from datasets.storage import archives
 from datasets.storage import download as fetching
 from datasets.storage.archives import LOCK, Archive, check_lock, fetch_archive, zenodo_archives
 from datasets.storage.unpacking import unpack_zip
+from tests.helpers.servers import first_wanted, send_head, serving
 
 ROOT = Path(__file__).parents[3]
 
@@ -48,13 +48,8 @@ class Handler(BaseHTTPRequestHandler):
         body = server.files.get(self.path)  # type: ignore[attr-defined]
         if body is None:
             return self.send_error(404)
-        wanted = self.headers["Range"]
-        start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted else 0
-        self.send_response(206 if start else 200)
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
-        self.send_header("Content-Length", str(len(body) - start))
-        self.end_headers()
+        start = first_wanted(self)
+        send_head(self, len(body), start)
         cut = len(server.log) <= server.cuts  # type: ignore[attr-defined]
         self.wfile.write(body[start : start + 100_000] if cut else body[start:])
 
@@ -67,13 +62,9 @@ def server(monkeypatch):
     monkeypatch.setattr(fetching, "PAUSE", 0.01)
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
         httpd.log, httpd.files, httpd.cuts = [], {"/a.zip": CONTENT}, 0  # type: ignore[attr-defined]
-        httpd.base = f"http://127.0.0.1:{httpd.server_port}"  # type: ignore[attr-defined]
-        monkeypatch.setattr(archives, "ZENODO", f"{httpd.base}/api/records")
-        thread = threading.Thread(target=httpd.serve_forever, args=(0.01,))
-        thread.start()
-        yield httpd
-        httpd.shutdown()
-        thread.join()
+        with serving(httpd) as httpd.base:  # type: ignore[attr-defined]
+            monkeypatch.setattr(archives, "ZENODO", f"{httpd.base}/api/records")
+            yield httpd
 
 
 @pytest.fixture
