@@ -178,5 +178,5 @@ def download_talkers(folder: Path, base: str | None, progress: Progress | None) 
 @lru_cache
 def published_digests() -> Mapping[str, str]:
     """Clip of talker s1 -> sha256 of its .mpg. Raises ManifestError where the list of them is damaged."""
-    files = read_exact_files(Path(__file__).with_name("grid_s1.csv.gz"))
+    files = read_exact_files(Path(__file__).parents[1] / "lists" / "grid_s1.csv.gz")
     return {f"{PINNED}/{Path(name).stem}": exact.sha256 for name, exact in files.items()}
