@@ -17,7 +17,7 @@ SMALL: dict[str, Any] = {
     "schedule": "cosine",
 }
 # Optimizer steps that a run of SMALL gets at least, where the size of the data is not known beforehand. 800 clips, of
-# which 576 train in nine batches, get 180 in 20 epochs: sound alone then reached 29 %, and 86 % with 60 epochs.
+# which 576 train in nine batches, would get 180 in 20 epochs, after which sound alone has hardly begun to be learned.
 STEPS = 540
 MOST_EPOCHS, LEAST_BATCH, LEAST_BATCHES = 200, 8, 4  # LEAST_BATCHES: in one epoch
 # The released training script of OGM-GE (GeWu-Lab/OGM-GE_CVPR2022 at 343dc1d): SGD 1e-3, 100 epochs, x0.1 every 70.
