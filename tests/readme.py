@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.reporting.agreement import correlations, read_ranking
+from benchmarks.reporting.agreement import correlations
 from benchmarks.reporting.statistics import Summary, summary
 from benchmarks.reporting.tables import ACCURACY, EMPTY, format_number
 from models.registry import FUSIONS
@@ -100,7 +100,7 @@ def recordings(grid: Results, synthav: Results) -> dict[str, str]:
         claim("averaging loses on recordings", found["compare-grid"].high < 0)
     apart = grid.between("compare-grid", "ume", "vanilla", "logit_sum")
     claim("what ume loses it loses by averaging", apart.high > 0)
-    rho = correlations(*(read_ranking(REFERENCE / slug) for slug in slugs))["rho"]
+    rho = correlations(*(made.ranking(slug) for slug, made in slugs.items()))["rho"]
     config = grid.tables["compare-grid"].table.rows[0].configs[0]
     report = grid.records[config.key].data["report"]
     return {

@@ -10,7 +10,7 @@ import pandas as pd
 
 from benchmarks.records.store import read_records
 from benchmarks.records.suite_file import read
-from benchmarks.reporting.agreement import Correlation
+from benchmarks.reporting.agreement import Correlation, Ranking, ranking
 from benchmarks.reporting.frames import SELECTION, exact_accuracies, unit_means
 from benchmarks.reporting.replication import overlap_ratio
 from benchmarks.reporting.statistics import Summary, paired
@@ -25,7 +25,7 @@ class Results:
     """The tables of one folder, by their slugs; what its runs were made on."""
 
     def __init__(self, name: str) -> None:
-        folder = REFERENCE / name
+        self.folder = folder = REFERENCE / name
         made = read(folder)
         assert made is not None
         records = {r.key: r for r in read_records(folder)}
@@ -49,6 +49,10 @@ class Results:
         accuracies = exact_accuracies(read, self.records, SELECTION)
         assert accuracies is not None
         return [float(100 * x) for x in unit_means(read, accuracies)]
+
+    def ranking(self, slug: str) -> Ranking:
+        """The complete rows of a ranked table, to be correlated with those of another one."""
+        return ranking(self.folder, self.tables[slug].table, self.records)
 
     def overlap(self, slug: str) -> float:
         """The ratio by which intervals over splits are wider; 0 for draws."""

@@ -43,7 +43,7 @@ def execute(args: argparse.Namespace) -> int:
         if missing := sorted({label for other in rankings for label in other.scores} - one.scores.keys()):
             print(f"   not here, or not complete: {', '.join(missing)}")
     for name in ("rho", "tau"):
-        print("", *matrix(frame, name, [str(folder) for folder in args.folders]), sep="\n")
+        print("", *matrix(frame, name, len(rankings)), sep="\n")
     if frame["rho_low"].isna().any():
         print(f"\nNo interval where a folder has fewer than {LEAST_UNITS} draws or splits of the data.")
     if args.csv:

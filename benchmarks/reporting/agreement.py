@@ -14,6 +14,8 @@ import pandas as pd
 from scipy import stats
 
 from benchmarks.config.run_config import RunConfig
+from benchmarks.config.suite import Table
+from benchmarks.records.record import RunRecord
 from benchmarks.records.store import read_records
 from benchmarks.records.suite_file import read
 from benchmarks.reporting.frames import SELECTION, exact_accuracies, state, unit_means
@@ -73,10 +75,14 @@ def read_ranking(folder: Path) -> Ranking:
     ranked = [table for table in made.suite.tables if table.ranked] if made else []
     if len(ranked) != 1:
         raise ValueError(f"{folder}: it has {len(ranked)} ranked tables, but must have one, as compare makes it")
-    records = {record.key: record for record in read_records(folder)}
+    return ranking(folder, ranked[0], {record.key: record for record in read_records(folder)})
+
+
+def ranking(folder: Path, table: Table, records: Mapping[str, RunRecord]) -> Ranking:
+    """As ``read_ranking``, of a table and records that have been read already."""
     scores, left_out = {}, {}
     configs: list[RunConfig] = []
-    for row in ranked[0].rows:
+    for row in table.rows:
         accuracies = exact_accuracies(row, records, SELECTION)
         if accuracies is None:
             left_out[row.label] = state(row, records)
@@ -168,15 +174,15 @@ def agreement_frame(rankings: Sequence[Ranking]) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def matrix(frame: pd.DataFrame, name: str, folders: Sequence[str]) -> list[str]:
-    """The correlations of every two folders in lines of text; folders are numbered from 1 in their order."""
-    cells = [["1" if i == j else "" for j in range(len(folders))] for i in range(len(folders))]
-    pairs = itertools.combinations(range(len(folders)), 2)
+def matrix(frame: pd.DataFrame, name: str, folders: int) -> list[str]:
+    """The correlations of every two of so many folders, in lines of text; they are numbered from 1 in their order."""
+    cells = [["1" if i == j else "" for j in range(folders)] for i in range(folders)]
+    pairs = itertools.combinations(range(folders), 2)
     for (i, j), line in zip(pairs, frame.to_dict("records"), strict=True):
         value, low, high = (line[column] for column in (name, f"{name}_low", f"{name}_high"))
         ends = "" if math.isnan(low) else f" [{low:.2f}, {high:.2f}]"
         cells[i][j] = cells[j][i] = ("-" if math.isnan(value) else f"{value:.2f}") + ends
-    head = [name, *(str(i + 1) for i in range(len(folders)))]
+    head = [name, *(str(i + 1) for i in range(folders))]
     table = [head, *([str(i + 1), *row] for i, row in enumerate(cells))]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     return ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in table]

@@ -172,10 +172,8 @@ def differences(table: FormattedTable, labels: Sequence[str]) -> Picture:
     axes.set_xlabel(f"difference to {bases[0] if len(bases) == 1 else 'the other row'} (points of test accuracy)")
     caption = (
         "Test accuracy, of the epoch with the best validation accuracy, minus that of the row that it is compared "
-    )
-    caption += "with, paired by unit. Filled, solid: mean and 95 % interval over units. "
-    caption += (
-        "Open, dotted: mean and range, where the units are too few for an interval. Settings and order were chosen."
+        "with, paired by unit. Filled, solid: mean and 95 % interval over units. Open, dotted: mean and range, where "
+        "the units are too few for an interval. Settings and order were chosen."
     )
     return Picture("differences", "differences of chosen settings", caption, figure)
 
