@@ -182,9 +182,7 @@ class Grid(Prepared):
     @override
     def resplit(cls, args: Mapping[str, Any], number: int) -> dict[str, Any]:
         """All folds with one ``split_seed`` after the other; five, unless ``folds`` says how many."""
-        folds = args.get("folds") or FOLDS
-        chosen = resplit_options(args, folds, number) if isinstance(folds, int) and folds > 1 else {}
-        return {"folds": folds, **chosen} if chosen else {}
+        return resplit_options(args, FOLDS, number)
 
     # ---- samples
     @override

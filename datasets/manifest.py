@@ -178,8 +178,7 @@ class Manifest(Prepared):
     @override
     def resplit(cls, args: Mapping[str, Any], number: int) -> dict[str, Any]:
         """All folds with one ``split_seed`` after the other, where ``folds`` says how many there are."""
-        folds = args.get("folds")
-        return resplit_options(args, folds, number) if isinstance(folds, int) and folds > 1 else {}
+        return resplit_options(args, None, number)
 
     # ---- samples
     def batch(self, keys: Sequence[SampleKey]) -> Batch:

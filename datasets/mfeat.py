@@ -130,10 +130,7 @@ class MFeat(Prepared):
     @override
     def resplit(cls, args: Mapping[str, Any], number: int) -> dict[str, Any]:
         """Five folds, or as many as ``folds`` says, with one ``split_seed`` after the other."""
-        folds = args.get("folds", FOLDS)
-        if not isinstance(folds, int) or folds < 2 or not (chosen := resplit_options(args, folds, number)):
-            return {}
-        return {**chosen, **({} if "folds" in args else {"folds": folds})}
+        return resplit_options(args, FOLDS, number)
 
     # ---- preparing
     @classmethod

@@ -138,11 +138,7 @@ class RAVDESS(ClipDataset):
     @override
     def resplit(cls, args: Mapping[str, Any], number: int) -> dict[str, Any]:
         """Six folds one after the other (or as many as ``folds`` says), then all of them with the next split_seed."""
-        folds = args.get("folds", FOLDS)
-        if not isinstance(folds, int) or folds < 2:
-            return {}
-        chosen = resplit_options(args, folds, number)
-        return {"folds": folds, **chosen} if chosen else {}
+        return resplit_options(args, FOLDS, number)
 
     @classmethod
     @override
