@@ -301,7 +301,7 @@ def views(made: Results, grid: Results, synthav: Results) -> dict[str, str]:
         "mfeat_highest": format_number(rest.max()),
         "mfeat_above": listed(
             [f"`{x}` ({cells.loc[x, 'difference to vanilla']})" for x in joint if wins(complete.loc[x])][:LEADING]
-        ),  # fmt: skip
+        ),
         "mfeat_lost": listed([f"`{x}` ({scored(x)})" for x in lost]),
         "mfeat_unfinished": listed([f"`{x}`" for x in sorted(unfinished)]),
         "mfeat_grid": correlation(rhos[0]),
