@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.amp.grad_scaler import GradScaler
 
 from ogm.checks import check_output
 from ogm.parts.gradients import gradients_of, multiply
@@ -92,7 +94,7 @@ class UnscaledMeanwhile:
         scaler: The trainer's scaler.
     """
 
-    def __init__(self, scaler: torch.amp.GradScaler) -> None:
+    def __init__(self, scaler: GradScaler) -> None:
         self.scaler = scaler
         self.optimizer: torch.optim.Optimizer | None = None
         self.is_enabled, self.scale, self.get_scale = scaler.is_enabled, scaler.scale, scaler.get_scale
@@ -132,12 +134,13 @@ def samples_of_step(strategy: Strategy, trainer: Any) -> int | None:
     if strategy.needs_whole_batch:
         raise ValueError(f"{strategy.id} needs the whole batch before it differentiates: accumulate_grad_batches=1")
     loader = trainer.train_dataloader
-    size, sampler = getattr(loader, "batch_size", None), getattr(loader, "sampler", None)
-    if size is None or not hasattr(sampler, "__len__"):
+    size: int | None = getattr(loader, "batch_size", None)
+    sampler = getattr(loader, "sampler", None)
+    if size is None or not isinstance(sampler, Sized):
         raise ValueError(
             f"{strategy.id}: to accumulate gradients, the number of samples in a step must be known: train with one "
             "DataLoader that has a batch_size and a sampler with a length, or in manual optimisation"
         )
-    first = trainer.fit_loop.epoch_loop.batch_idx // batches * batches
-    last = min(first + batches, trainer.num_training_batches)
-    return int(min(last * size, len(sampler))) - first * size
+    first: int = trainer.fit_loop.epoch_loop.batch_idx // batches * batches
+    last: int = min(first + batches, trainer.num_training_batches)
+    return min(last * size, len(sampler)) - first * size

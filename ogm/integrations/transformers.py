@@ -51,8 +51,13 @@ class BalancedTrainer(Trainer):  # type: ignore[misc]
 
         Returns:
             The batches, and what the base class counts in them.
+
+        Raises:
+            ValueError: If a batch has no ``labels``.
         """
         batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
+        if not all("labels" in batch for batch in batches):
+            raise ValueError(f"{self.strategy.id}: a sample is a dict with 'labels', its class number, and the inputs")
         self.samples_of_step = sum(len(batch["labels"]) for batch in batches)
         return batches, items
 

@@ -440,3 +440,11 @@ def test_what_transformers_cannot_do_is_said_in_a_line(
     with pytest.raises(ValueError, match=message) as error:
         hugging_face(net, arguments(transformers, tmp_path, **how))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_samples_without_labels_are_refused_in_a_line(transformers: Any, tmp_path: Path) -> None:
+    run = hugging_face(network(), arguments(transformers, tmp_path))
+    run.train_dataset = [{"audio": a, "visual": v, "target": y} for a, v, y in samples()]
+    with pytest.raises(ValueError, match=r"^ogm: a sample is a dict with 'labels'"):
+        run.train()
