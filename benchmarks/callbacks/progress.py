@@ -83,7 +83,8 @@ class ProgressDisplay:
 
     def close(self) -> None:
         """Remove the lines."""
-        self._progress.stop()
+        if self._console.is_terminal:
+            self._progress.stop()
 
     def _start(self, event: RunStarted) -> None:
         if event.key in self._tasks:  # it was started before, by a worker that was killed

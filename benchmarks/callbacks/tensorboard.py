@@ -26,7 +26,7 @@ class PagesIn:
         folder = self._folder / page.group / page.job_type / page.name
         if folder.exists():
             shutil.rmtree(folder)
-        writer: Any = self._library.SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
+        writer: Any = self._library.SummaryWriter(str(folder))
         writer.add_text("config", _table(page.flat_config()))
         settings = {n: x if isinstance(x, bool | int | float) else str(x) for n, x in page.flat_config().items()}
         experiment, started, ended = self._library.summary.hparams(settings, dict.fromkeys(METRICS))  # type: ignore[no-untyped-call]
