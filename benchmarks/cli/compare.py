@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from benchmarks.cli.execution import add_flags_of_many_runs
-from benchmarks.cli.options import add_results, add_settings, is_printing
+from benchmarks.cli.options import add_results, add_settings, is_printing, require_dashboards
 from benchmarks.cli.shared import make_tables, methods_of, prepare_data
 
 BRIEF = "methods in one ranked table"
@@ -44,6 +44,7 @@ def execute(args: argparse.Namespace) -> int:
     except ValidationError as error:
         raise ConfigError([explain(e, Comparison.model_fields) for e in error.errors()]) from None
     suite = asked.suite()
+    require_dashboards(args)
     args.results = args.results or asked.folder()
     if not is_printing(args):
         prepare_data(suite.configs())

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Collection, Sequence
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.cli.options import add_execution, add_files, add_jobs
+from benchmarks.cli.options import DEFAULT_LOG, add_dashboards, add_execution, add_files, add_jobs
 
 if TYPE_CHECKING:
     from benchmarks.callbacks.base import Callbacks
+    from benchmarks.callbacks.run_page import JobType
     from benchmarks.executors.base import Executor
     from benchmarks.records.record import RunRecord
     from benchmarks.runner.environment import RunEnvironment
     from benchmarks.runner.experiment import Experiment
+    from benchmarks.runner.schedule import Grid
 
 
 def add_flags_of_many_runs(parser: argparse.ArgumentParser) -> None:
@@ -23,11 +26,12 @@ def add_flags_of_many_runs(parser: argparse.ArgumentParser) -> None:
     add_files(parser)
     add_jobs(parser)
     add_executor_flag(parser)
-    add_log_flag(parser)
+    add_log_flags(parser)
 
 
-def add_log_flag(parser: argparse.ArgumentParser) -> None:
-    """Add ``--log-events``, for every command that makes runs."""
+def add_log_flags(parser: argparse.ArgumentParser) -> None:
+    """Add ``--log`` and ``--log-events``, for every command that makes runs."""
+    add_dashboards(parser)
     parser.add_argument(
         "--log-events",
         type=Path,
@@ -57,34 +61,55 @@ def add_executor_flag(parser: argparse.ArgumentParser) -> None:
 
 
 def callbacks_of(
-    args: argparse.Namespace, environment: RunEnvironment, planned: Collection[str] = (), done: int = 0
+    args: argparse.Namespace,
+    environment: RunEnvironment,
+    experiments: Sequence[Experiment],
+    grid: Grid | None = None,
+    job_type: JobType = "run",
 ) -> Callbacks:
     """Those that the flags ask for.
 
     Args:
         args: What the command line says.
         environment: Where the runs are made.
-        planned: The keys of all runs, where there are several to be counted.
-        done: How many of them are done already.
+        experiments: What the command is about.
+        grid: All that is carried out for it, where that is to be counted.
+        job_type: What a dashboard calls the runs.
 
     Returns:
         A context that closes them at its end.
 
     Raises:
+        ConfigError: A dashboard cannot be used.
         OSError: A log cannot be opened.
     """
     from benchmarks.callbacks.base import Callback, Callbacks
+    from benchmarks.callbacks.dashboards import DashboardLogger, chosen
+    from benchmarks.callbacks.estimate import times_from
     from benchmarks.callbacks.json_lines import JsonLinesLog
     from benchmarks.callbacks.progress import ProgressDisplay
-    from benchmarks.callbacks.wandb import WandbLogger
 
+    configs = {e.key: e.config for e in experiments} if grid is None else grid.configs
+    times = times_from(environment.results, configs.values(), [] if grid is None else grid.records.values())
+    progress = (
+        ProgressDisplay(times=times) if grid is None else ProgressDisplay(configs, grid.records, times, args.jobs)
+    )
+    asked = [e.key for e in experiments]
     logs: list[Callback] = [] if args.log_events is None else [JsonLinesLog(args.log_events)]
-    wandb = WandbLogger(environment.work / "wandb", environment.group)
-    return Callbacks([ProgressDisplay(planned, done), wandb, *logs])
+    if grid is None:
+        complete = environment.finished(experiments[0], export=args.export_weights) is not None
+    else:
+        complete = len(grid.records) == len(grid.configs)
+    names = [] if complete else chosen(args.log)  # what takes seconds to import is left out where it gets nothing
+    dashboards = [DashboardLogger(name, environment.results, asked, job_type) for name in names]
+    return Callbacks([progress, *dashboards, *logs])
 
 
 def carry_out(
-    experiments: Sequence[Experiment], environment: RunEnvironment, args: argparse.Namespace
+    experiments: Sequence[Experiment],
+    environment: RunEnvironment,
+    args: argparse.Namespace,
+    job_type: JobType = "run",
 ) -> list[RunRecord]:
     """Make these runs, and those that they build on, as the flags say.
 
@@ -96,15 +121,18 @@ def carry_out(
 
     grid = schedule.plan_grid(experiments, environment)
     executor: Executor = LocalExecutor(environment, args.jobs)
-    with callbacks_of(args, environment, grid.configs.keys(), len(grid.records)) as callbacks:
+    with callbacks_of(args, environment, experiments, grid, job_type) as callbacks:
         return schedule.carry_out(grid, environment, executor, callbacks.on)
 
 
-def print_commands(experiments: Sequence[Experiment], environment: RunEnvironment) -> None:
+def print_commands(experiments: Sequence[Experiment], environment: RunEnvironment, args: argparse.Namespace) -> None:
     """Print the command line of each run that is not done, and of those that they build on, and make nothing."""
     from benchmarks.executors.print_commands import PrintCommands
     from benchmarks.runner import schedule
     from benchmarks.runner.events import ignore_event
 
+    def write(line: str) -> None:
+        print(line if args.log == DEFAULT_LOG else f"{line} --log {shlex.quote(args.log)}")
+
     grid = schedule.plan_grid(experiments, environment)
-    schedule.carry_out(grid, environment, PrintCommands(environment), ignore_event)
+    schedule.carry_out(grid, environment, PrintCommands(environment, write), ignore_event)

@@ -10,6 +10,7 @@ from benchmarks.cli.options import (
     add_settings,
     environment_of,
     is_printing,
+    require_dashboards,
 )
 from benchmarks.cli.shared import prepare_data, print_ending, print_reused
 
@@ -34,13 +35,14 @@ def execute(args: argparse.Namespace) -> int:
     from benchmarks.config.suite import expand
 
     configs = expand(parse(args.settings))
+    require_dashboards(args)
     from benchmarks.runner.experiment import resolve_all
 
     experiments = resolve_all(configs)
     if is_printing(args):
-        print_commands(experiments, environment_of(args))
+        print_commands(experiments, environment_of(args), args)
         return 0
     prepare_data(configs)
-    environment = environment_of(args, args.results.name)
+    environment = environment_of(args)
     print_reused(experiments, environment)
-    return print_ending(carry_out(experiments, environment, args))
+    return print_ending(carry_out(experiments, environment, args), args)

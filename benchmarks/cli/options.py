@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from benchmarks.runner.environment import RunEnvironment
 
 MOST = 256  # threads or processes that one run may be given: more are a typing error, and some systems crash
+DEFAULT_LOG = "wandb"
 FILE_KINDS = ("method", "fusion", "encoder", "dataset")
 
 
@@ -87,6 +88,25 @@ def add_jobs(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_dashboards(parser: argparse.ArgumentParser) -> None:
+    """Add ``--log``."""
+    parser.add_argument(
+        "--log",
+        default=DEFAULT_LOG,
+        metavar="NAME[,NAME]",
+        help="dashboards that get a copy of every run, in RESULTS/dashboards: wandb (offline unless WANDB_MODE says "
+        "otherwise), tensorboard, mlflow, trackio; or none (default: %(default)s)",
+    )
+
+
+def require_dashboards(args: argparse.Namespace) -> None:
+    """Check that the dashboards can be used, before anything is prepared. Raises ConfigError."""
+    from benchmarks.callbacks.dashboards import chosen
+
+    if not is_printing(args):
+        chosen(args.log)
+
+
 def add_device(parser: argparse.ArgumentParser) -> None:
     """Add ``--device``."""
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 (default: cuda where there is one)")
@@ -137,12 +157,8 @@ def is_printing(args: argparse.Namespace) -> bool:
     return bool(getattr(args, "executor", "local") == "print")
 
 
-def environment_of(args: argparse.Namespace, group: str = "") -> RunEnvironment:
+def environment_of(args: argparse.Namespace) -> RunEnvironment:
     """Where and how the runs of a command are made.
-
-    Args:
-        args: The command line.
-        group: What a dashboard calls these runs together.
 
     Raises:
         OSError: A folder cannot be written to.
@@ -162,7 +178,6 @@ def environment_of(args: argparse.Namespace, group: str = "") -> RunEnvironment:
         device,
         args.threads,
         args.workers,
-        group,
         args.debug,
         files_of(args),
         args.overwrite,

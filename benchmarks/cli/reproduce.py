@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from benchmarks.cli.execution import add_flags_of_many_runs
-from benchmarks.cli.options import add_results, is_printing, positive
+from benchmarks.cli.options import add_results, is_printing, positive, require_dashboards
 from benchmarks.cli.shared import make_tables
 
 BRIEF = "a suite of tables, figures and records"
@@ -36,6 +36,7 @@ def execute(args: argparse.Namespace) -> int:
 
     named = [name for name in args.datasets.split(",") if name]
     suite = load(args.suite, datasets=named, seeds=args.seeds, quick=args.quick)
+    require_dashboards(args)
     usable = []
     for name, variants in suite.data().items():
         if name in named and not is_printing(args):

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks.cli.execution import add_export_flag, add_log_flag, callbacks_of
-from benchmarks.cli.options import add_execution, add_files, add_results, add_settings, environment_of
-from benchmarks.cli.shared import print_reused
+from benchmarks.cli.execution import add_export_flag, add_log_flags, callbacks_of
+from benchmarks.cli.options import (
+    add_execution,
+    add_files,
+    add_results,
+    add_settings,
+    environment_of,
+    require_dashboards,
+)
+from benchmarks.cli.shared import print_dashboards, print_reused
 
 BRIEF = "one run"
 DESCRIPTION = """\
@@ -32,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_results(parser, "results/runs")
     add_execution(parser)
     add_files(parser)
-    add_log_flag(parser)
+    add_log_flags(parser)
     add_export_flag(parser)
 
 
@@ -41,6 +48,7 @@ def execute(args: argparse.Namespace) -> int:
     from benchmarks.config.run_config import configure, parse
 
     config = configure(parse(args.settings))
+    require_dashboards(args)
     from benchmarks.callbacks.base import Callbacks
     from benchmarks.callbacks.progress import summary
     from benchmarks.runner.distributed import ranks
@@ -52,9 +60,10 @@ def execute(args: argparse.Namespace) -> int:
         environment = environment_of(args)
         if rank == 0:
             print_reused([experiment], environment)
-        with callbacks_of(args, environment) if rank == 0 else Callbacks([]) as callbacks:
+        with callbacks_of(args, environment, [experiment]) if rank == 0 else Callbacks([]) as callbacks:
             record = run_or_record_fault(experiment, environment, export=args.export_weights, on_event=callbacks.on)
         if rank == 0:
             print(f"{config.title}: {summary(record)}")
             print(record.path(environment.results))
+            print_dashboards(args)
     return 0 if record.status == "done" else 1

@@ -49,8 +49,8 @@ def print_reused(experiments: Sequence[Experiment], environment: RunEnvironment)
         print(f"{len(records)} of {len(experiments)} runs are already recorded ({origin}): reused")
 
 
-def print_ending(records: Sequence[RunRecord]) -> int:
-    """Say how many runs were made, and which were not, and why.
+def print_ending(records: Sequence[RunRecord], args: argparse.Namespace) -> int:
+    """Say how many runs were made, which were not and why, and how to look at them in dashboards.
 
     Returns:
         The exit code: 1 if a run failed or diverged.
@@ -63,7 +63,16 @@ def print_ending(records: Sequence[RunRecord]) -> int:
 
     for record in [*skipped, *bad]:
         print(f"  {record.status}: {recorded(record.config).title}: {record.reason}", file=sys.stderr)
+    print_dashboards(args)
     return 1 if bad else 0
+
+
+def print_dashboards(args: argparse.Namespace) -> None:
+    """Print the command that shows what each dashboard has of the results folder."""
+    from benchmarks.callbacks.dashboards import chosen, how_to_look
+
+    for command in how_to_look(chosen(args.log), args.results):
+        print(command)
 
 
 def make_tables(suite: Suite, asked: Recipe | Comparison, args: argparse.Namespace) -> int:
@@ -81,33 +90,32 @@ def make_tables(suite: Suite, asked: Recipe | Comparison, args: argparse.Namespa
     from benchmarks.runner.experiment import resolve_all
 
     experiments = resolve_all(suite.configs())
-    environment = environment_of(args, suite.name)
+    environment = environment_of(args)
     if is_printing(args):
-        print_commands(experiments, environment)
+        print_commands(experiments, environment, args)
         return 0
     whole = claim(args.results, asked, suite, overwrite=args.overwrite)
     print_reused(experiments, environment)
     records = carry_out(experiments, environment, args)
-    write_report(whole, args, environment, shown=isinstance(asked, Comparison))
-    return print_ending(records)
+    write_report(whole, args, shown=isinstance(asked, Comparison))
+    return print_ending(records, args)
 
 
-def write_report(whole: Suite, args: argparse.Namespace, environment: RunEnvironment, *, shown: bool) -> None:
+def write_report(whole: Suite, args: argparse.Namespace, *, shown: bool) -> None:
     """Write the tables, figures and pages of a results folder, and print where they are.
 
     Args:
         whole: All tables of the folder.
         args: The command line.
-        environment: Where the runs were made.
         shown: Whether the tables are printed, too.
     """
-    from benchmarks.callbacks.wandb import log_report
+    from benchmarks.callbacks.dashboards import chosen, log_report
     from benchmarks.reporting.report import show, write
 
     paths = write(whole, args.results)
     if shown:
         show(whole, args.results)
-    log_report(whole.name, whole.title, paths, environment.work / "wandb")
+    log_report(chosen(args.log), whole.title, paths, args.results)
     for path in paths:
         if path.suffix == ".md":
             print(path)

@@ -12,6 +12,7 @@ from benchmarks.cli.options import (
     add_settings,
     environment_of,
     is_printing,
+    require_dashboards,
 )
 from benchmarks.cli.shared import methods_of, prepare_data, print_ending, print_reused, write_report
 
@@ -68,18 +69,19 @@ def execute(args: argparse.Namespace) -> int:
 
     asked = _asked(args)
     suite = before_search(asked)
+    require_dashboards(args)
     args.results = args.results or asked.folder()
     experiments = {e.key: e for e in resolve_all(suite.configs())}
     trials = [experiments[key] for key in dict.fromkeys(c.key for trial in suite.trials for c in trial.configs)]
     if is_printing(args):
         return _print_runs(asked, suite, trials, args)
     prepare_data(suite.configs())
-    environment = environment_of(args, suite.name)
+    environment = environment_of(args)
     claim(args.results, asked, suite, overwrite=args.overwrite)
     rows = len({trial.row for trial in suite.trials})
     print(f"search: {rows} rows x {asked.trials} trials x {asked.units} tuning unit(s) = {len(trials)} runs")
     print_reused(trials, environment)
-    tried = {record.key: record for record in carry_out(trials, environment, args)}
+    tried = {record.key: record for record in carry_out(trials, environment, args, "trial")}
     return _compare(asked, suite, tried, environment, args)
 
 
@@ -122,10 +124,10 @@ def _compare(
     print(f"comparison: {len(experiments)} runs on fresh units")
     print_reused(experiments, environment)
     records = carry_out(experiments, environment, args)
-    write_report(whole, args, environment, shown=True)
+    write_report(whole, args, shown=True)
     for path in written:
         print(path)
-    return print_ending(records)
+    return print_ending(records, args)
 
 
 def _found(asked: Tuning, suite: Suite, tried: dict[str, RunRecord]) -> tuple[Suite, Passes, list[Experiment]]:
@@ -149,16 +151,16 @@ def _print_runs(asked: Tuning, suite: Suite, trials: list[Experiment], args: arg
     """
     from benchmarks.records.store import find_record
 
-    environment = environment_of(args, suite.name)
+    environment = environment_of(args)
     found = {e.key: find_record(args.results, environment.record_path(e.config)) for e in trials}
     tried = {key: record for key, record in found.items() if record is not None}
     missing = [experiment for experiment in trials if experiment.key not in tried]
     if missing:
-        print_commands(missing, environment)
+        print_commands(missing, environment, args)
         print(
             f"these are the trials; the same command prints the other runs when {args.results} has the records of all",
             file=sys.stderr,
         )
         return 0
-    print_commands(_found(asked, suite, tried)[2], environment)
+    print_commands(_found(asked, suite, tried)[2], environment, args)
     return 0

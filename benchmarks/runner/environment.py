@@ -30,7 +30,6 @@ class RunEnvironment:
         device: ``cpu``, ``cuda``, ``cuda:1``, ...
         threads: Of one run on a CPU. Another number may change the last bits of a result, and is recorded.
         workers: Processes that load data, for each run.
-        group: What a dashboard calls these runs together.
         debug: Stop at the first number that is not finite, instead of recording that the run diverged.
         files: Files of the user's own, as pairs of what they hold (``method``, ...) and their path. Every process that
             makes runs registers them.
@@ -42,7 +41,6 @@ class RunEnvironment:
     device: str = "cpu"
     threads: int = 1
     workers: int = 0
-    group: str = ""
     debug: bool = False
     files: tuple[tuple[Any, Path], ...] = ()
     overwrite: bool = False

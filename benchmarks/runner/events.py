@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.config.run_config import RunConfig
@@ -30,11 +30,13 @@ class RunStarted(Event):
         config: The run's configuration.
         epochs: How many epochs it trains in all; 0 for a method that only evaluates earlier runs.
         resumed_at: How many of them are done already.
+        curves: The record's curves of these: one value per epoch.
     """
 
     config: RunConfig
     epochs: int
     resumed_at: int
+    curves: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

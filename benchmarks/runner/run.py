@@ -105,7 +105,7 @@ def _make(
     }
     if origin["data"]["fingerprint"] != environment.fingerprint(experiment):
         raise DataError(f"{config.dataset}: the data changed while they were being read: start the same command again")
-    on_event(RunStarted(config.key, config, epochs, engine.epoch))
+    on_event(RunStarted(config.key, config, epochs, engine.epoch, state.all_curves()))
     outcome: dict[str, Any]
     try:
         while engine.epoch < epochs:

@@ -58,14 +58,14 @@ def test_a_failure_while_closing_is_reported(capsys: pytest.CaptureFixture[str])
 
 
 def test_the_display_shows_prerequisites_but_counts_only_the_planned(capsys: pytest.CaptureFixture[str]) -> None:
-    display = ProgressDisplay([CONFIG.key], done=0)
+    display = ProgressDisplay({CONFIG.key: CONFIG})
     display.on(RunStarted(TEACHER.key, TEACHER, 20, 5))
     display.on(StepDone(TEACHER.key, 5, 0.5))
     display.on(EpochEnded(TEACHER.key, 6, {"val/accuracy": 0.25}))
-    (task,) = [task for task in display._progress.tasks if task.id == display._bars[TEACHER.key]]
-    assert (task.completed, task.total, task.fields["note"]) == (6, 20, "val 25.0%")
+    (task,) = [task for task in display._progress.tasks if task.id == display._tasks[TEACHER.key]]
+    assert (task.completed, task.total, task.fields["note"]) == (6, 20, "  val  25.0%")
     display.on(RunFinished(TEACHER.key, TEACHER, record(TEACHER)))
-    assert not display._bars and "unimodal" not in capsys.readouterr().err
+    assert not display._tasks and "unimodal" not in capsys.readouterr().err
     display.on(RunFinished(CONFIG.key, CONFIG, record(CONFIG)))
     display.close()
     said = capsys.readouterr().err
