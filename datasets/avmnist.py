@@ -13,13 +13,10 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from pydantic import Field, model_validator
-from torch import Tensor
 from typing_extensions import override
 
 from datasets.core.base import DataModule, ScanReport
@@ -34,8 +31,13 @@ from datasets.storage import content
 from datasets.storage.cache import Cache, Column, Decoded, RawItem
 from datasets.storage.digit_files import SPEAKERS, Clip, download, image_sources, scan_images, scan_recordings
 from datasets.storage.prepared import DecodePlan, Options, Prepared
-from ogm.context import fold_in
+from ogm.lazy import functional as F
+from ogm.lazy import torch
+from ogm.seeds import fold_in
 from ogm.types import Batch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 RATE, SAMPLES = 8000, 8000
 SHAPE = {"avmnist": (129, 126), "mel32": (32, 32)}

@@ -14,12 +14,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import torch
 from pydantic import Field
-from torch import Tensor
 from typing_extensions import override
 
 from datasets.core.base import DataModule, ScanReport
@@ -31,13 +29,17 @@ from datasets.core.sample_keys import SampleKey, sample_index
 from datasets.storage.cache import Cache, Column, Decoded, RawItem
 from datasets.storage.digit_files import download_images, image_sources, scan_images
 from datasets.storage.prepared import DecodePlan, Options, Prepared
-from ogm.context import fold_in
+from ogm.lazy import torch
+from ogm.seeds import fold_in
 from ogm.types import Batch
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 # Red, green, blue, yellow, magenta, cyan, orange, violet, spring green, grey.
-COLORS = torch.tensor(
+COLORS = np.array(
     [[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 0], [255, 0, 255],
-     [0, 255, 255], [255, 128, 0], [128, 0, 255], [0, 255, 128], [128, 128, 128]]
+     [0, 255, 255], [255, 128, 0], [128, 0, 255], [0, 255, 128], [128, 128, 128]], np.float32
 ) / 255  # fmt: skip
 GRAY_MEAN, GRAY_STD = 0.1307, 0.3081
 COLOR_MEAN, COLOR_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)  # CIFAR-10's, as the released code has it
@@ -158,5 +160,5 @@ def tints(digits: Tensor, variance: float, seed: int, color_is_class: bool) -> T
     rng = torch.Generator().manual_seed(seed)
     random_class = torch.randint(len(COLORS), (len(digits),), generator=rng)
     jitter = torch.randn(len(digits), 3, generator=rng) * variance**0.5
-    colors: Tensor = COLORS[digits if color_is_class else random_class] + jitter
+    colors: Tensor = torch.from_numpy(COLORS)[digits if color_is_class else random_class] + jitter
     return colors.clamp(0, 1)

@@ -17,11 +17,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache as cached
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-import torch
-from torch import Tensor
 from typing_extensions import override
 
 from datasets.core.base import DataModule, ScanReport
@@ -36,7 +34,11 @@ from datasets.decode.safe_pickle import read_pickle
 from datasets.storage import content
 from datasets.storage.cache import Cache, Column, Decoded, RawItem
 from datasets.storage.prepared import DecodePlan, Options, Prepared
+from ogm.lazy import torch
 from ogm.types import Batch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PARTS = {"train": "train", "val": "valid", "test": "test"}
 FIELDS = {"text": "text", "audio": "audio", "visual": "vision"}

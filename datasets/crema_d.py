@@ -29,12 +29,10 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
-import torch
 from pydantic import Field, model_validator
-from torch import Tensor
 from typing_extensions import override
 
 from datasets.core.card import Card
@@ -47,8 +45,12 @@ from datasets.storage.cache import Column
 from datasets.storage.clip_dataset import ClipDataset, ClipOptions
 from datasets.storage.clip_files import FBANK, Preset, Sound, read_sound
 from datasets.storage.list_files import ListFile, Rows
-from ogm.context import fold_in
+from ogm.lazy import torch
+from ogm.seeds import fold_in
 from ogm.types import Batch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CLASSES = ("NEU", "HAP", "SAD", "FEA", "DIS", "ANG")
 SENTENCES = ("IEO", "TIE", "IOM", "IWW", "TAI", "MTI", "IWL", "ITH", "DFA", "ITS", "TSI", "WSI")
@@ -302,11 +304,12 @@ class CremaD(ClipDataset):
     def open_columns(self, keys: Sequence[str]) -> None:
         self.audio_rows = np.array([self.cache.rows("audio", key).start for key in keys])
         frames = [self.cache.rows("frames", key) for key in keys]
-        self.first_frame, self.count = (torch.tensor(x) for x in ([r.start for r in frames], [len(r) for r in frames]))
+        self.first_frame = np.array([r.start for r in frames], dtype=np.int64)
+        self.count = np.array([len(r) for r in frames], dtype=np.int64)
 
     def inputs(self, index: Tensor, chosen: Tensor, seeds: Sequence[int], draws: Tensor | None) -> dict[str, Tensor]:
         """For training ``visual`` is (B, T, 360, 480, 3) uint8, cropped on the training device, except in parity."""
-        rows = (self.first_frame[index, None] + chosen).numpy()
+        rows = self.first_frame[index.numpy(), None] + chosen.numpy()
         if seeds and self.recipe["augment"] == "parity":
             frames = np.asarray(self.cache["frames"])  # the map itself: only the crops are read from it
             whole = [[frames[row] for row in of] for of in rows]

@@ -70,7 +70,7 @@ from datasets.storage.manifest_cells import (
     stored_size,
 )
 from datasets.storage.prepared import DecodePlan, Prepared
-from ogm.context import fold_in
+from ogm.seeds import fold_in
 from ogm.types import Batch
 
 RESERVED_NAMES = {"fused", "label", "index", "id"}  # beside modalities: among losses, and in a sample

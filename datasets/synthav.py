@@ -19,20 +19,22 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import torch
 from numpy.lib.stride_tricks import sliding_window_view
-from torch import Tensor
 from typing_extensions import override
 
 from datasets.core.base import DataModule, MultimodalDataset, ScanReport
 from datasets.core.card import Card
 from datasets.core.recipes import SMALL
 from datasets.core.sample_keys import SampleKey, sample_index
+from ogm.lazy import torch
 from ogm.registry import nearest
 from ogm.types import Batch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 GENERATOR = 1  # raise it whenever the same knobs and seed come to mean other tensors
 BLOCK = 128  # samples drawn at a time; the order of the draws, so the data, depends on it

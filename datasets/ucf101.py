@@ -18,11 +18,9 @@ import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-import torch
-from torch import Tensor
 from typing_extensions import override
 
 from datasets.core.card import Card
@@ -39,7 +37,11 @@ from datasets.storage.clip_dataset import ClipDataset, ClipOptions
 from datasets.storage.clip_files import Jpegs, Preset, boxes_of, read_pictures
 from datasets.storage.download import ExactFile, fetch
 from datasets.storage.list_files import Rows
+from ogm.lazy import torch
 from ogm.types import Batch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ZIP = "UCF101TrainTestSplits-RecognitionTask.zip"
 ZIP_PIN = ExactFile(113_943, "5c0d1a53b8ed364a2ac830a73f405e51bece7d98ce1254fd19ed4a36b224bd27")  # as re-hosted

@@ -20,11 +20,9 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-import torch
-from torch import Tensor
 from typing_extensions import override
 
 from datasets.core.card import Card
@@ -36,7 +34,11 @@ from datasets.decode.video import bb_ks
 from datasets.storage.clip_dataset import ClipDataset, ClipOptions
 from datasets.storage.clip_files import FBANK, TEN_SECONDS, Preset, RawFiles, Sound, ten_seconds
 from datasets.storage.list_files import ListFile, Rows, carve
-from ogm.context import fold_in
+from ogm.lazy import torch
+from ogm.seeds import fold_in
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _LIST = "https://raw.githubusercontent.com/hche11/VGGSound/9bbc7491c054a203e53584c0065df336e1322bb7/data/vggsound.csv"
 WINDOW, LATEST = 80_000, 80_000  # samples that are seen, and the last one they may start at

@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar
-
-import torch
-from torch import Tensor
-from torch.utils.data import Dataset
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from datasets.core.card import Card
 from datasets.core.sample_keys import SampleKey
+from ogm.lazy import torch
 from ogm.types import Batch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass
@@ -34,8 +34,8 @@ class ScanReport:
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
-class MultimodalDataset(Dataset[dict[str, Any]]):
-    """Samples with a name, a label and one tensor per modality.
+class MultimodalDataset:
+    """Samples with a name, a label and one tensor per modality; torch's loaders take it as a map-style dataset.
 
     A subclass fills ``ids`` and ``labels`` when it is made, without decoding anything, and decodes in ``load``. One
     whose tensors lie ready in memory (or in a memory map) overrides ``batch`` with one gather, and draws what is random

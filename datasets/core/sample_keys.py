@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+from ogm.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
 
 SampleKey = int | tuple[int, int]
 """``i``: sample i as evaluation sees it, nothing is random. ``(i, seed)``: sample i with the choices of that seed."""

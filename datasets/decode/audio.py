@@ -11,17 +11,20 @@ from collections import Counter
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import av
 import numpy as np
 import soundfile
-import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from datasets.core.checks import refuse_pointer
 from datasets.core.errors import AudioDecodeError, EmptyMediaError, NoAudioTrackError
 from datasets.decode.video import open_container
+from ogm.lazy import functional as F
+from ogm.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MIN_SECONDS = 0.1  # what must be left of a recording that was cut off
 BLOCK = 1 << 22  # numbers read at once

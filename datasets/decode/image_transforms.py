@@ -8,16 +8,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor
 
 from datasets.core.checks import refuse_pointer
 from datasets.core.errors import VideoDecodeError
 from datasets.decode import image_files
+from ogm.lazy import functional as F
+from ogm.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
 AREA, RATIO, TRIES = (0.08, 1.0), (3 / 4, 4 / 3), 10

@@ -7,17 +7,20 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import av
 import numpy as np
-import torch
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
-from torch import Tensor
 
 from datasets.core.checks import refuse_pointer
 from datasets.core.errors import DataError, VideoDecodeError
 from datasets.decode import image_files
+from ogm.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)

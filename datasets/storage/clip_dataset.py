@@ -11,12 +11,10 @@ import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-import torch
 from pydantic import Field
-from torch import Tensor
 from typing_extensions import override
 
 from datasets.core.base import DataModule, ScanReport
@@ -41,7 +39,11 @@ from datasets.storage.cache import Cache, Column, Decoded, RawItem, canonical, s
 from datasets.storage.clip_files import SOUND, Jpegs, Preset, boxes_of, read_pictures, read_sound
 from datasets.storage.list_files import ListFile, Rows
 from datasets.storage.prepared import DecodePlan, Options, Prepared, command
+from ogm.lazy import torch
 from ogm.types import Batch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class ClipOptions(Options):
@@ -173,7 +175,7 @@ class ClipDataset(Prepared):
         index = sample_index(keys)
         seeds = sample_seeds(keys)
         draws = self.draws(seeds) if seeds else None
-        chosen = self.pick(self.count[index], self.picks, None if draws is None else draws[..., 0])
+        chosen = self.pick(torch.from_numpy(self.count)[index], self.picks, None if draws is None else draws[..., 0])
         inputs = self.inputs(index, chosen, seeds, None if draws is None else draws[..., 1:])
         return Batch(inputs, torch.from_numpy(self.label_rows[index.numpy()]), index)
 
@@ -203,9 +205,8 @@ class ClipDataset(Prepared):
 
     def augment(self, batch: Batch, seeds: Sequence[int]) -> Batch:
         """Mirrors half of the frames, each on its own as the reference code does, and normalises."""
-        batch.inputs["visual"] = image_transforms.normalise(
-            batch.inputs["visual"], (self.draws(seeds)[..., 3] < 0.5).float()
-        )
+        flip = self.draws(seeds)[..., 3] < 0.5
+        batch.inputs["visual"] = image_transforms.normalise(batch.inputs["visual"], flip.float())
         return batch
 
     def draws(self, seeds: Sequence[int]) -> Tensor:

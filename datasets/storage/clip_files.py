@@ -6,16 +6,18 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from datasets.core.errors import EmptyMediaError
 from datasets.decode import audio, image_files, image_transforms
 from datasets.decode.video import read_jpegs, segments
 from datasets.storage.cache import Cache, Column
+from ogm.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 VIDEO = (".mp4", ".webm", ".mkv", ".avi", ".flv")
 SOUND = (".wav", ".flac", ".ogg", ".mp3", ".m4a", ".opus")
@@ -81,7 +83,7 @@ class Jpegs:
         sizes = [cache.rows(f"{name}_size", key) for key in keys]
         self.start = np.array([cache.rows(name, key).start for key in keys], dtype=np.int64)
         self.first = np.array([r.start for r in sizes], dtype=np.int64)
-        self.count = torch.tensor([len(r) for r in sizes])
+        self.count = np.array([len(r) for r in sizes], dtype=np.int64)
 
     def read(self, i: int, chosen: Sequence[int]) -> list[bytes]:
         """Pictures ``chosen`` of clip i."""

@@ -6,11 +6,9 @@ import json
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
-from torch import Tensor
 
 from datasets.core.base import DataModule, MultimodalDataset
 from datasets.core.errors import CacheError, DataError
@@ -18,7 +16,11 @@ from datasets.core.paths import cache_folder, raw_folder
 from datasets.core.progress import Progress, bar
 from datasets.storage.build import build
 from datasets.storage.cache import Cache, Column, Decoded, RawItem, canonical, short_digest, source_digest
+from ogm.lazy import torch
 from ogm.registry import nearest
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _MODULES: dict[tuple[str, ...], DataModule] = {}
 
