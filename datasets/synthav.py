@@ -262,6 +262,7 @@ class SynthAV(MultimodalDataset):
     name = "synthav"
     modalities = ("audio", "visual")
     classes = tuple(SHAPES)
+    generated = True
     card = Card(
         title="SynthAV: generated sounds and shapes whose imbalance can be dialled",
         modalities=("audio", "visual"),

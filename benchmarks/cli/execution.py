@@ -84,9 +84,18 @@ def callbacks_of(
 
 
 def carry_out(
-    experiments: Sequence[Experiment], environment: RunEnvironment, args: argparse.Namespace
+    experiments: Sequence[Experiment],
+    environment: RunEnvironment,
+    args: argparse.Namespace,
+    recorded: Collection[str] = (),
 ) -> list[RunRecord]:
     """Make these runs, and those that they build on, as the flags say.
+
+    Args:
+        experiments: The runs.
+        environment: Where they are made.
+        args: What the command line says.
+        recorded: The keys of further runs that the progress display counts as done.
 
     Returns:
         Their records.
@@ -96,7 +105,8 @@ def carry_out(
 
     grid = schedule.plan_grid(experiments, environment)
     executor: Executor = LocalExecutor(environment, args.jobs)
-    with callbacks_of(args, environment, grid.configs.keys(), len(grid.records)) as callbacks:
+    done = {*recorded, *grid.records}
+    with callbacks_of(args, environment, {*done, *grid.configs}, len(done)) as callbacks:
         return schedule.carry_out(grid, environment, executor, callbacks.on)
 
 

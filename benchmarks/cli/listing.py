@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from benchmarks.config.method_defaults import METHODS, Default
-from benchmarks.speed.example_input import CLASSES, SHAPES
+from benchmarks.config.parts import facts
 from datasets.registry import DATASETS
-from models.encoders.resnet import ResNet18
-from models.fusion import Fusion
-from models.model import MultimodalModel
 from models.registry import ENCODERS, FAMILIES, FUSIONS
-from ogm.registry import STRATEGIES, find
-from ogm.strategy import Strategy
+from ogm.registry import STRATEGIES
 
 _METHODS = """\
 modalities: how many it balances
@@ -47,75 +41,34 @@ def print_methods() -> None:
     """Print every method: id, category, paper, modalities, passes of a step, stages, defaults, what to search."""
     table = _table("category", "paper", "modalities", "passes", "stages and defaults")
     for name in STRATEGIES:
-        cls = find(name, STRATEGIES, "strategy")
-        forward, backward = example(cls, name).passes(2) if cls.trains else (0, 0)
-        most = cls.most_modalities
-        texts = [cls.stages, defaults(cls), *overrides(METHODS.get(name)), *searched(METHODS.get(name))]
-        table.add_row(
-            name,
-            cls.category,
-            cls.paper,
-            "2 or more" if most is None else "2" if most == 2 else f"2 to {most}",
-            f"{forward} + {backward}",
-            escape("\n".join(text for text in texts if text)),
-        )
+        told = facts("method", name)
+        texts = [told["stages"], told["defaults"], *overrides(METHODS.get(name)), *searched(METHODS.get(name))]
+        columns = (told[column] for column in ("category", "paper", "modalities", "passes"))
+        table.add_row(name, *columns, escape("\n".join(text for text in texts if text)))
     _print(table, _METHODS)
 
 
 def print_fusions() -> None:
     """Print every fusion: id, needs, additive or not, unimodal logits, parameters, source, defaults."""
-    table = _table("needs", "additive", "unimodal logits", "parameters", "source", "defaults")
+    columns = ("needs", "additive", "unimodal logits", "parameters", "source", "defaults")
+    table = _table(*columns)
     for name in FUSIONS:
-        cls = find(name, FUSIONS, "fusion")
-        logits = "exact parts" if cls.is_additive else "own classifiers" if cls.has_unimodal_heads else "others at zero"
-        additive = "yes" if cls.is_additive else "no"
-        options = defaults(cls, "dims", "num_classes")
-        table.add_row(name, cls.input_kind, additive, logits, f"{fusion_parameters(cls):,}", cls.source, options)
+        told = facts("fusion", name)
+        table.add_row(name, *(told[column] for column in columns))
     _print(table, _FUSIONS)
 
 
 def print_encoders() -> None:
     """Print every encoder: id, inputs it takes with its parameters there, what it gives, weights, source, defaults."""
-    table = _table("audio", "visual", "gives", "weights", "source", "defaults")
+    columns = ("audio", "visual", "gives", "weights", "source", "defaults")
+    table = _table(*columns)
     for name in ENCODERS:
-        cls = find(name, ENCODERS, "encoder")
-        sizes = [encoder_parameters(cls, shape) for shape in SHAPES.values()]
-        gives = "features, maps, tokens" if any(size and size[1] for size in sizes) else "features"
-        counts = [f"{size[0]:,}" if size else "-" for size in sizes]
-        weights = "scratch, imagenet, file" if "weights" in inspect.signature(cls).parameters else "scratch"
-        table.add_row(name, *counts, gives, weights, cls.source, defaults(cls, "shape"))
-    for family, weights in (("torchvision", "scratch, imagenet, file"), ("timm", "scratch, file")):
-        cls = find(family, FAMILIES, "encoder family")
-        source = "timm, an extra: pip install timm" if family == "timm" else cls.source
-        table.add_row(f"{family}:NAME", "", "", "features", weights, source, defaults(cls, "shape", "name"))
+        told = facts("encoder", name)
+        table.add_row(name, *(told[column] for column in columns))
+    for family in FAMILIES:
+        told = facts("encoder family", family)
+        table.add_row(f"{family}:NAME", *(told.get(column, "") for column in columns))
     _print(table, _ENCODERS)
-
-
-def fusion_parameters(cls: type[Fusion]) -> int:
-    """How many parameters a fusion adds to two ResNet-18s, for six classes."""
-    with torch.device("meta"):  # sizes without values
-        encoders = {m: ResNet18((1, 32, 32)) for m in SHAPES}
-        model = MultimodalModel(encoders, cls({m: e.dim for m, e in encoders.items()}, CLASSES))
-    inside = sum(p.numel() for e in encoders.values() for p in e.parameters())
-    return sum(p.numel() for p in model.parameters()) - inside
-
-
-def encoder_parameters(cls: type[Any], shape: tuple[int, ...]) -> tuple[int, bool] | None:
-    """How large an encoder is for one kind of input.
-
-    Args:
-        cls: The encoder's class.
-        shape: The shape of a sample.
-
-    Returns:
-        Its number of parameters, and whether it shows its maps; None if it takes no such inputs.
-    """
-    try:
-        with torch.device("meta"):
-            encoder = cls(shape)
-    except ValueError:
-        return None
-    return sum(p.numel() for p in encoder.parameters()), bool(encoder.widths)
 
 
 def _table(*columns: str) -> Table:
@@ -132,19 +85,6 @@ def _print(table: Table, legend: str) -> None:
         console.width = 200  # whole lines for grep and files
     console.print(table)
     console.print(legend, highlight=False)
-
-
-def example(cls: type[Strategy], name: str) -> Strategy:
-    """A strategy with its usual options; one that it cannot do without, such as a modality's name, is filled in."""
-    usual = METHODS[name].everywhere if name in METHODS else {}
-    missing = {p.name: "audio" for p in inspect.signature(cls).parameters.values() if p.default is p.empty}
-    return cls(**{**missing, **usual})
-
-
-def defaults(cls: type[Any], *given: str) -> str:
-    """The options of a class's constructor with their defaults, but for those that every caller gives."""
-    parameters = [p for p in inspect.signature(cls).parameters.values() if p.name not in given]
-    return " ".join(f"{p.name}={'?' if p.default is p.empty else p.default}" for p in parameters)
 
 
 def overrides(default: Default | None) -> list[str]:

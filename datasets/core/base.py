@@ -52,6 +52,7 @@ class MultimodalDataset:
     labels: Sequence[int]
     recipe: Mapping[str, Any]  # everything that changes a tensor: preset, sizes, rates
     present: Tensor | None = None  # (N, M) bool, where modalities can be missing
+    generated: ClassVar[bool] = False  # samples are a function of the options, this source and NumPy alone
     static: bool = False  # ``batch`` does the same for every seed; what is random happens in ``augment`` alone
     report: ScanReport
 
