@@ -19,6 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_device(parser)
     parser.add_argument("--data", action="store_true", help="instead: prepared data against files read per sample")
     parser.add_argument("--clips", type=positive, help="with --data: samples of the generated set (default: 7442)")
+    parser.add_argument(
+        "--records", type=positive, metavar="N", help="instead: a generated results folder of N records, read again"
+    )
 
 
 def execute(args: argparse.Namespace) -> int:
@@ -27,6 +30,11 @@ def execute(args: argparse.Namespace) -> int:
         from benchmarks.speed.loading import CLIPS, bench_data
 
         bench_data(args.clips or CLIPS)
+        return 0
+    if args.records:
+        from benchmarks.speed.many_records import bench_records
+
+        bench_records(args.records)
         return 0
     if args.clips:
         raise ValueError("--clips belongs to --data: say both")

@@ -1,0 +1,59 @@
+"""What many records cost: a generated results folder, looked through and made into runs.csv.
+
+The records are one real record, the first of those that are given, with other seeds: as many keys as there are seeds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import resource
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.config.run_config import RunConfig, recorded
+from benchmarks.records.record import RunRecord
+from benchmarks.records.store import PACK, read_records
+from benchmarks.reporting.runs import runs_frame
+
+LIKE = Path(__file__).resolve().parents[2] / "results" / "reference" / "synthav"
+
+
+def like(record: RunRecord, count: int) -> Iterator[RunRecord]:
+    """``count`` records with the numbers of this one, each of another seed, with the key of its configuration."""
+    config = recorded(record.config)
+    for seed in range(count):
+        other = config.model_copy(update={"seed": seed})
+        yield dataclasses.replace(record, key=other.key, config=other.model_dump(mode="json"))
+
+
+def write_folder(folder: Path, count: int) -> dict[str, RunConfig]:
+    """A results folder with ``count`` packed records, written one at a time. Returns the runs by their keys."""
+    configs = {}
+    folder.mkdir(parents=True, exist_ok=True)
+    with gzip.open(folder / PACK, "wt", compresslevel=1, encoding="utf-8") as file:
+        for record in like(next(read_records(LIKE)), count):
+            file.write(record.text(indent=None))
+            configs[record.key] = recorded(record.config)
+    return configs
+
+
+def bench_records(count: int) -> None:
+    """Print what it costs to look ``count`` records through, and to make runs.csv of them."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        configs = write_folder(folder, count)
+        start = time.process_time()
+        done = [record.outline() for record in read_records(folder, only=configs.keys())]
+        looked = time.process_time()
+        _print(f"{len(done)} of {count} records looked through", looked - start, count)
+        rows = len(runs_frame(list(read_records(folder))))
+        _print(f"{rows} rows of runs.csv", time.process_time() - looked, count)
+
+
+def _print(what: str, seconds: float, count: int) -> None:
+    """A line with processor time, and the most memory this process had so far."""
+    megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"{what}: {1000 * seconds / count:.2f} ms a record, {megabytes:.0f} MB at most")
