@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from benchmarks.config.run_config import RunConfig, recorded
 from benchmarks.records.record import RunRecord
@@ -25,7 +26,8 @@ def like(record: RunRecord, count: int) -> Iterator[RunRecord]:
     config = recorded(record.config)
     for seed in range(count):
         other = config.model_copy(update={"seed": seed})
-        yield dataclasses.replace(record, key=other.key, config=other.model_dump(mode="json"))
+        settings: Any = other.model_dump(mode="json")
+        yield dataclasses.replace(record, key=other.key, config=settings)
 
 
 def write_folder(folder: Path, count: int) -> dict[str, RunConfig]:
