@@ -1,4 +1,4 @@
-"""The command line of the datasets: python -m datasets list | info | download | prepare | verify."""
+"""The command line of the datasets: python -m datasets list | info | download | scan | prepare | verify."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from datasets.core.card_page import committed_results, for_terminal
+from datasets.core.class_folders import scan, summary, write_csv
 from datasets.core.files import one_line
 from datasets.core.paths import cache_folder, raw_folder
 from datasets.core.progress import bar
@@ -24,9 +27,12 @@ examples:
   python -m datasets list                                 what there is, and what of it is ready
   python -m datasets download avmnist                     fetch it (33 MB) into data/avmnist
   python -m datasets prepare avmnist preset=mel32         decode it once into data/prepared/avmnist
-  python -m datasets info crema_d                         where to get it, its licence, its quirks
+  python -m datasets download crema_d                     fetch it (3.0 GB) into data/crema_d, without git or git-lfs
+  python -m datasets download crema_d --only audio        its recordings alone (0.6 GB)
+  python -m datasets info crema_d                         where it comes from, its licence, its quirks
   python -m datasets prepare crema_d split=speaker_independent max_missing=3
   python -m datasets verify avmnist preset=mel32          read every prepared byte again
+  python -m datasets scan clips                           your own data: clips/CLASS/NAME.wav -> clips/manifest.csv
 
 Raw files are looked for in $OGM_DATA (data), prepared ones are kept in $OGM_CACHE (data/prepared).
 Every command may be repeated: it goes on where it was stopped and leaves alone what is done.
@@ -100,6 +106,12 @@ def _parser() -> argparse.ArgumentParser:
     command(_list, "what there is, and what of it is ready", takes=False)
     download = command(_download, "fetch what may be fetched, and say what else to get")
     download.add_argument("--base", metavar="URL", help="take the files from under this address instead")
+    download.add_argument("--only", metavar="MODALITY", help="fetch one modality alone; crema_d: audio or visual")
+    of_folders = command(_scan, "write clips/manifest.csv of folders that are classes, for `manifest`", takes=False)
+    of_folders.add_argument(
+        "folder", metavar="FOLDER", type=Path, help="holds CLASS/NAME.wav and so on, or train/CLASS/..."
+    )
+    of_folders.add_argument("--overwrite", action="store_true", help="replace a manifest.csv that is there")
     for run, what in (
         (_info, "where it comes from, licence, quirks, samples per split and class"),
         (_prepare, "decode it once, so that every run can start at once"),
@@ -122,14 +134,8 @@ def _settings(words: Sequence[str]) -> dict[str, Any]:
 
 
 def _list(args: argparse.Namespace) -> None:
-    rows = [("NAME", "MODALITIES", "CLASSES", "SIZE", "STATE")]
-    for name in DATASETS:
-        facts = card(name)
-        modalities, classes = ", ".join(facts.modalities) or "any", str(facts.classes or "any")
-        rows.append((name, modalities, classes, facts.size, facts.state(name)))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    results = committed_results()
+    print("\n\n".join(for_terminal(name, card(name), results) for name in DATASETS))
 
 
 def _info(args: argparse.Namespace) -> None:
@@ -146,6 +152,10 @@ def _info(args: argparse.Namespace) -> None:
         ("classes", [str(facts.classes)]),
         ("modalities", [", ".join(facts.modalities)]),
         ("size", [facts.size]),
+        ("preparation", [facts.preparation]),
+        ("a run on CPU", [facts.run_on_cpu]),
+        ("a run on GPU", [facts.run_on_gpu]),
+        ("results here", committed_results().get(args.name, ["none committed"])),
         ("state", [facts.state(args.name)]),
         ("raw files", [str(raw_folder(args.name))]),
         ("prepared", [str(cache_folder(args.name))]),
@@ -153,7 +163,9 @@ def _info(args: argparse.Namespace) -> None:
         ("citation", [facts.citation]),
         ("how to get it", [facts.how_to_get]),
         ("quirks", facts.quirks),
+        ("example", facts.example),
         ("lists", kind.describe_lists(kind.options(given)) if hasattr(kind, "describe_lists") else []),
+        ("information", kind.describe_information(**given) if hasattr(kind, "describe_information") else []),
         ("samples", samples),
     ):
         for number, line in enumerate(lines):
@@ -176,9 +188,19 @@ def _download(args: argparse.Namespace) -> None:
     if _embedded(kind):
         print(f"{args.name} is generated: there is nothing to download")
         return
+    folders = getattr(kind, "media_folders", {})
+    if args.only and args.only not in folders:
+        takes = f"--only takes {' or '.join(folders)}" if folders else "it is fetched whole, without --only"
+        raise ValueError(f"{args.name}: {args.only!r} cannot be fetched alone; {takes}")
     with bar() as progress:
-        left = kind.download(args.base, progress)
+        left = kind.download(args.base, progress, **({"only": args.only} if args.only else {}))
     print(left or f"{args.name} is in {raw_folder(args.name)}; now run `python -m datasets prepare {args.name}`")
+
+
+def _scan(args: argparse.Namespace) -> None:
+    found, path = scan(args.folder), args.folder / "manifest.csv"
+    write_csv(found, path, args.overwrite)
+    print(*summary(found, path), sep="\n")
 
 
 def _prepare(args: argparse.Namespace) -> None:

@@ -14,14 +14,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import Field
 from typing_extensions import override
 
+import ogm
 from datasets.core.base import DataModule, ScanReport
 from datasets.core.card import Card
+from datasets.core.lazy import torch
 from datasets.core.paths import raw_folder
 from datasets.core.progress import Progress
 from datasets.core.recipes import SMALL
@@ -29,12 +31,7 @@ from datasets.core.sample_keys import SampleKey, sample_index
 from datasets.storage.cache import Cache, Column, Decoded, RawItem
 from datasets.storage.digit_files import download_images, image_sources, scan_images
 from datasets.storage.prepared import DecodePlan, Options, Prepared
-from ogm.lazy import torch
 from ogm.seeds import fold_in
-from ogm.types import Batch
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 # Red, green, blue, yellow, magenta, cyan, orange, violet, spring green, grey.
 COLORS = np.array(
@@ -104,13 +101,13 @@ class CGMNIST(Prepared):
         }
 
     @override
-    def batch(self, keys: Sequence[SampleKey]) -> Batch:
+    def batch(self, keys: Sequence[SampleKey]) -> ogm.Batch:
         index = sample_index(keys)
         gray = torch.from_numpy(self.cache["gray"][self.rows[index.numpy()]]).unsqueeze(1) / 255
         mean, std = (torch.tensor(x).view(3, 1, 1) for x in (COLOR_MEAN, COLOR_STD))
         color = gray * self.tints[index][..., None, None]
         inputs = {"gray": (gray - GRAY_MEAN) / GRAY_STD, "color": (color - mean) / std}
-        return Batch(inputs, self.label_rows[index], index)
+        return ogm.Batch(inputs, self.label_rows[index], index)
 
     # ---- preparing
     @classmethod
@@ -155,10 +152,10 @@ class CGMNIST(Prepared):
         )
 
 
-def tints(digits: Tensor, variance: float, seed: int, color_is_class: bool) -> Tensor:
+def tints(digits: torch.Tensor, variance: float, seed: int, color_is_class: bool) -> torch.Tensor:
     """(N,) digits -> (N, 3) colours from 0 to 1: the digit's own or, unless it ``tells``, that of any of the ten."""
     rng = torch.Generator().manual_seed(seed)
     random_class = torch.randint(len(COLORS), (len(digits),), generator=rng)
     jitter = torch.randn(len(digits), 3, generator=rng) * variance**0.5
-    colors: Tensor = torch.from_numpy(COLORS)[digits if color_is_class else random_class] + jitter
+    colors: torch.Tensor = torch.from_numpy(COLORS)[digits if color_is_class else random_class] + jitter
     return colors.clamp(0, 1)

@@ -27,6 +27,7 @@ from typing import Any, ClassVar, Literal
 from typing_extensions import override
 
 from datasets.core.card import Card
+from datasets.core.checks import printable
 from datasets.core.errors import ManifestError
 from datasets.core.paths import raw_folder
 from datasets.core.recipes import PAPER
@@ -166,7 +167,7 @@ def parse(text: str, path: Path) -> tuple[Rows, Counter[str]]:
     named = []
     for line, (name, _, label, *_) in records(text, path, "name,seconds,class number"):
         if label.isdecimal() and not clip_name(name):
-            raise ManifestError(f"{path}, line {line}: {name!r} is not called ID_START or ID_START_END")
+            raise ManifestError(f"{path}, line {line}: {name[:80]!r} is not called ID_START or ID_START_END")
         named.append((line, clip_name(name) or name, label))
     return collect(named, path, [str(i) for i in range(len(CLASSES))])
 
@@ -176,10 +177,10 @@ def parse_json(text: str, path: Path) -> dict[str, Rows]:
     try:
         database: dict[str, dict[str, Any]] = json.loads(text)["database"]
         rows = [(name, str(entry["subset"]), str(entry["label"])) for name, entry in database.items()]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ManifestError(f"{path}: not BML's list of clips ({error!r}); download it again") from error
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
+        raise ManifestError(f"{path}: not BML's list of clips ({printable(repr(error))}); download it again") from error
     if unparsed := [name for name, _, _ in rows if not clip_name(name)]:
-        raise ManifestError(f"{path}: {unparsed[0]!r} is not called ID_START or ID_START_END")
+        raise ManifestError(f"{path}: {unparsed[0][:80]!r} is not called ID_START or ID_START_END")
     return {
         subset: collect(
             ((0, clip_name(name) or "", label.replace("_", " ")) for name, part, label in rows if part == subset),

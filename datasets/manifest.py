@@ -1,7 +1,7 @@
 """Your own data, without code: a CSV with one row per sample and one column per modality.
 
-    id,split,label,audio:audio,visual:video,text:npy
-    clip 1,train,happy,sound/1.wav,film/1.mp4,words/1.npy
+    id,split,label,audio:audio,visual:video,words:text
+    clip 1,train,happy,sound/1.wav,film/1.mp4,words/1.txt
 
 ``path`` says where it is (default data/manifest/manifest.csv); files lie below ``root`` (default: the folder of the
 CSV). Kinds of columns and what a sample holds of them:
@@ -9,6 +9,7 @@ CSV). Kinds of columns and what a sample holds of them:
   audio         (1, F, T) spectrogram of any recording, or of a video's sound, repeated or cut to ``seconds``
   video, frames (3, picks, S, S) frames of a video, or of a folder of pictures
   image         (3, 1, S, S) a picture
+  text          (text_bytes, 256) the bytes of a UTF-8 file, a step each, one-hot; cut, or followed by zeros
   npy, npz      (D,) as (1, D), else as it is: FILE.npy, FILE.npz#ARRAY; of one shape, or cut and padded to ``length``
 
 Further columns: start, end (seconds of audio and video), group (whom train and test should not share), weight (of the
@@ -22,45 +23,43 @@ the test, no group is on two sides, and a tenth of the other groups' rows is val
 The fingerprint covers the content of every file, and the labels, splits, classes, groups and weights. Each root has its
 own prepared folder, so two sets with the same names do not take turns in one.
 
-Columns of the kinds ``text`` and ``flow`` are refused: it is not defined how to prepare them. Features of both can be
-given as npy. A training sample is cropped and mirrored (``augment=batched``), as the released code does it picture
-by picture (``parity``), or left alone (``none``).
+Columns of the kind ``flow`` are refused: it is not defined how to prepare them. Features of it can be given as npy, as
+can a language model's features of texts. A training sample is cropped and mirrored (``augment=batched``), as the
+released code does it picture by picture (``parity``), or left alone (``none``).
+
+A run gets as many epochs as make 540 optimizer steps, 20 to 200 (``small_for`` in datasets/core/recipes.py).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 from typing_extensions import override
 
+import ogm
 from datasets.core.base import DataModule, ScanReport
 from datasets.core.card import Card
-from datasets.core.errors import (
-    DataError,
-    LabelError,
-    ManifestError,
-    MissingMediaError,
-)
-from datasets.core.grouped_splits import grouped_split, resplit_options
-from datasets.core.manifest_file import MAX_SHOWN, Listing, Sample, csv_path, read_manifest
+from datasets.core.errors import DataError, LabelError, ManifestError, MissingMediaError
+from datasets.core.grouped_splits import resplit_options
+from datasets.core.lazy import torch
+from datasets.core.manifest_file import MAX_SHOWN, Listing, Sample, csv_path, outline, read_manifest
+from datasets.core.manifest_splits import rows_by_split, samples_to_train_on
 from datasets.core.paths import cache_folder
-from datasets.core.recipes import SMALL
+from datasets.core.recipes import SMALL, small_for
 from datasets.core.sample_keys import SampleKey, random_numbers, sample_index, sample_seeds
-from datasets.decode import image_files, image_transforms
+from datasets.decode import image_files, image_transforms, text
 from datasets.decode.video import segments
 from datasets.storage import content
 from datasets.storage.cache import Cache, Column, Decoded, RawItem, canonical, sha256, short_digest
 from datasets.storage.manifest_cells import (
     ARRAY_KINDS,
+    ENCODERS,
     PICTURE_KINDS,
     SOUNDS,
     ManifestOptions,
@@ -71,10 +70,8 @@ from datasets.storage.manifest_cells import (
 )
 from datasets.storage.prepared import DecodePlan, Prepared
 from ogm.seeds import fold_in
-from ogm.types import Batch
 
 RESERVED_NAMES = {"fused", "label", "index", "id"}  # beside modalities: among losses, and in a sample
-VAL = 0.1  # of train, where the CSV has no val
 
 
 class Manifest(Prepared):
@@ -94,20 +91,38 @@ class Manifest(Prepared):
         how_to_get="Write a CSV that begins id,split,label,audio:audio,visual:video, one row per sample, as data/"
         "manifest/manifest.csv (or say path=FILE.csv), with paths from its folder on. split is train, val or test; a "
         "column is MODALITY:KIND, two or more of them, and KIND is audio, video, frames (a folder of pictures), image, "
-        "npy or npz (FILE.npz#ARRAY). An empty cell is a missing modality (allow_missing=true).",
+        "text (a UTF-8 file), npy or npz (FILE.npz#ARRAY). `python -m datasets scan FOLDER` writes the CSV of folders "
+        "that are classes. An empty cell is a missing modality (allow_missing=true).",
         quirks=(
             "Every mistake is named with its line and column before anything is decoded.",
             "Without rows of val, a tenth of train becomes val, by a fixed rule.",
             "folds=5 fold=0 split_seed=0 splits the rows by their column group instead of the column split: repeated "
             "splits give intervals over splits.",
+            "By default a run has 20 to 200 epochs, as many as make 540 optimizer steps, with batches of 64 and "
+            "smaller ones below 256 samples. Say epochs=N batch_size=N for others.",
+            "A text is read as its first 256 bytes (text_bytes=N for more); longer ones are counted as texts_cut.",
             "Pictures are cropped and mirrored in training; say augment=none where left and right matter.",
         ),
         raw_files=("manifest.csv",),
+        preparation="depends on your files: not measured",
+        run_on_cpu="depends on your files: not measured",
+        run_on_gpu="depends on your files: not measured",
+        example=(
+            "Two folders of clips, clips/bark/001.wav, clips/bark/001.mp4, ... and clips/meow/001.wav, ...:",
+            "    python -m datasets scan clips",
+            "writes clips/manifest.csv, which you may as well write yourself:",
+            "    id,split,label,group,audio:audio,visual:video",
+            "    bark/001,train,bark,bark/001,bark/001.wav,bark/001.mp4",
+            "    meow/001,test,meow,meow/001,meow/001.wav,meow/001.mp4",
+            "It is decoded once, and methods are compared on it:",
+            "    python -m datasets prepare manifest path=clips/manifest.csv",
+            "    python -m benchmarks compare methods=vanilla,ogm_ge dataset=manifest "
+            "dataset_args.path=clips/manifest.csv",
+            "With speakers or films in the column group, prepare with folds=5 and compare with dataset_args.folds=5.",
+            "More: docs/your_own_data.md",
+        ),
     )
-    training_recipe: ClassVar[Mapping[str, Any]] = {
-        **SMALL,
-        "encoders": {},
-    }  # encoders: chosen by the kind of each column
+    training_recipe: ClassVar[Mapping[str, Any]] = {**SMALL, "encoders": {}}  # see ``recipe_for``
     adaptive_lr: ClassVar[float] = 1e-3
 
     def __init__(
@@ -120,11 +135,11 @@ class Manifest(Prepared):
         self.labels = [number[row.label] for row in rows]
         self.label_rows = np.array(self.labels, dtype=np.int64)
         spans = {m: [cache.rows(m, name) for name in self.ids] for m in self.modalities}
-        self.first = {m: torch.tensor([r.start for r in spans[m]]) for m in self.modalities}
-        self.count = {m: torch.tensor([len(r) for r in spans[m]]) for m in self.modalities}
+        self.first = {m: np.array([r.start for r in spans[m]], dtype=np.int64) for m in self.modalities}
+        self.count = {m: np.array([len(r) for r in spans[m]], dtype=np.int64) for m in self.modalities}
         if any(not path for row in listing.samples for path in row.files.values()):
-            self.present = torch.stack([self.count[m] > 0 for m in self.modalities], 1)
-        self.weights = torch.tensor([row.weight for row in rows]) if listing.weighted else None
+            self.present = torch.from_numpy(np.stack([self.count[m] > 0 for m in self.modalities], 1))
+        self.weights = np.array([row.weight for row in rows], dtype=np.float32) if listing.weighted else None
         self.picture_modalities = [m for m in self.modalities if listing.kinds[m] in PICTURE_KINDS]
         many = any(int(self.count[m].max()) > options.picks for m in self.picture_modalities)
         self.static = options.augment != "parity" and not many
@@ -145,27 +160,37 @@ class Manifest(Prepared):
 
     @classmethod
     @override
+    def recipe_for(cls, args: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Encoders by the kinds of the columns, epochs and batch by the number of rows; see ``small_for``."""
+        path, folds = csv_path(str(args.get("path", ""))), args.get("folds")
+        found = outline(path, resplit=folds is not None)
+        parts = folds if isinstance(folds, int) and folds > 1 else None  # any other is refused with the other options
+        encoders = {m: ENCODERS[kind] for m, kind in found.kinds.items()}
+        return {**small_for(samples_to_train_on(found, parts)), "encoders": encoders}
+
+    @classmethod
+    @override
     def resplit(cls, args: Mapping[str, Any], number: int) -> dict[str, Any]:
         """All folds with one ``split_seed`` after the other, where ``folds`` says how many there are."""
-        folds = args.get("folds")
-        return resplit_options(args, folds, number) if isinstance(folds, int) and folds > 1 else {}
+        return resplit_options(args, None, number)
 
     # ---- samples
-    def batch(self, keys: Sequence[SampleKey]) -> Batch:
+    def batch(self, keys: Sequence[SampleKey]) -> ogm.Batch:
         """For evaluation all is done. For training pictures are (B, T, S', S', 3) uint8 until ``augment``."""
         index = sample_index(keys)
         seeds = sample_seeds(keys)
         draws = self._random_numbers(seeds) if seeds and not self.static else None
-        batch = Batch({}, torch.from_numpy(self.label_rows[index.numpy()]), index)
+        batch = ogm.Batch({}, torch.from_numpy(self.label_rows[index.numpy()]), index)
         if self.present is not None:
             batch.present = {m: self.present[index, k] for k, m in enumerate(self.modalities)}
         if self.weights is not None and seeds:
-            batch.weight = self.weights[index]
+            batch.weight = torch.from_numpy(self.weights[index.numpy()])
         for m in self.modalities:
-            rows = self.first[m][index].clamp(max=len(self.cache[m]) - 1)  # of a missing one: any row, see below
+            first, count = (torch.from_numpy(x[m][index.numpy()]) for x in (self.first, self.count))
+            rows = first.clamp(max=len(self.cache[m]) - 1)  # of a missing one: any row, see below
             if m in self.picture_modalities:
                 draw = None if draws is None else draws[:, self._picture_slice(m), 0]
-                rows = rows[:, None] + segments(self.count[m][index].clamp(min=1), self._frames_seen(m), draw)
+                rows = rows[:, None] + segments(count.clamp(min=1), self._frames_seen(m), draw)
             x = torch.from_numpy(self.cache[m][rows.numpy()])
             if m in self.picture_modalities and (not seeds or self.settings.augment == "none"):
                 x = image_transforms.plain_resize(x, self.settings.image_size)
@@ -173,10 +198,12 @@ class Manifest(Prepared):
                 x = image_transforms.parity(x.numpy(), [fold_in(seed, m) for seed in seeds], self.settings.image_size)
             elif self.kinds[m] == "audio":
                 x = x.unsqueeze(1)
+            elif self.kinds[m] == "text":
+                x = text.one_hot(x)
             batch.inputs[m] = x
         return self._zero_missing(batch)
 
-    def augment(self, batch: Batch, seeds: Sequence[int]) -> Batch:
+    def augment(self, batch: ogm.Batch, seeds: Sequence[int]) -> ogm.Batch:
         """A random resized crop and flip of each picture by itself, drawn from the sample's seed."""
         if self.settings.augment == "batched" and self.picture_modalities:
             draws = self._random_numbers(seeds)
@@ -186,7 +213,7 @@ class Manifest(Prepared):
                 batch.inputs[m] = image_transforms.crop_and_flip(x, boxes, self.settings.image_size)
         return self._zero_missing(batch)
 
-    def _zero_missing(self, batch: Batch) -> Batch:
+    def _zero_missing(self, batch: ogm.Batch) -> ogm.Batch:
         """Zeros where a modality is missing, whatever stood in its place."""
         if self.present is not None:
             for m, x in batch.inputs.items():
@@ -201,7 +228,7 @@ class Manifest(Prepared):
         start = sum(map(self._frames_seen, self.picture_modalities[: self.picture_modalities.index(modality)]))
         return slice(start, start + self._frames_seen(modality))
 
-    def _random_numbers(self, seeds: Sequence[int]) -> Tensor:
+    def _random_numbers(self, seeds: Sequence[int]) -> torch.Tensor:
         """(B, pictures, 24) in [0, 1): one stream per sample, so neither its batch nor its worker matters."""
         shape = sum(map(self._frames_seen, self.picture_modalities)), 1 + image_transforms.DRAWS
         return random_numbers(seeds, *shape)
@@ -266,13 +293,15 @@ class Manifest(Prepared):
             "pictures": stored_size(options) if kinds & {*PICTURE_KINDS} else None,
             "frames_per_second": options.frames_per_second if "video" in kinds else None,
             "length": options.length if kinds & {*ARRAY_KINDS} else None,
+            **({"text_bytes": options.text_bytes} if "text" in kinds else {}),
         }
 
     @classmethod
     @override
     def scan(cls, options: ManifestOptions) -> DecodePlan:
         path, root, listing = csv_path(options.path), _root(options), cls.listing(options)
-        _rows_by_split(path, listing, options)
+        _check_names(path, listing)
+        rows_by_split(path, listing, options)
         missing = []
         for row in listing.samples:
             for m, file in _files(root, listing, row).items():
@@ -291,6 +320,8 @@ class Manifest(Prepared):
                 columns[m] = Column("<f4", sound_shape(options.sound, options.seconds), len(here))
             elif kind in PICTURE_KINDS:
                 columns[m] = Column("|u1", (stored_size(options), stored_size(options), 3), len(here))
+            elif kind == "text":
+                columns[m] = Column("|u1", (options.text_bytes,), len(here))
             else:
                 columns[m] = Column("<f4", common_shape(path, root, here, m, kind, options.length), len(here))
         by_id = {row.id: row for row in listing.samples}
@@ -318,7 +349,7 @@ class Manifest(Prepared):
     @override
     def split(cls, options: ManifestOptions, cache: Cache) -> DataModule:
         listing = cls.listing(options)
-        parts, carved = _rows_by_split(csv_path(options.path), listing, options)
+        parts, carved = rows_by_split(csv_path(options.path), listing, options)
         notes = Counter(list_extra_columns=len(listing.unread), val_carved=carved)
         known = {row.group for row in parts["train"] if row.group}
         spectrogram = {}
@@ -341,16 +372,20 @@ def _files(root: Path, listing: Listing, row: Sample) -> dict[str, Path]:
     }
 
 
-@lru_cache(maxsize=4)
-def _listing(path: Path, classes: int | None, allow_missing: bool, resplit: bool, digest: str) -> Listing:
-    """The CSV, read once as long as its ``digest`` stays the same. Raises DataError, too for what cannot be trained."""
-    listing = read_manifest(path, classes, allow_missing, resplit)
+def _check_names(path: Path, listing: Listing) -> None:
+    """Raise ManifestError for a modality that cannot be called so. Prepared data passed: they are stored by name."""
     for m, kind in listing.kinds.items():
-        if m in RESERVED_NAMES or hasattr(nn.ModuleDict(), m) or hasattr(nn.ParameterDict(), m):
+        if m in RESERVED_NAMES or hasattr(torch.nn.ModuleDict(), m) or hasattr(torch.nn.ParameterDict(), m):
             raise ManifestError(
                 f"{path}, column {m}:{kind}: {m!r} has another meaning in a model or a sample; name the modality "
                 f"otherwise, such as {m}_1"
             )
+
+
+@lru_cache(maxsize=4)
+def _listing(path: Path, classes: int | None, allow_missing: bool, resplit: bool, digest: str) -> Listing:
+    """The CSV, read once as long as its ``digest`` stays the same. Raises DataError, too for what cannot be trained."""
+    listing = read_manifest(path, classes, allow_missing, resplit)
     if len(listing.classes) < 2:
         raise LabelError(
             f"{path}, column label: every row of train has the label {listing.classes[0]!r}; at least two classes are "
@@ -359,36 +394,3 @@ def _listing(path: Path, classes: int | None, allow_missing: bool, resplit: bool
     if listing.weighted and not any(row.weight for row in listing.samples if row.split == "train"):
         raise ManifestError(f"{path}, column weight: 0 in every row of train, so nothing would be learned; correct it")
     return listing
-
-
-def _rows_by_split(path: Path, listing: Listing, options: ManifestOptions) -> tuple[dict[str, list[Sample]], int]:
-    """The rows of each split, and how many of val were carved from train. Raises ManifestError, LabelError."""
-    if options.folds is not None:
-        rows = listing.samples
-        try:
-            found = grouped_split([row.label for row in rows], [row.group for row in rows], options)
-        except DataError as error:
-            raise type(error)(f"{path}, column group: {error}") from error
-        return {name: [rows[i] for i in chosen] for name, chosen in asdict(found).items()}, len(found.val)
-    parts: dict[str, list[Sample]] = {"train": [], "val": [], "test": []}
-    for row in listing.samples:
-        parts[row.split].append(row)
-    if parts["val"]:
-        return parts, 0
-    chosen = _validation_ids(parts["train"])
-    if not chosen:
-        raise ManifestError(f"{path}: no class has two rows of train, so none can be val; add some")
-    val, train = ([row for row in parts["train"] if (row.id in chosen) == part] for part in (True, False))
-    return {**parts, "train": train, "val": val}, len(chosen)
-
-
-def _validation_ids(train: Sequence[Sample]) -> set[str]:
-    """Who of train becomes val: a tenth of each class, at least one of two, by ascending sha256 of the id."""
-    by_class: dict[str, list[str]] = defaultdict(list)
-    for row in train:
-        by_class[row.label].append(row.id)
-    chosen: set[str] = set()
-    for names in by_class.values():
-        names.sort(key=lambda name: hashlib.sha256(name.encode()).hexdigest())
-        chosen.update(names[: max(round(VAL * len(names)), 1)] if len(names) > 1 else [])
-    return chosen

@@ -27,6 +27,9 @@ DATASETS: dict[str, str] = {
     "cmu_mosi": "datasets.cmu_mosi:CMUMOSI",
     "cmu_mosei": "datasets.cmu_mosei:CMUMOSEI",
     "cg_mnist": "datasets.cg_mnist:CGMNIST",
+    "ravdess": "datasets.ravdess:RAVDESS",
+    "grid": "datasets.grid:Grid",
+    "mfeat": "datasets.mfeat:MFeat",
 }
 
 

@@ -18,15 +18,17 @@ import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from typing_extensions import override
 
+import ogm
 from datasets.core.card import Card
 from datasets.core.checks import open_member, printable
 from datasets.core.errors import DataError, LabelError, ManifestError, PinMismatchError, VideoDecodeError
 from datasets.core.files import convert_disk_errors, write_atomic
+from datasets.core.lazy import torch
 from datasets.core.paths import raw_folder
 from datasets.core.progress import Progress
 from datasets.core.recipes import PAPER
@@ -37,11 +39,6 @@ from datasets.storage.clip_dataset import ClipDataset, ClipOptions
 from datasets.storage.clip_files import Jpegs, Preset, boxes_of, read_pictures
 from datasets.storage.download import ExactFile, fetch
 from datasets.storage.list_files import Rows
-from ogm.lazy import torch
-from ogm.types import Batch
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 ZIP = "UCF101TrainTestSplits-RecognitionTask.zip"
 ZIP_PIN = ExactFile(113_943, "5c0d1a53b8ed364a2ac830a73f405e51bece7d98ce1254fd19ed4a36b224bd27")  # as re-hosted
@@ -224,7 +221,9 @@ class UCF101(ClipDataset):
         self.count = self.visual.count
 
     @override
-    def inputs(self, index: Tensor, chosen: Tensor, seeds: Sequence[int], draws: Tensor | None) -> dict[str, Tensor]:
+    def inputs(
+        self, index: torch.Tensor, chosen: torch.Tensor, seeds: Sequence[int], draws: torch.Tensor | None
+    ) -> dict[str, torch.Tensor]:
         rgb, flow = [], []
         for b, (i, places) in enumerate(zip(index.tolist(), chosen.tolist(), strict=True)):
             jpegs = self.visual.read(i, places)
@@ -243,7 +242,7 @@ class UCF101(ClipDataset):
             return {"visual": image_transforms.normalise(inputs["visual"]), "flow": scaled_flow(inputs["flow"])}
         return inputs
 
-    def augment(self, batch: Batch, seeds: Sequence[int]) -> Batch:
+    def augment(self, batch: ogm.Batch, seeds: Sequence[int]) -> ogm.Batch:
         """Mirrors half of the samples, each in all of its frames, and normalises."""
         flip = self.draws(seeds)[:, :1, 3].expand(-1, self.picks) < 0.5
         batch.inputs["visual"] = image_transforms.normalise(batch.inputs["visual"], flip.float())
@@ -251,7 +250,7 @@ class UCF101(ClipDataset):
         return batch
 
 
-def scaled_flow(flow: Tensor, flip: Tensor | None = None) -> Tensor:
+def scaled_flow(flow: torch.Tensor, flip: torch.Tensor | None = None) -> torch.Tensor:
     """(B, T, S, S, 2) uint8 -> (B, 2, T, S, S) float32, (x - 128) / 128; mirrored where ``flip`` (B,)."""
     x = flow.permute(0, 4, 1, 2, 3).float()
     if flip is not None:
@@ -287,11 +286,11 @@ def parse(text: str, path: Path) -> tuple[Rows, Counter[str]]:
         match = STEM.fullmatch(fields[0].rpartition("/")[2].removesuffix(".avi"))
         folder = fields[0].rpartition("/")[0]
         if not match or match[1].lower() != folder.lower():
-            raise ManifestError(f"{path}, line {line}: {fields[0]!r} is not called Class/v_Class_gXX_cYY.avi")
+            raise ManifestError(f"{path}, line {line}: {fields[0][:80]!r} is not called Class/v_Class_gXX_cYY.avi")
         label = FOLDED.get(folder.lower(), folder)
         number = fields[1] if len(fields) > 1 else ""
         if number and label in CLASSES and number != str(CLASSES.index(label) + 1):
-            raise LabelError(f"{path}, line {line}: {label} is class {CLASSES.index(label) + 1}, not {number}")
+            raise LabelError(f"{path}, line {line}: {label} is class {CLASSES.index(label) + 1}, not {number[:20]}")
         named.append((line, f"v_{label}_g{match[2]}_c{match[3]}", label))
     return collect(named, path, CLASSES)
 
@@ -307,7 +306,7 @@ def unzip(archive: Path, folder: Path) -> None:
             for name in LISTS:
                 with open_member(file, members[name]) as member:
                     contents[name] = member.read(members[name].file_size + 1)
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, OSError, UnicodeError) as error:
         raise DataError(f"{archive}: a damaged archive ({printable(error)}); download it again") from error
     for name, content in contents.items():
         with convert_disk_errors(folder):

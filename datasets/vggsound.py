@@ -20,13 +20,14 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from typing_extensions import override
 
 from datasets.core.card import Card
 from datasets.core.errors import ManifestError
+from datasets.core.lazy import torch
 from datasets.core.recipes import PAPER
 from datasets.core.split_lists import GitBlob, class_names, collect, records, refuse_leaks
 from datasets.decode import audio
@@ -34,18 +35,14 @@ from datasets.decode.video import bb_ks
 from datasets.storage.clip_dataset import ClipDataset, ClipOptions
 from datasets.storage.clip_files import FBANK, TEN_SECONDS, Preset, RawFiles, Sound, ten_seconds
 from datasets.storage.list_files import ListFile, Rows, carve
-from ogm.lazy import torch
 from ogm.seeds import fold_in
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 _LIST = "https://raw.githubusercontent.com/hche11/VGGSound/9bbc7491c054a203e53584c0065df336e1322bb7/data/vggsound.csv"
 WINDOW, LATEST = 80_000, 80_000  # samples that are seen, and the last one they may start at
 VIDEO_ID = re.compile(r"[\w-]{11}", re.ASCII)
 
 
-def _samples(recording: audio.Recording) -> Tensor:
+def _samples(recording: audio.Recording) -> torch.Tensor:
     return (ten_seconds(recording) * 32768).round().clamp(-32768, 32767).to(torch.int16)
 
 
@@ -184,7 +181,7 @@ class VGGSound(ClipDataset):
         return sample[:11]
 
     @override
-    def sound(self, index: Tensor, seeds: Sequence[int]) -> Tensor:
+    def sound(self, index: torch.Tensor, seeds: Sequence[int]) -> torch.Tensor:
         if self.preset.sound is not WAVE:
             return super().sound(index, seeds)
         starts = [window_start(seed) for seed in seeds] or [LATEST // 2] * len(index)
@@ -199,7 +196,7 @@ def window_start(seed: int) -> int:
     return int(draw * (LATEST + 1))
 
 
-def spectrogram(samples: Tensor) -> Tensor:
+def spectrogram(samples: torch.Tensor) -> torch.Tensor:
     """(80000,) int16 -> (129, 626)."""
     return audio.stft_log((samples.float() / 32768).clamp(-1, 1), 256, 128)
 
@@ -216,12 +213,12 @@ def parse(text: str, path: Path) -> tuple[dict[str, Rows], Counter[str]]:
     for number, (line, (video, start, label, split, *more)) in enumerate(records(text, path, "id,start,label,split")):
         if not number and not start.isdecimal() and label not in CLASSES:
             continue  # a header
-        if not VIDEO_ID.fullmatch(video) or not start.isdecimal():
+        if not VIDEO_ID.fullmatch(video) or not start.isdecimal() or len(start) > 9:
             raise ManifestError(
-                f"{path}, line {line}: {video!r} from {start!r} s is no YouTube id with a start in seconds"
+                f"{path}, line {line}: {video[:80]!r} from {start[:80]!r} s is no YouTube id with a start in seconds"
             )
         if split not in named:
-            raise ManifestError(f"{path}, line {line}: {split!r} is neither train nor test")
+            raise ManifestError(f"{path}, line {line}: {split[:80]!r} is neither train nor test")
         named[split].append((line, f"{video}_{int(start):06d}", label))
         notes["list_extra_columns"] += bool(more)
     parts = {}

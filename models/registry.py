@@ -13,6 +13,7 @@ ENCODERS: dict[str, str] = {
     "transformer": "models.encoders.transformer:Transformer",
     "vit": "models.encoders.vit:ViT",
     "conformer": "models.encoders.conformer:Conformer",
+    "text_cnn": "models.encoders.text_cnn:TextCNN",
 }
 
 # Encoders of other libraries, as FAMILY:NAME, such as torchvision:efficientnet_b0.

@@ -11,99 +11,30 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import pandas as pd
-
-from benchmarks.records.store import read_records
-from benchmarks.records.suite_file import read
-from benchmarks.reporting.frames import SELECTION, exact_accuracies, unit_means
-from benchmarks.reporting.statistics import Summary, paired
-from benchmarks.reporting.tables import ACCURACY, EMPTY, FormattedTable, format_number, format_tables
+from benchmarks.reporting.agreement import correlations
+from benchmarks.reporting.statistics import Summary, summary
+from benchmarks.reporting.tables import ACCURACY, EMPTY, format_number
 from models.registry import FUSIONS
+from tests.readme_parts import (
+    COUNTS,
+    REFERENCE,
+    Results,
+    claim,
+    correlation,
+    interval,
+    listed,
+    loses,
+    table,
+    unclear,
+    wins,
+)
 
-ROOT = Path(__file__).resolve().parents[1]
-REFERENCE = ROOT / "results" / "reference"
-README, TEMPLATE = ROOT / "README.md", Path(__file__).with_name("readme_results.md")
+README, TEMPLATE = REFERENCE.parents[1] / "README.md", Path(__file__).with_name("readme_results.md")
 BEGIN = "<!-- From the records, by python -m tests.readme; the words are in tests/readme_results.md. -->\n"
 END = "<!-- Until here. -->\n"
-COUNTS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
-COUNTS += ["thirteen", "fourteen", "fifteen", "sixteen"]
 LEADING = 5
+SHOWN = ["ogm_ge", "ogm", "ge_noise", "weak_boost", "static_lr", "modality_dropout", "equal_weight_multiloss", "ume"]
 BASELINES = ["audio only", "visual only", "vanilla"]  # stand first, in this order
-
-
-class Results:
-    """The tables of one folder, by their slugs; what its runs were made on."""
-
-    def __init__(self, name: str) -> None:
-        folder = REFERENCE / name
-        made = read(folder)
-        assert made is not None
-        records = {r.key: r for r in read_records(folder)}
-        formatted = format_tables(made.suite.tables, records)
-        self.trials = made.suite.trials
-        self.tables: dict[str, FormattedTable] = {x.table.slug: x for x in formatted}
-        self.records = records
-
-    def rows(self, slug: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Numbers and cells of a table, by the names of its rows."""
-        found = self.tables[slug]
-        return found.numbers.set_index("row"), found.cells.set_index("setting")
-
-    def seeds(self, slug: str) -> str:
-        return COUNTS[len({c.seed for row in self.tables[slug].table.rows for c in row.configs})]
-
-    def between(self, slug: str, ours: str, theirs: str) -> Summary:
-        """The difference of two rows of a table, paired by unit, in points, whatever they are compared with there."""
-        rows = {row.label: row for row in self.tables[slug].table.rows}
-        found = []
-        for row in (rows[ours], rows[theirs]):
-            accuracies = exact_accuracies(row, self.records, SELECTION)
-            assert accuracies is not None
-            found.append([float(100 * x) for x in unit_means(row, accuracies)])
-        return paired(*found).difference
-
-    def presence(self, slug: str) -> tuple[float, float]:
-        """How often SynthAV's sounds and pictures are there."""
-        (recipe,) = {
-            (r.data["recipe"]["p_audio"], r.data["recipe"]["p_visual"])
-            for row in self.tables[slug].table.rows
-            for c in row.configs
-            for r in [self.records[c.key]]
-        }
-        return recipe
-
-
-def claim(what: str, holds: bool) -> None:
-    if not holds:
-        raise ValueError(f"the records do not say that {what}: change tests/readme_results.md and tests/readme.py")
-
-
-def listed(parts: Sequence[str]) -> str:
-    return ", ".join(parts[:-1]) + f" and {parts[-1]}"
-
-
-def bounds(numbers: pd.Series) -> tuple[float, float]:
-    """The ends of a difference's interval; of its range, where the units are too few for one."""
-    ends = ("low", "high") if pd.notna(numbers["difference_low"]) else ("least", "greatest")
-    return tuple(float(numbers[f"difference_{end}"]) for end in ends)  # type: ignore[return-value]
-
-
-def loses(numbers: pd.Series) -> bool:
-    return bounds(numbers)[1] < 0
-
-
-def wins(numbers: pd.Series) -> bool:
-    return bounds(numbers)[0] > 0
-
-
-def unclear(numbers: pd.Series) -> bool:
-    low, high = bounds(numbers)
-    return low <= 0 <= high
-
-
-def interval(found: Summary) -> str:
-    ends = ", ".join(format_number(x, sign=True) for x in (found.low, found.high))
-    return f"{format_number(found.mean, sign=True)} [{ends}]"
 
 
 def read_all() -> dict[str, Results]:
@@ -113,6 +44,7 @@ def read_all() -> dict[str, Results]:
 def numbers_of(made: Mapping[str, Results]) -> dict[str, str]:
     """Everything that the template names. Raises ValueError for a claim that the records do not bear."""
     return {
+        **recordings(made["compare-grid"], made["compare-synthav"]),
         **strategies(made["synthav"], made["avmnist"]),
         **rules(made["synthav"]),
         **tuned(made["tune-synthav"]),
@@ -131,9 +63,69 @@ def wrapped(text: str) -> str:
     return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
 
 
-def table(*lines: Sequence[str]) -> str:
-    """The first line is the head."""
-    return "\n".join(f"| {' | '.join(line)} |" for line in [lines[0], ["---"] * len(lines[0]), *lines[1:]])
+def recordings(grid: Results, synthav: Results) -> dict[str, str]:
+    """Real recordings beside generated ones: the ranking turns over, and what the rule of prediction does to it."""
+    slugs = {"compare-grid": grid, "compare-synthav": synthav}
+    numbers = {slug: made.rows(slug)[0] for slug, made in slugs.items()}
+    cells = {slug: made.rows(slug)[1] for slug, made in slugs.items()}
+    on_grid, on_synthav = numbers.values()
+    best = [label for found in numbers.values() for label in found.index[:LEADING]]
+    named = [label for label in on_grid.index if label in {*best, *SHOWN} and label not in BASELINES]
+    difference = "difference to vanilla"
+    lines = [[x, *(found.loc[x, name] for found in cells.values() for name in (ACCURACY, difference))] for x in
+             [*BASELINES, *named]]  # fmt: skip
+    claim("ume is first on SynthAV", on_synthav.index[0] == "ume")
+    claim("ume loses on recordings", loses(on_grid.loc["ume"]))
+    claim("OGM-GE helps on SynthAV", wins(on_synthav.loc["ogm_ge"]))
+    claim("OGM-GE loses on recordings", loses(on_grid.loc["ogm_ge"]))
+    leaders = [label for label in on_grid.index[:LEADING] if wins(on_grid.loc[label])]
+    claim("the best on recordings are above vanilla", len(leaders) == LEADING)
+    kinds = ("logit_sum", "prob_mean")
+
+    def means(slug: str, label: str, rule: str) -> str:
+        of_units = slugs[slug].by_unit(slug, label, rule)
+        return format_number(summary(of_units).mean)
+
+    rules_of = [
+        [label, *(means(slug, label, kind) for slug in slugs for kind in kinds)]
+        for label in ["vanilla", "equal_weight_multiloss", "ume"]
+    ]
+    averaged = {
+        slug: made.between(slug, "equal_weight_multiloss", "equal_weight_multiloss", "prob_mean", "logit_sum")
+        for slug, made in slugs.items()
+    }
+    ensemble = {slug: made.between(slug, "ume", "ume", "prob_mean", "logit_sum") for slug, made in slugs.items()}
+    for found in (averaged, ensemble):
+        claim("averaging helps on SynthAV", found["compare-synthav"].low > 0)
+        claim("averaging loses on recordings", found["compare-grid"].high < 0)
+    apart = grid.between("compare-grid", "ume", "vanilla", "logit_sum")
+    claim("what ume loses it loses by averaging", apart.high > 0)
+    rho = correlations(*(made.ranking(slug) for slug, made in slugs.items()))["rho"]
+    config = grid.tables["compare-grid"].table.rows[0].configs[0]
+    report = grid.records[config.key].data["report"]
+    return {
+        "recordings": table(["setting", "GRID words", difference, "SynthAV", difference], *lines),
+        "grid_words": f"{sum(part['found'] for part in report.values()):,}",
+        "grid_classes": str(len(report["test"]["per_class"])),
+        "grid_noise": format_number(config.dataset_args["noise_db"], digits=0),
+        "grid_folds": COUNTS[int(on_grid["units"].max())],
+        "compared_draws": COUNTS[int(on_synthav["units"].max())],
+        "agree_rows": str(len(set(on_grid.index) & set(on_synthav.index))),
+        "agree_rho": correlation(rho),
+        "grid_ume": cells["compare-grid"].loc["ume", difference],
+        "grid_ogm_ge": cells["compare-grid"].loc["ogm_ge", difference],
+        "beside_ume": cells["compare-synthav"].loc["ume", difference],
+        "beside_ogm_ge": cells["compare-synthav"].loc["ogm_ge", difference],
+        "grid_leaders": listed([f"`{x}` ({cells['compare-grid'].loc[x, difference]})" for x in leaders]),
+        "grid_rules": table(
+            ["training", *(f"{name}: `{kind}`" for name in ("GRID words", "SynthAV") for kind in kinds)], *rules_of
+        ),
+        "grid_averaged": interval(averaged["compare-grid"]),
+        "beside_averaged": interval(averaged["compare-synthav"]),
+        "grid_ensemble": interval(ensemble["compare-grid"]),
+        "beside_ensemble": interval(ensemble["compare-synthav"]),
+        "grid_apart": interval(apart),
+    }
 
 
 def strategies(synthav: Results, avmnist: Results) -> dict[str, str]:
@@ -259,26 +251,17 @@ def compared(synthav: Results, avmnist: Results) -> dict[str, str]:
 
     leaders = list(numbers.index[:LEADING])
     claim("nobody shares the last leading rank", numbers["rank"].iloc[LEADING] > LEADING)
-    also = ["mlb", "equal_weight_multiloss", "mmpareto", "gblend"]  # each has a loss on each modality's own logits
-    claim("others have unimodal losses, too", not set(also) & set(leaders))
-    below = list(numbers.index[numbers["rank"] > numbers.loc["vanilla", "rank"]])[::-1]
-    branches = numbers.loc[[m for m in below if m not in alone], "branch_visual_mean"]
-    base = numbers.loc["vanilla", "branch_visual_mean"]
-    claim("their visual branches end below vanilla's", branches.max() < base)
+    below = [label for label in numbers.index if label != "vanilla" and loses(numbers.loc[label])][::-1]
     both = [m for m in theirs.index if m not in alone]
     claim("what was set for SynthAV comes last", both[-2:] == ["modality_dropout", "static_lr"])
     return {
-        "compared_seeds": synthav.seeds("compare-synthav"),
+        "compared_seeds": avmnist.seeds("compare-avmnist"),
         "leading": COUNTS[LEADING],
         "leaders": named(leaders),
         "compared_ogm_ge": format_number(scores["ogm_ge"]),
         "compared_vanilla": format_number(scores["vanilla"]),
-        "also_unimodal": named(also),
         "below_count": COUNTS[len(below)].capitalize(),
         "below": named(below),
-        "below_lowest": format_number(branches.min()),
-        "below_highest": format_number(branches.max()),
-        "compared_branch": format_number(base),
         "avmnist_audio": format_number(theirs.loc["audio only", "val_best_mean"]),
         "avmnist_visual": format_number(theirs.loc["visual only", "val_best_mean"]),
         "avmnist_lowest": format_number(theirs["val_best_mean"].min()),

@@ -17,9 +17,10 @@ Where the data set can be drawn anew (synthav), each seed has a draw of its own:
 result carries over. Five of them give an interval, six a p-value, and the note below the table says how many find a
 difference of one point. Give dataset_args.data_seed=0 to stay on one draw.
 
-Where it can be split anew (avmnist, by speaker; manifest with dataset_args.folds=5, by group), each seed has a fold of
-its own. Training sets of folds overlap, so intervals and tests are those of Nadeau and Bengio (2003). Give
-dataset_args.split=takes (avmnist) or dataset_args.fold=0 to stay on one split."""
+Where it can be split anew (avmnist and ravdess by speaker, grid by clip, mfeat by sample, manifest with
+dataset_args.folds=5 by group), each seed has a fold of its own. Training sets of folds overlap, so intervals and tests
+are those of Nadeau and Bengio (2003). Give dataset_args.split=takes (avmnist) or dataset_args.fold=0 to stay on one
+split."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -27,7 +27,7 @@ One run: train, evaluate, write one record. A run that is already recorded is re
 goes on from its last epoch and ends with the same bits.
 
 settings (name=value; dots go deeper; values are YAML):
-  dataset=synthav  method=ogm_ge  fusion=film  seed=1      see: python -m benchmarks list methods|fusions|datasets
+  dataset=synthav  method=ogm_ge  fusion=film  seed=1      see: python -m benchmarks list methods
   method_args.alpha=0.8  dataset_args.preset=textbook      options of the method, the data, the fusion (fusion_args.)
   encoders.audio=cnn  encoder_args.audio.widths=[16,32]    per modality
   epochs= batch_size= optimizer=sgd|adam|adamw lr= momentum= weight_decay= schedule=constant|step|cosine

@@ -26,6 +26,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="whose curves to draw: labels of rows or ids of methods (default: all rows of a table; of more than 12, "
         "the best, the worst and what they are compared with)",
     )
+    parser.add_argument(
+        "--rows",
+        default="",
+        metavar="NAME,NAME",
+        help="draw the differences of these rows, in this order, to what they are compared with: labels of rows or ids "
+        "of methods, such as ogm_ge,weak_boost,uncertainty_weighting,kd_strong_to_weak,ssl_pretrain",
+    )
 
 
 def execute(args: argparse.Namespace) -> int:
@@ -37,8 +44,10 @@ def execute(args: argparse.Namespace) -> int:
     made = read(args.folder)
     if made is None:
         raise ConfigError([f"{args.folder}: no suite.json, so this is no folder that reproduce, compare or tune made"])
-    chosen = [name.strip() for name in args.curves.split(",") if name.strip()]
-    paths = write(made.suite, args.folder, chosen=chosen)
+    chosen, compared = (
+        [name.strip() for name in names.split(",") if name.strip()] for names in (args.curves, args.rows)
+    )
+    paths = write(made.suite, args.folder, chosen=chosen, compared=compared)
     if made.suite.trials:
         from benchmarks.records.store import read_records
         from benchmarks.tuning.trials import write_trials

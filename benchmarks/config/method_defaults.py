@@ -1,6 +1,6 @@
 """What is used where nothing is said: settings per method and dataset, each with its source.
 
-The settings a dataset is trained with stand in its class, as ``training_recipe`` and ``adaptive_lr``.
+The settings a dataset is trained with stand in its class: ``training_recipe``, ``recipe_for`` and ``adaptive_lr``.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ _PRETRAINING = Default(
     "AV-MNIST: its grey images have the shape of spectrograms, so their kind is named",
     per_dataset={"avmnist": {"kinds": {"visual": "image"}}},
 )
+_SHORT = ("synthav", "avmnist", "grid", "mfeat")  # data sets whose runs have 20 epochs
 _ALPHA = LogUniform(0.1, 1.0)
 _OGM_ALPHA: dict[str, dict[str, Any]] = {
     **{d: {"alpha": 0.8} for d in ("crema_d", "synthav", "avmnist")},
@@ -90,11 +91,11 @@ METHODS: dict[str, Default] = {
         },
     ),
     "reconboost": Default(
-        "huacong/ReconBoost at 14ab57a. SynthAV, AV-MNIST: one epoch per phase, as in GeWu-Lab/BalanceBenchmark at "
-        "4c1482f, since 4 + 4 epochs would make two and a half stages of 20",
+        "huacong/ReconBoost at 14ab57a. SynthAV, AV-MNIST, GRID, MFeat: one epoch per phase, as in "
+        "GeWu-Lab/BalanceBenchmark at 4c1482f, since 4 + 4 epochs would make two and a half stages of 20",
         per_dataset={
             "ave": {"weight1": 4.0},
-            **{d: {"boost_epochs": 1, "rectify_epochs": 1} for d in ("synthav", "avmnist")},
+            **{d: {"boost_epochs": 1, "rectify_epochs": 1} for d in _SHORT},
         },
         search={"weight1": Uniform(2.0, 8.0), "weight2": Uniform(0.5, 1.5)},
     ),
@@ -172,9 +173,9 @@ METHODS: dict[str, Default] = {
         search={"lam": Choice((1.0, 3.0, 10.0, 30.0, 100.0)), "mu": Choice((0.001, 0.01, 0.1, 1.0))},
     ),
     "diagnosing_relearning": Default(
-        "GeWu-Lab/Diagnosing_Relearning_ECCV2024 at 025085e: after epochs 20 and 40 of 50. SynthAV, AV-MNIST: the same "
-        "shares of 20 epochs",
-        per_dataset={d: {"period": 8} for d in ("synthav", "avmnist")},
+        "GeWu-Lab/Diagnosing_Relearning_ECCV2024 at 025085e: after epochs 20 and 40 of 50. SynthAV, AV-MNIST, GRID, "
+        "MFeat: the same shares of 20 epochs",
+        per_dataset={d: {"period": 8} for d in _SHORT},
         search={"lam": Uniform(1.0, 7.0), "number": Choice((1, 2, 3))},
     ),
     "static_lr": Default(
@@ -310,9 +311,20 @@ METHODS: dict[str, Default] = {
 }
 
 
-def recipe(dataset: str) -> dict[str, Any]:
-    """The settings a dataset is trained with, from its class, which is imported; empty for a name nobody knows."""
-    return copy.deepcopy(dict(_dataset(dataset).training_recipe)) if dataset in DATASETS else {}
+def recipe(dataset: str, args: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings a dataset is trained with, from its class, which is imported.
+
+    Args:
+        dataset: Its name.
+        args: The options of the dataset that are given; the recipes of some datasets depend on them.
+
+    Returns:
+        Setting -> value; empty for a name nobody knows.
+
+    Raises:
+        DataError: The recipe depends on a list that cannot be read.
+    """
+    return copy.deepcopy(dict(_dataset(dataset).recipe_for(args))) if dataset in DATASETS else {}
 
 
 def adaptive_lr(dataset: str) -> float:
@@ -322,18 +334,6 @@ def adaptive_lr(dataset: str) -> float:
 
 def _dataset(name: str) -> type[Any]:
     return find(name, DATASETS, "dataset")
-
-
-# What encodes a column of somebody's own data; arrays are features, or sequences of them.
-BY_KIND = {"audio": "cnn", "video": "cnn", "frames": "cnn", "image": "cnn", "npy": "mlp", "npz": "mlp"}
-
-
-def encoders_by_kind(args: Mapping[str, Any]) -> dict[str, str]:
-    """Modality -> encoder, for the dataset ``manifest``, by what its columns hold. Raises DataError for its CSV."""
-    from datasets.core.manifest_file import csv_path, modalities
-
-    resplit = args.get("folds") is not None
-    return {m: BY_KIND[kind] for m, kind in modalities(csv_path(str(args.get("path", ""))), resplit).items()}
 
 
 def search_space(method: str) -> Space:

@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
-from benchmarks.config.method_defaults import adaptive_lr, encoders_by_kind, method_defaults, recipe
+from benchmarks.config.method_defaults import adaptive_lr, method_defaults, recipe
 from datasets.core.settings import read_settings
 from datasets.registry import DATASETS
 from models.registry import ENCODERS, FAMILIES, FUSIONS
@@ -141,9 +141,9 @@ def configure(given: Mapping[str, Any]) -> RunConfig:
     """
     given = nest(given)
     dataset, method = (str(given.get(name, RunConfig.model_fields[name].default)) for name in ("dataset", "method"))
-    chosen = {**recipe(dataset), "method_args": method_defaults(method, dataset)}
-    if dataset == "manifest" and isinstance(given.get("dataset_args", {}), Mapping):
-        chosen["encoders"] = encoders_by_kind(given.get("dataset_args", {}))
+    args = given.get("dataset_args", {})
+    chosen = recipe(dataset, args) if isinstance(args, Mapping) else {}  # what is no mapping is refused below
+    chosen["method_args"] = method_defaults(method, dataset)
     if given.get("optimizer") in ("adam", "adamw") and dataset in DATASETS:
         chosen["lr"] = adaptive_lr(dataset)
     if "protocol" in given:

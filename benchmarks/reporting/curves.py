@@ -121,7 +121,7 @@ def _has_course(row: Row, records: Mapping[str, RunRecord]) -> bool:
     return bool(state(row, records)) or any(len(c) > 1 for c in records[row.configs[0].key].curves.values())
 
 
-def check_chosen(tables: Sequence[Table], chosen: Sequence[str]) -> None:
+def check_chosen(tables: Sequence[Table], chosen: Sequence[str], flag: str = "--curves") -> None:
     """Raise ConfigError, a line for each name, where a chosen one is that of no row and no method of any table."""
     rows = [row for table in tables for row in table.rows]
     names = dict.fromkeys([c.method for row in rows for c in row.configs] + [row.label for row in rows])
@@ -130,7 +130,7 @@ def check_chosen(tables: Sequence[Table], chosen: Sequence[str]) -> None:
         try:
             known(name, names)
         except ValueError as error:
-            mistakes.append(f"--curves: no row is called so, and none uses such a method: {error}")
+            mistakes.append(f"{flag}: no row is called so, and none uses such a method: {error}")
     if mistakes:
         raise ConfigError(mistakes)
 

@@ -121,6 +121,63 @@ def ranks(table: FormattedTable) -> Picture:
     return Picture("ranks", "mean ranks", caption, figure)
 
 
+def chosen_rows(table: FormattedTable, chosen: Sequence[str]) -> list[str]:
+    """The labels of the rows that are called by a chosen name or use a method of that id, in the order of the names.
+
+    Args:
+        table: The table.
+        chosen: Labels of its rows, or ids of methods.
+
+    Returns:
+        The labels of those that are compared with another row; empty if there are none.
+    """
+    rows = [row for row in table.table.rows if row.against is not None]
+    asked = [
+        row.label for name in chosen for row in rows if name == row.label or name in {c.method for c in row.configs[:1]}
+    ]
+    return list(dict.fromkeys(asked))
+
+
+@matplotlib.rc_context(STYLE)
+def differences(table: FormattedTable, labels: Sequence[str]) -> Picture:
+    """The difference of some rows to what they are compared with, in the order given.
+
+    Args:
+        table: The table.
+        labels: The labels of rows of it that are compared with another row, as ``chosen_rows`` returns them.
+    """
+    rows = table.numbers.set_index("row").loc[list(labels)]
+    bases = list(dict.fromkeys(rows["against"]))
+    names = (
+        labels if len(bases) == 1 else [f"{x} \N{MINUS SIGN} {y}" for x, y in zip(labels, rows["against"], strict=True)]
+    )
+    figure, axes = _one_line_each(table.title, names, height=1.2 + 0.3 * len(labels))
+    exact = rows["difference_low"].notna()
+    low = rows["difference_low"].where(exact, rows["difference_least"])
+    high = rows["difference_high"].where(exact, rows["difference_greatest"])
+    cells = table.cells.set_index("setting")
+    column = next((c for c in cells if c.startswith("difference")), None)
+    for i, label in enumerate(labels):
+        mean = rows["difference_mean"].iloc[i]
+        if math.isnan(mean):
+            words = textwrap.shorten(str(rows["state"].iloc[i]) or "no difference yet", 70)
+            axes.text(0.01, i, words, va="center", color=ALARM, style="italic", transform=axes.get_yaxis_transform())
+            continue
+        axes.hlines(i, low.iloc[i], high.iloc[i], color=INK, lw=1.2, ls="-" if exact.iloc[i] else ":")
+        axes.plot(mean, i, ls="", marker="o", color=INK, ms=6, mfc=INK if exact.iloc[i] else "white")
+        shown = str(cells.loc[label, column]) if column else f"{mean:+.1f}"
+        axes.text(1.01, i, shown, va="center", transform=axes.get_yaxis_transform())
+    axes.axvline(0, color=INK, lw=0.8, ls=":", zorder=0.5)
+    axes.margins(x=0.05)
+    axes.set_xlabel(f"difference to {bases[0] if len(bases) == 1 else 'the other row'} (points of test accuracy)")
+    caption = (
+        "Test accuracy, of the epoch with the best validation accuracy, minus that of the row that it is compared "
+        "with, paired by unit. Filled, solid: mean and 95 % interval over units. Open, dotted: mean and range, where "
+        "the units are too few for an interval. Settings and order were chosen."
+    )
+    return Picture("differences", "differences of chosen settings", caption, figure)
+
+
 def _one_line_each(title: str, labels: Sequence[str], height: float) -> tuple[Figure, Axes]:
     """A figure with a labelled line for each row of a table, the first at the top: row i is at y = i."""
     figure = Figure(figsize=(7.2, height), layout="constrained")

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from fractions import Fraction
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from benchmarks.config.run_config import RunConfig, explain
+from benchmarks.config.run_config import RunConfig
 from benchmarks.config.suite import OWN, Row, Table
 from benchmarks.config.units import Unit, sample_of, unit_of
 from benchmarks.records.passes import passes
 from benchmarks.records.record import SELECTIONS, RunRecord
 from benchmarks.reporting.passes import relative_passes
+from benchmarks.reporting.published import Published
 from benchmarks.reporting.replication import overlap_ratio
 from benchmarks.reporting.statistics import LEVEL, Summary, groups, holm, mean_ranks, paired, summary
 
-PUBLISHED = Path(__file__).resolve().parents[2] / "results" / "published.csv"
 SELECTION = "val_best"  # of the epoch whose accuracies tables and figures show and compare
 Reader = Callable[[RunRecord], float | None]  # one number of a run, if it has it
 
@@ -43,15 +40,13 @@ def fingerprints(record: RunRecord) -> dict[str, str]:
 # ---- one row per setting
 
 
-def table_frame(
-    table: Table, records: Mapping[str, RunRecord], printed: Mapping[str, Mapping[str, str]] | None = None
-) -> pd.DataFrame:
+def table_frame(table: Table, records: Mapping[str, RunRecord], printed: Published | None = None) -> pd.DataFrame:
     """One row per row of a table.
 
     Args:
         table: Its rows and their runs.
         records: Key -> record.
-        printed: Row label -> what a paper prints for it, a line of published.csv.
+        printed: What papers print for it.
 
     Returns:
         Numbers in percent. A row whose runs are not all done has no means: ``state`` says why. ``std`` is that of the
@@ -63,6 +58,7 @@ def table_frame(
     Raises:
         ValueError: Rows are compared that do not share their seeds.
     """
+    printed = printed or Published()
     rows = {row.label: row for row in table.rows}
     names = modalities([r for row in table.rows for c in row.configs if (r := records.get(c.key))])
     lines = []
@@ -76,12 +72,13 @@ def table_frame(
         over_units = accuracy_over_units(row, records)
         line |= {f"{SELECTION}_{end}": getattr(over_units, end, math.nan) for end in ("low", "high")}
         line |= _difference(row, rows, records)
-        line |= _published_columns((printed or {}).get(row.label))
+        line |= printed.columns(row.label)
         lines.append(line)
     columns = ["table", "variant", "row", "state", "done", "asked", "units"]
     columns += [f"{name}_{part}" for name in _readers(names, OWN) for part in ("mean", "std")]
     columns += [f"{SELECTION}_low", f"{SELECTION}_high", "against", *_COMPARED]
-    frame = pd.DataFrame(lines, columns=[*columns, "published", "published_note"])
+    printed_columns = ["published", "published_note", *(["published_mAP"] if printed.has_mAP else [])]
+    frame = pd.DataFrame(lines, columns=[*columns, *printed_columns])
     frame = frame.astype({"wins": "Int64", "pairs": "Int64"})
     return _with_ranks(table, frame, records) if table.ranked else frame
 
@@ -297,55 +294,3 @@ def _with_ranks(table: Table, frame: pd.DataFrame, records: Mapping[str, RunReco
         group=[letters.get(label, "") for label in frame["row"]],
     )
     return frame.sort_values("rank", kind="stable", na_position="last", ignore_index=True)
-
-
-# ---- what others printed
-
-
-def read_published(table: Table, path: Path = PUBLISHED) -> dict[str, dict[str, str]]:
-    """What papers print for a table.
-
-    Args:
-        table: The table; its name and dataset select the lines.
-        path: The file, with its sha256 in a file beside it.
-
-    Returns:
-        Row label -> the columns of its line.
-
-    Raises:
-        ValueError: The file is not the one that the sha256 is of, or a line of it cannot be.
-    """
-    content, beside = path.read_bytes(), path.with_name(f"{path.name}.sha256")
-    if hashlib.sha256(content).hexdigest() != beside.read_text().split(" ")[0]:
-        raise ValueError(
-            f"{path} is not the file of {beside.name}: restore both, or, where the change is meant, write its digest "
-            f"anew: sha256sum {path.name} > {beside.name}"
-        )
-    frame = pd.read_csv(path, dtype=str, keep_default_na=False)
-    for number, line in enumerate(frame.to_dict("records"), 2):
-        try:
-            PublishedLine(**line)
-        except ValidationError as error:
-            raise ValueError(
-                f"{path}, line {number}: {explain(error.errors()[0], PublishedLine.model_fields)}"
-            ) from None
-    mine = frame[(frame.table == table.name) & (frame.dataset == table.dataset) & (frame.metric == "accuracy")]
-    return {line["row"]: line for line in mine.to_dict("records")}
-
-
-class PublishedLine(BaseModel):
-    """A line of published.csv."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    paper: str
-    table: str
-    dataset: str
-    row: str
-    metric: Literal["accuracy", "mAP"]
-    value: float = Field(ge=0, le=100, allow_inf_nan=False)  # in percent
-    note: str
-
-
-def _published_columns(line: Mapping[str, str] | None) -> dict[str, Any]:
-    return {"published": float(line["value"]), "published_note": line["note"]} if line else {"published": math.nan}

@@ -12,22 +12,29 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as Grid
 
-from benchmarks.config.run_config import RunConfig
+from benchmarks.config.run_config import ConfigError, RunConfig
 from benchmarks.config.suite import Suite
 from benchmarks.records.record import RunRecord, write_whole
 from benchmarks.records.store import read_records
 from benchmarks.reporting import figures, tables
 from benchmarks.reporting.curves import check_chosen, curve_rows, curves
 from benchmarks.reporting.figures import Picture
-from benchmarks.reporting.frames import PUBLISHED
 from benchmarks.reporting.heatmap import heatmaps
 from benchmarks.reporting.page import ACROSS_DATA, Drawing, page
 from benchmarks.reporting.pareto import has_passes, pareto
+from benchmarks.reporting.published import PUBLISHED
 from benchmarks.reporting.runs import runs_frame
 from benchmarks.reporting.tables import FormattedTable, escape_markdown, has_ranks
 
 
-def write(suite: Suite, folder: Path, *, published: Path = PUBLISHED, chosen: Sequence[str] = ()) -> list[Path]:
+def write(
+    suite: Suite,
+    folder: Path,
+    *,
+    published: Path = PUBLISHED,
+    chosen: Sequence[str] = (),
+    compared: Sequence[str] = (),
+) -> list[Path]:
     """Write runs.csv, tables/, figures/, README.md and report.html of a results folder, from its records alone.
 
     Args:
@@ -35,17 +42,20 @@ def write(suite: Suite, folder: Path, *, published: Path = PUBLISHED, chosen: Se
         folder: The results folder.
         published: The file with the numbers that papers print.
         chosen: Labels of rows, or ids of methods, whose curves are drawn; none: those that ``curve_rows`` takes.
+        compared: Labels of rows, or ids of methods, whose differences to what they are compared with are drawn, in this
+            order; none: no such figure.
 
     Returns:
         The files.
 
     Raises:
-        ConfigError: Nothing is called as a chosen name is, or the chosen rows are too many.
+        ConfigError: Nothing is called as a chosen name is, the chosen rows are too many, or none of those in
+            ``compared`` is compared with another row.
         ValueError: A record cannot be used; nothing is written then.
         Unwritable: A file cannot be written.
     """
     records = {r.key: r for r in read_records(folder)}
-    contents = dict(files(suite, records, published, chosen))
+    contents = dict(files(suite, records, published, chosen, compared))
     for name, content in contents.items():
         write_whole(folder / name, content)
     return [folder / name for name in contents]
@@ -67,11 +77,18 @@ def show(suite: Suite, folder: Path) -> None:
 
 
 def files(
-    suite: Suite, records: Mapping[str, RunRecord], published: Path = PUBLISHED, chosen: Sequence[str] = ()
+    suite: Suite,
+    records: Mapping[str, RunRecord],
+    published: Path = PUBLISHED,
+    chosen: Sequence[str] = (),
+    compared: Sequence[str] = (),
 ) -> Iterator[tuple[str, bytes]]:
     """Path below the results folder and content of every file that ``write`` writes."""
     check_chosen(suite.tables, chosen)
+    check_chosen(suite.tables, compared, "--rows")
     formatted = tables.format_tables(suite.tables, records, quick=suite.quick, published=published)
+    if compared and not any(figures.chosen_rows(table, compared) for table in formatted):
+        raise ConfigError([f"--rows: of {', '.join(compared)} none is compared with another row"])
     drawings: dict[str, list[Drawing]] = {}
     yield "runs.csv", tables.to_csv(runs_frame(list(records.values()))).encode()
     for table in formatted:
@@ -79,7 +96,7 @@ def files(
         yield f"tables/{slug}.csv", tables.to_csv(table.numbers).encode()
         yield f"tables/{slug}.md", tables.to_markdown(table).encode()
         yield f"tables/{slug}.tex", tables.to_latex(table).encode()
-        for picture in pictures(table, records, chosen):
+        for picture in pictures(table, records, chosen, compared):
             drawings.setdefault(slug, []).append(_drawn(f"{slug}-{picture.kind}", picture))
             yield from _picture_files(drawings[slug][-1], picture)
     for picture in heatmaps(suite, records):
@@ -92,9 +109,13 @@ def files(
     )
 
 
-def pictures(table: FormattedTable, records: Mapping[str, RunRecord], chosen: Sequence[str]) -> Iterator[Picture]:
+def pictures(
+    table: FormattedTable, records: Mapping[str, RunRecord], chosen: Sequence[str], compared: Sequence[str]
+) -> Iterator[Picture]:
     """The figures of a table, in the order in which they stand below it."""
     yield figures.accuracies(table)
+    if labels := figures.chosen_rows(table, compared):
+        yield figures.differences(table, labels)
     if has_passes(table):
         yield pareto(table, records)
     if has_ranks(table):

@@ -18,15 +18,14 @@ from benchmarks.config.units import unit_of
 from benchmarks.records.record import RunRecord
 from benchmarks.reporting import passes
 from benchmarks.reporting.frames import (
-    PUBLISHED,
     SELECTION,
     correct,
     fingerprints,
-    read_published,
     rows_like_their_baseline,
     table_frame,
 )
 from benchmarks.reporting.method_names import titles
+from benchmarks.reporting.published import PUBLISHED, Published, read_published
 from benchmarks.reporting.replication import difference_note, overlap_ratio, rank_note, unit_note
 
 EMPTY = "\N{EN DASH}"  # a cell that cannot have a value: no such modality, nothing to compare with
@@ -40,6 +39,10 @@ BRANCH_AND_PROBE = (
 BEFORE = (
     "they kept no logits, so their scores cannot be computed again, and of epochs with equal validation accuracy the "
     "first was selected."
+)
+MEAN_AVERAGE_PRECISION = (
+    "the average precision of each class against the rest on test, averaged over the classes, in percent, at the epoch "
+    "with the best validation accuracy; OGM-GE's paper prints it beside the accuracy in this table."
 )
 RULES = (
     "logit_sum predicts by the sum of the branches' logits, prob_mean by the mean of their probabilities, branch/NAME "
@@ -109,7 +112,7 @@ def format_tables(
 def _formatted(
     table: Table,
     numbers: pd.DataFrame,
-    printed: Mapping[str, Mapping[str, str]],
+    printed: Published,
     records: Mapping[str, RunRecord],
     *,
     quick: bool,
@@ -146,12 +149,18 @@ def _row_cells(row: Mapping[str, Any], names: Sequence[str], bases: Sequence[str
     ranked = "rank" in row
     line = {"rank": EMPTY if pd.isna(row["rank"]) else str(row["rank"])} if ranked else {}
     line |= {"setting": row["row"], "runs": f"{row['done']}/{row['asked']}"}
-    line |= {ACCURACY: row["state"] or mean(SELECTION), **_difference_cells(row, bases)}
+    line |= {ACCURACY: row["state"] or mean(SELECTION)}
+    if "published_mAP" in row:  # a paper prints mAP for this table
+        line |= {"mAP": mean("mAP")}
+    line |= _difference_cells(row, bases)
     line |= {f"{m} branch": mean(f"branch_{m}") for m in names} | {f"{m} probe": mean(f"probe_{m}") for m in names}
     if ranked:
         line |= {"passes": EMPTY if math.isnan(row["passes"]) else f"{format_number(row['passes'])}{TIMES}"}
         line |= {"mean rank": format_number(row["mean_rank"]) + _ends(row, "mean_rank"), "group": row["group"] or EMPTY}
-    return line | {"published": format_number(row["published"])}
+    return line | {
+        "published": format_number(row["published"]),
+        "published mAP": format_number(row.get("published_mAP", math.nan)),
+    }
 
 
 def _difference_cells(row: Mapping[str, Any], bases: Sequence[str]) -> dict[str, str]:
@@ -197,13 +206,15 @@ def format_number(mean: float, std: float = math.nan, *, sign: bool = False, dig
 
 
 def notes(
-    table: Table, records: Sequence[RunRecord], numbers: pd.DataFrame, printed: Mapping[str, Mapping[str, str]]
+    table: Table, records: Sequence[RunRecord], numbers: pd.DataFrame, printed: Published
 ) -> list[tuple[str, str]]:
     """What a reader needs to judge the table, from the records it was made of."""
     configs = [c for row in table.rows for c in row.configs]
     units = len({unit_of(c.dataset_args) for c in configs})
     ratio = overlap_ratio(configs, {r.key: r for r in records if r.status == "done"})
     out = [*EXPLAINED, ("Unit", unit_note(configs))]
+    if "published_mAP" in numbers and numbers["mAP_mean"].notna().any():
+        out.append(("mAP", MEAN_AVERAGE_PRECISION))
     if numbers["pairs"].notna().any():
         out.append(("Difference", difference_note(numbers, units, ratio)))
     if "rank" in numbers:
@@ -258,7 +269,8 @@ def _provenance_note(records: Sequence[RunRecord]) -> str:
     return f"commit {commits}, {changes}; torch {listed('torch')}; device {listed('device')}."
 
 
-def _published_notes(table: Table, printed: Mapping[str, Mapping[str, str]]) -> list[tuple[str, str]]:
+def _published_notes(table: Table, published: Published) -> list[tuple[str, str]]:
+    printed = published.accuracy
     if not printed:
         return []
     labels = [row.label for row in table.rows]
@@ -266,7 +278,8 @@ def _published_notes(table: Table, printed: Mapping[str, Mapping[str, str]]) -> 
     if others := [f"{label} {line['value']}" for label, line in printed.items() if label not in labels]:
         remarks.append(f"also printed there, without a row here: {', '.join(others)}")
     source = _join_distinct([line["paper"] for line in printed.values()])
-    where = f"{source}, its {table.name.replace('table', 'Table ')}, accuracy in percent, as printed"
+    measured = "accuracy and mAP" if published.mAP else "accuracy"
+    where = f"{source}, its {table.name.replace('table', 'Table ')}, {measured} in percent, as printed"
     return [("Published", "; ".join([where, *remarks]) + ".")]
 
 

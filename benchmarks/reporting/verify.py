@@ -34,6 +34,7 @@ class Findings:
         problems: One line each.
         runs: Records that were read.
         recomputed: Those whose every score was computed again from its logits.
+        without_logits: The names of those whose logits are not beside them, so that this could not be done.
         data: Draws of the data that were compared with the data here, and those that are not here.
         tables: Files of numbers that were made again and compared.
     """
@@ -41,6 +42,7 @@ class Findings:
     problems: list[str] = field(default_factory=list)
     runs: int = 0
     recomputed: int = 0
+    without_logits: list[str] = field(default_factory=list)
     data: dict[bool, int] = field(default_factory=lambda: {True: 0, False: 0})
     tables: int = 0
 
@@ -83,6 +85,9 @@ def verify(folder: Path, on_record: Callable[[int, int], object] = lambda *_: No
             found.problems += _stray_logits(folder, logits, records)
     except ValueError as error:  # the packed file is no archive
         found.problems.append(_without(folder, error))
+    if names := found.without_logits:
+        shown = f"{'; '.join(names[:3])}{'; ...' if len(names) > 3 else ''}"
+        found.problems.append(f"the logits of {len(names)} runs are missing, so their scores are not verified: {shown}")
     _verify_suite(folder, records, found)
     return found
 
@@ -108,7 +113,7 @@ def _of_record(record: RunRecord, logits: Logits, data: _Data, found: Findings) 
         yield _without(logits.folder, error)
         return
     if kept is None:
-        yield "its logits are missing"
+        found.without_logits.append(_name(record))
         return
     yield from differences(record.scores, scores(kept), "scores")
     yield from data.compare(record, kept)

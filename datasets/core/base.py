@@ -5,15 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
+import ogm
 from datasets.core.card import Card
+from datasets.core.lazy import torch
 from datasets.core.sample_keys import SampleKey
-from ogm.lazy import torch
-from ogm.types import Batch
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 @dataclass
@@ -51,10 +48,25 @@ class MultimodalDataset:
     ids: Sequence[str]
     labels: Sequence[int]
     recipe: Mapping[str, Any]  # everything that changes a tensor: preset, sizes, rates
-    present: Tensor | None = None  # (N, M) bool, where modalities can be missing
+    present: torch.Tensor | None = None  # (N, M) bool, where modalities can be missing
     generated: ClassVar[bool] = False  # samples are a function of the options, this source and NumPy alone
     static: bool = False  # ``batch`` does the same for every seed; what is random happens in ``augment`` alone
     report: ScanReport
+
+    @classmethod
+    def recipe_for(cls, args: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The settings of a run with these options of the dataset: ``training_recipe``, whatever they are.
+
+        A dataset whose files decide (somebody's own data) overrides it. It is asked whenever a run is configured, so it
+        reads no more than a list.
+
+        Args:
+            args: The options that are given; not checked yet.
+
+        Raises:
+            DataError: A list that decides cannot be read.
+        """
+        return cls.training_recipe
 
     @classmethod
     def resplit(cls, args: Mapping[str, Any], number: int) -> dict[str, Any]:
@@ -69,7 +81,7 @@ class MultimodalDataset:
         """
         return {}
 
-    def load(self, i: int, rng: torch.Generator | None) -> dict[str, Tensor]:
+    def load(self, i: int, rng: torch.Generator | None) -> dict[str, torch.Tensor]:
         """One sample.
 
         Args:
@@ -90,7 +102,7 @@ class MultimodalDataset:
         i, rng = (key, None) if isinstance(key, int) else (key[0], torch.Generator().manual_seed(key[1]))
         return {**self.load(i, rng), "label": self.labels[i], "index": i, "id": self.ids[i]}
 
-    def batch(self, keys: Sequence[SampleKey]) -> Batch:
+    def batch(self, keys: Sequence[SampleKey]) -> ogm.Batch:
         """Many samples at once.
 
         Args:
@@ -101,13 +113,13 @@ class MultimodalDataset:
             ``augment``, which runs on the training device.
         """
         items = [self[key] for key in keys]
-        return Batch(
+        return ogm.Batch(
             {m: torch.stack([item[m] for item in items]) for m in self.modalities},
             torch.tensor([item["label"] for item in items]),
             torch.tensor([item["index"] for item in items]),
         )
 
-    def augment(self, batch: Batch, seeds: Sequence[int]) -> Batch:
+    def augment(self, batch: ogm.Batch, seeds: Sequence[int]) -> ogm.Batch:
         """Random changes of a training batch, on the device it lies on.
 
         Args:

@@ -22,10 +22,15 @@ class Card:
         size: What has to be downloaded, and the disk space the prepared set takes.
         licence: The licence of the data.
         citation: The publications to cite.
-        how_to_get: What to download, from where, and into which folder.
+        how_to_get: What to download, from where, and into which folder. Where one command does all of it, the text
+            begins with it: "`python -m datasets download NAME`".
         quirks: What a user should know before comparing numbers, one sentence each.
         raw_files: Names that must exist in the raw folder before the dataset can be prepared; ``"a|b"`` stands for
             either of them. A dataset without raw files is generated from a seed.
+        preparation: How long preparing takes, on what machine; with the word "measured" or "estimated", and from what.
+        run_on_cpu: How long one run with the recipe takes (vanilla, concat) on a CPU, with the same word.
+        run_on_gpu: The same on a GPU.
+        example: A worked example, line by line, for data of the user's own.
     """
 
     title: str
@@ -37,6 +42,10 @@ class Card:
     how_to_get: str
     quirks: tuple[str, ...] = ()
     raw_files: tuple[str, ...] = ()
+    preparation: str = "not measured"
+    run_on_cpu: str = "not measured"
+    run_on_gpu: str = "not measured"
+    example: tuple[str, ...] = ()
 
     def raw_files_exist(self, folder: Path) -> bool:
         """Whether a raw folder has what preparing needs. The files are not opened."""

@@ -55,6 +55,29 @@ def convert_disk_errors(folder: Path) -> Iterator[None]:
         raise DataError(f"{path}: cannot write ({reason}); {help_}") from error
 
 
+@contextlib.contextmanager
+def locked(folder: Path, busy: str) -> Iterator[None]:
+    """Keeps other processes from writing into a folder meanwhile. The lock dies with its process.
+
+    Args:
+        folder: The folder; it has to be there.
+        busy: What the message says of another process that has locked it.
+
+    Raises:
+        DataError: Another process has locked it.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(handle)
+        raise DataError(f"{folder}: {busy}; wait for it to finish") from error
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
 def part_size(path: Path) -> int:
     """The size in bytes of a file that is being written; 0 where there is none yet.
 

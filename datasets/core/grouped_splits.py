@@ -48,18 +48,22 @@ class GroupedSplit:
     test: list[int]
 
 
-def resplit_options(args: Mapping[str, Any], folds: int, number: int) -> dict[str, int]:
+def resplit_options(args: Mapping[str, Any], folds: int | None, number: int) -> dict[str, int]:
     """The options of split ``number`` of a series: all folds, then all folds of the next ``split_seed``.
 
     Args:
-        args: What has been chosen already. Where a fold or a ``split_seed`` has, there is no series, and all splits
-            are that one.
-        folds: How many folds there are.
+        args: What has been chosen already, not checked yet. Where a fold or a ``split_seed`` has, there is no series,
+            and all splits are that one.
+        folds: How many folds there are where ``args`` does not say; None: then there is no series.
         number: From 0.
+
+    Returns:
+        ``folds``, ``fold`` and ``split_seed``; nothing where there is no series.
     """
-    if {"fold", "split_seed"} & args.keys():
+    given = args.get("folds", folds)
+    if {"fold", "split_seed"} & args.keys() or not isinstance(given, int) or given < 2:
         return {}
-    return {"fold": number % folds, "split_seed": number // folds}
+    return {"folds": given, "fold": number % given, "split_seed": number // given}
 
 
 def grouped_parts(labels: Sequence[str], groups: Sequence[str], parts: int, word: str) -> list[int]:

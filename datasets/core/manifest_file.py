@@ -8,8 +8,10 @@ from __future__ import annotations
 import csv
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from datasets.core.checks import advice
@@ -17,7 +19,7 @@ from datasets.core.errors import DataError, LabelError, ManifestError, SplitLeak
 from datasets.core.paths import raw_folder
 from ogm.registry import nearest
 
-KINDS = ("audio", "video", "frames", "image", "npy", "npz")
+KINDS = ("audio", "video", "frames", "image", "npy", "npz", "text")
 REQUIRED = ("id", "split", "label")
 REQUIRED_TO_RESPLIT = ("id", "group", "label")  # where ``folds`` decides who is in which split
 OPTIONAL = ("start", "end", "group", "weight")
@@ -26,6 +28,7 @@ MODALITY = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,31}")
 EXAMPLE = "id,split,label,audio:audio,visual:video"
 EXAMPLE_TO_RESPLIT = "id,group,label,audio:audio,visual:video (group: the speaker, the clip, or the id)"
 MAX_SHOWN = 10  # mistakes in one message
+LARGEST = 1 << 29  # bytes of a CSV
 
 
 @dataclass(frozen=True)
@@ -59,10 +62,34 @@ def csv_path(path: str) -> Path:
     return Path(path) if path else raw_folder("manifest") / "manifest.csv"
 
 
-def modalities(path: Path, resplit: bool = False) -> dict[str, str]:
-    """Modality -> kind, from the header alone; ``resplit`` as in ``read_manifest``. Raises ManifestError."""
-    lines = _lines(path)
-    return _kinds(path, *next(lines, (1, [])), resplit)
+@dataclass(frozen=True)
+class Outline:
+    """What a run is configured by: ``kinds`` as in ``Listing``, and how many rows each split has by its name."""
+
+    kinds: dict[str, str]
+    rows: Counter[str]
+
+
+def outline(path: Path, resplit: bool = False) -> Outline:
+    """Modalities and numbers of rows. Cells are not checked.
+
+    Args:
+        path: The CSV. As long as it stays the same, its rows are counted once.
+        resplit: As in ``read_manifest``; then all rows count under "".
+
+    Raises:
+        ManifestError: The CSV cannot be read, or its header is wrong.
+    """
+    return _outline(path, resplit, _text(path))
+
+
+@lru_cache(maxsize=1)
+def _outline(path: Path, resplit: bool, text: str) -> Outline:
+    lines = _lines(path, text)
+    line, header = next(lines, (1, []))
+    kinds = _kinds(path, line, header, resplit)
+    split = -1 if resplit else header.index("split")
+    return Outline(kinds, Counter("" if resplit else cells[split] for _, cells in lines if len(cells) > split))
 
 
 def read_manifest(
@@ -85,7 +112,7 @@ def read_manifest(
         SplitLeakError: A sample stands in two splits.
         LabelError: A label is no class, or train has none of a class.
     """
-    lines = _lines(path)
+    lines = _lines(path, _text(path))
     number, header = next(lines, (1, []))
     kinds = _kinds(path, number, header, resplit)
     columns = {name: f"{name}:{kind}" for name, kind in kinds.items()}
@@ -193,25 +220,25 @@ class _RowChecker:
         path, hash_, member = text.partition("#") if kind == "npz" else (text, "", "")
         if kind == "npz" and not (hash_ and member):
             self.wrong(column, f"{text!r} does not say which array; write {path or 'FILE.npz'}#NAME")
-        elif _leads_out(path):
+        elif leads_out(path):
             self.wrong(column, f"{text!r} leads out of the folder; write a path below it, with forward slashes")
         return text
 
 
-def _leads_out(path: str) -> bool:
+def leads_out(path: str) -> bool:
+    """Whether a path of a cell is not simply one below the folder: absolute, upwards, or of Windows."""
     here = PurePosixPath(path)
     return bool(here.is_absolute() or ".." in here.parts or "\\" in path or "\0" in path or PureWindowsPath(path).drive)
 
 
-def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """(line number, fields) of the header and every row behind it, without blank lines.
-
-    Comments before the header are left out too.
-    """
+def _text(path: Path) -> str:
+    """What the CSV holds. Raises ManifestError for what is no file, or too large to be a list, before it is read."""
     if path.exists() and not (path.is_file() or path.is_dir()):  # a device or a pipe may have no end
         raise ManifestError(f"{path}: no file; say path=FILE.csv, a CSV that begins {EXAMPLE}")
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        if path.stat().st_size > LARGEST:
+            raise ManifestError(f"{path}: more than {LARGEST >> 20} MB; a CSV of so many rows is not read")
+        return path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise ManifestError(
             f"{path}: cannot be read ({error.strerror}); "
@@ -219,6 +246,13 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
         ) from error
     except UnicodeDecodeError as error:
         raise ManifestError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+
+
+def _lines(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
+    """(line number, fields) of the header and every row behind it, without blank lines.
+
+    Comments before the header are left out too.
+    """
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     skipped = next((i for i, line in enumerate(lines) if line.strip() and not line.lstrip().startswith("#")), 0)
     reader = csv.reader(lines[skipped:], skipinitialspace=True, strict=True)
@@ -246,7 +280,7 @@ def _kinds(path: Path, line: int, header: Sequence[str], resplit: bool) -> dict[
             continue
         if kind not in KINDS:
             advice = nearest(kind, KINDS, f"there are {', '.join(KINDS)}")
-            if kind in ("text", "flow"):
+            if kind == "flow":
                 advice = "; make features of it and give them as npy"
             mistakes.append(f"line {line}, column {column}: {kind!r} is no kind of file{advice}")
         elif not MODALITY.fullmatch(name) or name in kinds:

@@ -141,12 +141,12 @@ def collect(
     for row, (line, name, label) in enumerate(named):
         if label not in place:
             if row or label.lower() not in LABEL_HEADERS:
-                near = closest(label, classes)
-                unknown.append(f"line {line}: {label!r}" + (f" (nearest class: {near[0]})" if near else ""))
+                near = closest(label[:80], classes)
+                unknown.append(f"line {line}: {label[:80]!r}" + (f" (nearest class: {near[0]})" if near else ""))
             continue
         notes["list_repeated_rows"] += name in rows
         if rows.setdefault(name, place[label]) != place[label]:
-            raise LabelError(f"{path}, line {line}: {name} has two labels, {classes[rows[name]]} and {label}")
+            raise LabelError(f"{path}, line {line}: {name[:80]} has two labels, {classes[rows[name]]} and {label}")
     if unknown:
         known = ", ".join(classes[:40]) + (", ..." if len(classes) > 40 else "")
         raise LabelError(f"{path}: {len(unknown)} labels are none of {known}: {'; '.join(unknown[:10])}")

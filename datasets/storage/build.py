@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import io
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from datasets.core.errors import DataError
-from datasets.core.files import convert_disk_errors
+from datasets.core.files import convert_disk_errors, locked
 from datasets.core.progress import Progress
 from datasets.storage.cache import FORMAT, Cache, Column, Decoded, RawItem, canonical, digest_of, sha256, source_digest
 
@@ -61,7 +59,7 @@ def build(
     fresh = not part.exists()
     with convert_disk_errors(part):
         part.mkdir(parents=True, exist_ok=True)
-    with _locked(part):
+    with locked(part, "another process is preparing this set"):
         try:
             with convert_disk_errors(part):
                 journal = _Journal(part, recipe, items, columns)
@@ -220,21 +218,6 @@ def _entries(journal: bytes) -> list[dict[str, Any]]:
             break
         entries += held
     return entries
-
-
-@contextmanager
-def _locked(part: Path) -> Iterator[None]:
-    """Two preparations of the same set would write into each other. The lock dies with its process."""
-    handle = os.open(part, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(handle)
-        raise DataError(f"{part}: another process is preparing this set; wait for it to finish") from error
-    try:
-        yield
-    finally:
-        os.close(handle)
 
 
 def _ask_for_space(part: Path, columns: Mapping[str, Column], journal: _Journal) -> None:

@@ -20,7 +20,8 @@ from datasets.core.progress import Progress
 from datasets.decode.idx import read_idx
 from datasets.storage import content
 from datasets.storage.cache import sha256
-from datasets.storage.download import ExactFile, fetch, unpack
+from datasets.storage.download import ExactFile, fetch
+from datasets.storage.unpacking import unpack
 
 MNIST_BASE = "https://ossci-datasets.s3.amazonaws.com/mnist"
 FSDD_BASE = "https://github.com/Jakobovski/free-spoken-digit-dataset/archive"

@@ -2,87 +2,192 @@
 
 from __future__ import annotations
 
-import gzip
+import hashlib
 import http.client
 import io
 import re
-import tarfile
+import ssl
 import time
 import urllib.error
 import urllib.request
-import zlib
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from email.utils import parsedate_to_datetime
+from functools import cache
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any, TypeVar
 
 from datasets.core.checks import printable
 from datasets.core.errors import DataError, PinMismatchError
 from datasets.core.files import convert_disk_errors, open_part, part_size
 from datasets.core.progress import Progress
-from datasets.storage.cache import sha256
 
 SCHEMES = ("https://", "http://")
 TRIES = 4
 PAUSE = 1.0  # seconds before the second try, then twice as long each time
 TIMEOUT = 30.0  # seconds without a byte
+LONGEST_WAIT = 120.0  # seconds that a server may ask us to wait
 SLOWEST_RATE = 200  # bytes a second, over any TIMEOUT: a server that sends less never ends
 OVERHEAD = 1 << 20  # bytes that a server may send besides the file: headers, and what divides a body
 BLOCK = 1 << 16
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class ExactFile:
-    """The one file that is wanted."""
+    """The one file that is wanted, by its sha256, or by its md5 where its host publishes nothing else."""
 
     size: int
-    sha256: str
+    sha256: str = ""
+    md5: str = ""
+
+    @property
+    def digest(self) -> str:
+        """Algorithm and digest, for a message."""
+        return f"md5 {self.md5}" if self.md5 else f"sha256 {self.sha256}"
+
+    def measure(self, path: Path) -> ExactFile:
+        """What a file is, by the digest that this one has."""
+        algorithm = "md5" if self.md5 else "sha256"
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, algorithm).hexdigest()
+        return replace(self, size=path.stat().st_size, **{algorithm: digest})
+
+
+class ServerError(DataError):
+    """A server that cannot be reached, fails or refuses.
+
+    Args:
+        url: What was asked for.
+        reason: What is wrong.
+        advice: What to do about it.
+        status: HTTP's number where the server refuses, else 0.
+        body: The first bytes of what a server that refuses says about it.
+    """
+
+    def __init__(self, url: str, reason: str, advice: str, status: int = 0, body: bytes = b"") -> None:
+        super().__init__(f"{url}: {reason}; {advice}")
+        self.reason, self.status, self.body = reason, status, body
 
 
 class _TransferInterrupted(Exception):
-    """Worth another try."""
+    """Worth another try, after ``wait`` seconds at the earliest."""
+
+    def __init__(self, reason: str, wait: float = 0.0) -> None:
+        super().__init__(reason)
+        self.wait = wait
 
 
-def fetch(url: str, path: Path, pin: ExactFile | None, *, limit: int = 0, progress: Progress | None = None) -> Path:
+def fetch(
+    url: str,
+    path: Path,
+    pin: ExactFile | None,
+    *,
+    limit: int = 0,
+    progress: Progress | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Path:
     """Downloads ``url`` to ``path``; a file that is there already and matches ``pin`` is not fetched again.
 
-    Bytes go to ``path``.part, which a later call continues, and are renamed when size and sha256 are right. Without a
-    pin at most ``limit`` bytes are taken. Raises DataError: no such address, a server that fails ``TRIES`` times, a
-    body that ends early, other bytes than pinned (those are deleted), a disk that is full or read-only, a link or
-    somebody else's file where the bytes should go.
+    Bytes go to ``path``.part, which a later call continues, and are renamed when size and digest are right. Without a
+    pin at most ``limit`` bytes are taken. ``headers`` are sent to ``url`` alone, not to where it redirects. Raises
+    DataError: no such address, a server that fails ``TRIES`` times or refuses (ServerError), other bytes than pinned
+    (those are deleted; PinMismatchError), a disk that is full or read-only, a link or somebody else's file where the
+    bytes should go.
     """
     if not url.startswith(SCHEMES):
         raise DataError(f"{url}: not an http or https address")
-    if pin and path.is_file() and path.stat().st_size == pin.size and sha256(path) == pin.sha256:
+    if pin and path.is_file() and path.stat().st_size == pin.size and pin.measure(path) == pin:
         return path
     part = path.with_name(path.name + ".part")
     with convert_disk_errors(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-    for attempt in range(TRIES):
-        if attempt:
-            time.sleep(PAUSE * 2 ** (attempt - 1))
-        try:
-            _transfer(url, part, pin.size if pin else limit, progress)
-            break
-        except _TransferInterrupted as error:
-            reason = printable(error)
-    else:
-        raise DataError(f"{url}: {reason}, {TRIES} times; run the command again later, it goes on where it stopped")
-    if pin and (received := ExactFile(part.stat().st_size, sha256(part))) != pin:
+    _try_again(url, lambda: _transfer(url, part, pin.size if pin else limit, progress, headers or {}))
+    if pin and (received := pin.measure(part)) != pin:
         part.unlink()
         raise PinMismatchError(
-            f"{url}: got {received.size} bytes with sha256 {received.sha256}, expected {pin.size} with {pin.sha256}; "
-            "it was deleted: try again, or get the file elsewhere"
+            f"{url}: got {received.size} bytes with {received.digest}, expected {pin.size} with "
+            f"{pin.md5 or pin.sha256}; it was deleted: try again, or get the file elsewhere"
         )
     with convert_disk_errors(path.parent):
         part.replace(path)
     return path
 
 
-def _transfer(url: str, part: Path, limit: int, progress: Progress | None) -> None:
-    """One request, from where ``part`` ends. Raises _Unfinished where another try may help."""
+def post(url: str, body: bytes, headers: Mapping[str, str], limit: int) -> bytes:
+    """Sends ``body`` to ``url`` and returns the answer, of at most ``limit`` bytes. Raises ServerError."""
+
+    def attempt() -> bytes:
+        request = urllib.request.Request(url, body, {"User-Agent": "ogm-bench", **headers}, method="POST")
+        try:
+            with _opener(limit + OVERHEAD).open(request, timeout=TIMEOUT) as response:
+                answer: bytes = response.read(limit + 1)
+        except urllib.error.HTTPError as error:
+            try:
+                said = error.read(BLOCK)
+            except (OSError, http.client.HTTPException):
+                said = b""
+            error.close()
+            raise _refusal(url, error, said) from error
+        except (OSError, http.client.HTTPException) as error:
+            raise _interruption(error) from error
+        if len(answer) > limit:
+            raise ServerError(url, f"answers with more than {limit} bytes", "check the address")
+        return answer
+
+    if not url.startswith(SCHEMES):
+        raise DataError(f"{url}: not an http or https address")
+    return _try_again(url, attempt)
+
+
+def _try_again(url: str, attempt: Callable[[], T]) -> T:
+    """What ``attempt`` returns, the first time that it is not interrupted. Raises ServerError after ``TRIES`` times."""
+    wait = 0.0
+    for number in range(TRIES):
+        if number:
+            time.sleep(max(wait, PAUSE * 2 ** (number - 1)))
+        try:
+            return attempt()
+        except _TransferInterrupted as error:
+            reason, wait = printable(error), error.wait
+    advice = "run the command again later, it goes on where it stopped"
+    raise ServerError(url, f"{reason}, {TRIES} times", advice)
+
+
+def _refusal(url: str, error: urllib.error.HTTPError, body: bytes = b"") -> ServerError | _TransferInterrupted:
+    """What an HTTP status means: 5xx, 408 and 429 are worth another try, a full disk or a used-up quota is not."""
+    reason = f"HTTP {error.code} {printable(error.reason)}"
+    if (error.code < 500 and error.code not in (408, 429)) or error.code in (507, 509):
+        return ServerError(url, reason, "check the address, or get the file elsewhere", error.code, body)
+    wait = _retry_after(error.headers["Retry-After"])
+    if wait > LONGEST_WAIT:
+        advice = "run the command again then, it goes on where it stopped"
+        return ServerError(url, f"{reason}, asks to wait {wait:.0f} seconds", advice, error.code, body)
+    return _TransferInterrupted(reason, wait)
+
+
+def _retry_after(text: str | None) -> float:
+    """The seconds from now that a header says, as a number or as a date; 0 where it says nothing that makes sense."""
+    if text and re.fullmatch(r"[0-9]{1,9}", text.strip()):
+        return float(text)
+    try:
+        return max(0.0, parsedate_to_datetime(text or "").timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return 0.0
+
+
+def _interruption(error: Exception) -> _TransferInterrupted:
+    """Refused, unknown host, timed out, cut off."""
+    return _TransferInterrupted(str(getattr(error, "reason", error) or type(error).__name__))
+
+
+def _transfer(url: str, part: Path, limit: int, progress: Progress | None, headers: Mapping[str, str]) -> None:
+    """One request, from where ``part`` ends. Raises _TransferInterrupted where another try may help."""
     with convert_disk_errors(part.parent):
         received_bytes = part_size(part)
     request = urllib.request.Request(url, headers={"User-Agent": "ogm-bench", **_range(received_bytes)})
+    for name, value in headers.items():
+        request.add_unredirected_header(name, value)
     try:
         with _opener(limit + OVERHEAD).open(request, timeout=TIMEOUT) as response:
             if response.status != 206:  # the server sends all of it, whatever was asked for
@@ -110,12 +215,9 @@ def _transfer(url: str, part: Path, limit: int, progress: Progress | None) -> No
                 part.unlink(missing_ok=True)
                 raise _TransferInterrupted("what was there of it did not fit") from error
             return
-        reason = f"HTTP {error.code} {printable(error.reason)}"
-        if error.code < 500 and error.code not in (408, 429):
-            raise DataError(f"{url}: {reason}; check the address, or get the file elsewhere") from error
-        raise _TransferInterrupted(reason) from error
-    except (OSError, http.client.HTTPException) as error:  # refused, unknown host, timed out, cut off
-        raise _TransferInterrupted(str(getattr(error, "reason", error) or type(error).__name__)) from error
+        raise _refusal(url, error) from error
+    except (OSError, http.client.HTTPException) as error:
+        raise _interruption(error) from error
     if received_bytes > limit:
         part.unlink()
         raise PinMismatchError(f"{url}: sends more than the expected {limit} bytes; it was deleted: check the address")
@@ -133,9 +235,8 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
             raise
         except ValueError as error:
             fp.close()
-            raise DataError(
-                f"{req.full_url}: leads to no http or https address ({printable(error)}); get the file elsewhere"
-            ) from error
+            reason = f"leads to no http or https address ({printable(error)})"
+            raise ServerError(req.full_url, reason, "get the file elsewhere") from error
 
     http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
 
@@ -171,6 +272,12 @@ class _GuardedReader(io.RawIOBase):
         super().close()
 
 
+@cache
+def _certificates() -> ssl.SSLContext:
+    """Reading the system's certificates takes longer than fetching a small file, so it is done once."""
+    return ssl.create_default_context()
+
+
 def _opener(limit: int) -> urllib.request.OpenerDirector:
     """Opens http and https alone, not the files and ftp servers that urllib would follow a redirect to."""
 
@@ -190,7 +297,7 @@ def _opener(limit: int) -> urllib.request.OpenerDirector:
             return self.do_open(Plain, req)
 
         def https_open(self, req: Any) -> Any:
-            return self.do_open(Secure, req)
+            return self.do_open(Secure, req, context=_certificates())
 
     opener = urllib.request.OpenerDirector()
     for handler in (
@@ -203,57 +310,3 @@ def _opener(limit: int) -> urllib.request.OpenerDirector:
 
 def _range(received_bytes: int) -> dict[str, str]:
     return {"Range": f"bytes={received_bytes}-"} if received_bytes else {}
-
-
-class _SizeLimitedReader(io.RawIOBase):
-    """The content of a gzip file up to a limit: a megabyte of it may hold a gigabyte of zeros."""
-
-    def __init__(self, file: gzip.GzipFile, archive: Path, limit: int) -> None:
-        self.file, self.archive, self.limit, self.left = file, archive, limit, 2 * limit + OVERHEAD
-
-    def read(self, count: int = -1) -> bytes:
-        data = self.file.read(min(count, BLOCK))
-        self.left -= len(data)
-        if self.left < 0:
-            raise _too_much(self.archive, self.limit)
-        return data
-
-
-def _open_tar(file: gzip.GzipFile, archive: Path, limit: int) -> tarfile.TarFile:
-    return tarfile.open(fileobj=cast(IO[bytes], _SizeLimitedReader(file, archive, limit)), mode="r|")
-
-
-def _too_much(archive: Path, limit: int) -> DataError:
-    return DataError(f"{archive}: unpacks to more than {limit} bytes; it is not the expected archive")
-
-
-def unpack(archive: Path, folder: Path, names: re.Pattern[str], limit: int) -> None:
-    """Extracts the regular files of a tar whose path matches ``names`` into ``folder``, by the last part of their path.
-
-    Raises DataError, before that member is written, for an archive that is damaged, holds a path or link that leads
-    out of it, or holds more than ``limit`` bytes. Damage behind the first members may only look like an early end: the
-    caller checks what was unpacked.
-    """
-    total = 0
-    try:
-        with gzip.open(archive) as file, _open_tar(file, archive, limit) as tar:
-            for member in tar:
-                member = tarfile.data_filter(member, str(folder))
-                if not member.isfile() or not names.fullmatch(member.name):
-                    continue
-                if member.size < 0:
-                    raise tarfile.ReadError("a member of less than no bytes")
-                total += member.size
-                if total > limit:
-                    raise _too_much(archive, limit)
-                packed = tar.extractfile(member)
-                assert packed is not None  # only links and folders have none
-                content = packed.read()
-                with convert_disk_errors(folder):
-                    folder.mkdir(parents=True, exist_ok=True)
-                    with open_part(folder / Path(member.name).name) as extracted:
-                        extracted.write(content)
-    except tarfile.FilterError as error:
-        raise DataError(f"{archive}: refused, a member would leave the folder ({printable(error)})") from error
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{archive}: a damaged archive ({printable(error)}); download it again") from error

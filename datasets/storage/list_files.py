@@ -1,19 +1,26 @@
-"""Published split lists: what they are called, where they are, and the rows that are read from them."""
+"""Published split lists, and lists of files with their digests: where they are, and the rows that are read of them."""
 
 from __future__ import annotations
 
+import csv
+import gzip
 import hashlib
+import io
+import re
+import zlib
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets.core.errors import PinMismatchError
+from datasets.core.checks import printable
+from datasets.core.errors import ManifestError, PinMismatchError
 from datasets.core.progress import Progress
 from datasets.core.split_lists import GitBlob, Pin, describe_list
 from datasets.storage.download import ExactFile, fetch
 
 Rows = list[tuple[str, int]]  # (sample, class number)
+EXACT_LIST_BYTES = 4 << 20  # of a list of files, unpacked; the longest has 1.5 MB
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,31 @@ class ListFile:
                 found = describe_list(path)
                 path.unlink()
                 raise PinMismatchError(f"{url}: got {found}; expected git blob {' or '.join(self.pin.ids)}; try again")
+
+
+def read_exact_files(path: Path) -> dict[str, ExactFile]:
+    """Reads a gzipped CSV of this repository: a header, then name, size in bytes and sha256 of each file.
+
+    Raises:
+        ManifestError: It is not there, damaged, or another file.
+    """
+    files: dict[str, ExactFile] = {}
+    try:
+        with gzip.open(path) as packed:
+            text = packed.read(EXACT_LIST_BYTES + 1).decode("ascii")
+        if len(text) > EXACT_LIST_BYTES:
+            raise ValueError(f"unpacks to more than {EXACT_LIST_BYTES} bytes")
+        header, *rows = csv.reader(io.StringIO(text), strict=True)
+        if header[1:] != ["bytes", "sha256"]:
+            raise ValueError("without the columns bytes and sha256")
+        for name, size, digest in rows:
+            if not re.fullmatch("[0-9]{1,15}", size) or not re.fullmatch("[0-9a-f]{64}", digest):
+                raise ValueError(f"{name[:80]}: {size[:20]} bytes with sha256 {digest[:64]}")
+            files[name] = ExactFile(int(size), digest)
+    except (OSError, EOFError, zlib.error, csv.Error, ValueError) as error:
+        reason = printable(error)
+        raise ManifestError(f"{path}: not the list that this repository has ({reason}); get it again") from error
+    return files
 
 
 def carve(

@@ -16,12 +16,14 @@ from pydantic import Field
 from datasets.core.errors import EmptyMediaError, ManifestError, VideoDecodeError
 from datasets.core.grouped_splits import FoldOptions
 from datasets.core.manifest_file import Sample
-from datasets.decode import audio, image_files, image_transforms
+from datasets.decode import audio, image_files, image_transforms, text
 from datasets.decode.arrays import array_shape, read_array
 from datasets.decode.video import blocks
 from datasets.storage.prepared import Options
 
 PICTURE_KINDS, ARRAY_KINDS = ("video", "frames", "image"), ("npy", "npz")
+# What encodes a column by default; arrays are features, or sequences of them.
+ENCODERS = dict.fromkeys(("audio", *PICTURE_KINDS), "cnn") | dict.fromkeys(ARRAY_KINDS, "mlp") | {"text": "text_cnn"}
 
 
 class ManifestOptions(Options, FoldOptions):
@@ -37,6 +39,7 @@ class ManifestOptions(Options, FoldOptions):
     picks: int = Field(1, ge=1)  # frames of a video that a sample sees
     image_size: int = Field(112, ge=8)
     length: int = Field(0, ge=0)  # of arrays along their first axis; 0: they have one shape
+    text_bytes: int = Field(256, ge=1, le=65_536)  # of a text, of which the rest is cut off
     augment: Literal["batched", "parity", "none"] = "batched"
 
 
@@ -76,6 +79,8 @@ def decode_cell(
         return _spectrogram(root / cell, row, options, notes)[None]
     if kind in ARRAY_KINDS:
         return _array(root, cell, kind, shape, options.length, notes)[None]
+    if kind == "text":
+        return text.read_text(root / cell, shape[0], notes)[None]
     side = shape[0]
     if kind == "image":
         return image_transforms.read_image(root / cell, side)[None]

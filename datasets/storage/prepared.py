@@ -6,21 +6,18 @@ import json
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from datasets.core.base import DataModule, MultimodalDataset
 from datasets.core.errors import CacheError, DataError
+from datasets.core.lazy import torch
 from datasets.core.paths import cache_folder, raw_folder
 from datasets.core.progress import Progress, bar
 from datasets.storage.build import build
 from datasets.storage.cache import Cache, Column, Decoded, RawItem, canonical, short_digest, source_digest
-from ogm.lazy import torch
 from ogm.registry import nearest
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 _MODULES: dict[tuple[str, ...], DataModule] = {}
 
@@ -120,7 +117,7 @@ class Prepared(MultimodalDataset):
         raise NotImplementedError
 
     # ---- what it gets
-    def load(self, i: int, rng: torch.Generator | None) -> dict[str, Tensor]:
+    def load(self, i: int, rng: torch.Generator | None) -> dict[str, torch.Tensor]:
         """One sample as the loader's batches hold it, by the subclass's ``batch`` and ``augment``."""
         seeds = [] if rng is None else [rng.initial_seed()]
         batch = self.batch([(i, seed) for seed in seeds] or [i])

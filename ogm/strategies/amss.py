@@ -54,7 +54,7 @@ class AMSS(Strategy):
         - Released code: computes a mask for the columns of the last layer, and never applies it. Ours: no such mask.
         - Released code: only convolutions inside residual layers, so not the first one. Ours: every convolution.
         - Released code for three modalities (NVGesture): ``multi="complement"``, with 3 in place of 1/2 in I_m, and
-          keep_m = 1/2 where it is below -1. Ours: the same constants for any number of modalities.
+          every keep_m = 1/2 if one I_m is 1 or less. Ours: the same constants for any number of modalities.
         - Released code: draws on each process by itself. Ours: the same filters on all ranks.
         - Released code: fails if fewer filters than are to be drawn have a gradient. Ours: those without are drawn
           last.

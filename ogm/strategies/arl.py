@@ -57,7 +57,8 @@ class ARL(Strategy):
         - Released code: its weights are softmax(T (magnitude of the other modality) (weight by entropy)), with
           entropies clamped at 0.3 of their sum; eq. 17 and 18 are not in it.
         - Released code: the hook multiplies a tensor by the tuple ``saved_tensors``, a TypeError from epoch 6 on, and
-          the evaluation ends in ``raise EOFError``, so that it does not run. Ours follows its formulas.
+          with a ResNet the script ends in ``raise EOFError`` before it trains, so that it does not run. Ours follows
+          its formulas.
         - Released script for VGGSound: calls a file that is not in the repository.
         - Released code: keeps the epoch that is best on the test set, from epoch 31 on. Ours: does not look at it.
 

@@ -58,6 +58,7 @@ class KDStrongToWeak(Strategy):
     References:
         - Paper: Hinton et al., 2015 (soft targets).
         - Paper: Valverde et al., CVPR 2021 (MM-DistillNet; MTA).
+        - Code of MTA: robot-learning-freiburg/MM-DistillNet at 9a0dcbb.
     """
 
     category = "stage"

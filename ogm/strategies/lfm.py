@@ -58,7 +58,7 @@ class LFM(Strategy):
 
     References:
         - Paper: Yang et al., NeurIPS 2024.
-        - Code: GeWu-Lab/BalanceBenchmark at 4c1482f.
+        - Code: njustkmg/NeurIPS24-LFM at ad44fa0; GeWu-Lab/BalanceBenchmark at 4c1482f.
     """
 
     category = "loss"

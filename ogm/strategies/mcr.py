@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -49,7 +49,7 @@ class MCR(Strategy):
     Prediction: argmax z. If the fusion is not additive, features are permuted and detached in place of u_m, and the
     fusion learns from every term. Permutations are of the global batch, the same on all ranks; M = 2: one for both
     modalities. A position counts if it and those that give to it have all modalities. It costs one pass through the
-    encoders, and M (2^M - 2) evaluations of the fusion (if it is additive: sums of parts) on ``draws`` B rows. A
+    encoders, and M (2^M - 2) evaluations of the fusion on ``draws`` B rows; if it is additive, 2^M - 2 sums of parts. A
     checkpoint holds the heads and, if used, W1, W2 and the layers that bring features to one width for L_con.
 
     Args:
@@ -71,6 +71,8 @@ class MCR(Strategy):
         - Released code at 338d370: the class for two modalities computes and logs steps 3 and 4 and returns the loss
           without them; the commands' ``--reg_by`` values match none of its branches, and the released configurations
           name a method that the registry does not know. The class for three modalities adds the terms. Ours: as there.
+        - Released code: takes ``softmax``, ``kl_div``, ``one_hot`` and ``normalize`` from ``torch.functional``, which
+          has none of them, so that the terms cannot be computed. Ours: from ``torch.nn.functional``.
         - Released code: encodes the batch a second time in evaluation mode for the permuted features. Ours: one pass.
         - Released code: starts from encoders trained alone. Ours: from scratch unless ``pretrained``, so that every
           method has the same budget.
@@ -147,8 +149,7 @@ class MCR(Strategy):
         if self.w_con:
             losses["contrast"] = self.w_con * self.contrast(features, batch, order)
         if self.w_ceb:
-            first, last = self.bottleneck.parameters()
-            distance = bottleneck_distance(output.logits, features, first, last)
+            distance = bottleneck_distance(output.logits, features, *self.bottleneck.parameters())
             losses["bottleneck"] = self.w_ceb * ctx.mean(distance, batch.weights(self.modalities))
         return losses
 
@@ -322,47 +323,63 @@ def game_loss(
 ) -> tuple[Tensor, dict[frozenset[str], Tensor]]:
     """Loss of a game.
 
+    The terms of a subset differ in gradients alone. So where the prediction is a sum of parts, its divergence is
+    computed once, and the gradient of each part is multiplied by the signs of the terms in which it learns.
+
     Args:
         values: Modality -> (N, D_m): parts of the fused logits, or features.
         clean: (N, C) fused logits.
         permutations: Subset -> modality of it -> (S, N).
         counted: Subset -> (S, N) bool, the positions that count.
         game: The game.
-        combine: Maps modality -> (K, D_m) to fused logits (K, C).
+        combine: Maps modality -> (K, D_m) to fused logits (K, C); ``add_parts`` for a sum of parts.
 
     Returns:
         0-dim sum over the terms of sign times divergence, and the divergence of each subset without a graph.
     """
     losses, divergence = [], {}
-    for subset, learning, sign in game_terms(list(values), game):
-        moved = combine(permuted(values, permutations[subset], learning))
-        mask = counted[subset]
-        steady = clean.expand(len(mask), *clean.shape).flatten(0, 1)
-        distance = jensen_shannon(moved, steady)
+
+    def term(subset: frozenset[str], moving: Mapping[str, Tensor], steady: Tensor) -> Tensor:
+        moved, mask = combine(permuted(moving, permutations[subset])), counted[subset]
+        distance = jensen_shannon(moved, steady.expand(len(mask), *steady.shape).flatten(0, 1))
         j = torch.where(mask.flatten(), distance, 0.0).sum() / mask.sum().clamp_min(1)
-        losses.append(sign * j)
         divergence[subset] = j.detach()
+        return j
+
+    terms = game_terms(list(values), game)
+    if combine is add_parts:
+        for subset in proper_subsets(list(values)):
+            signs = {t.learning: t.sign for t in terms if t.subset == subset}
+            moving = {m: multiply_gradient(x, sum(s for ms, s in signs.items() if m in ms)) for m, x in values.items()}
+            total = sum(signs.values())
+            j = term(subset, moving, multiply_gradient(clean, total))
+            losses.append(j + (total - 1) * j.detach())
+    else:
+        for subset, learning, sign in terms:
+            moving = {m: x if m in learning else x.detach() for m, x in values.items()}
+            losses.append(sign * term(subset, moving, clean))
     return torch.stack(losses).sum(), divergence
 
 
-def permuted(
-    values: Mapping[str, Tensor], permutations: Mapping[str, Tensor], learning: Collection[str]
-) -> dict[str, Tensor]:
-    """Permute some modalities, in S draws, and cut the gradient of those that do not learn.
+def multiply_gradient(x: Tensor, factor: int) -> Tensor:
+    """Return ``x``, whose gradient in a backward pass is multiplied by a factor."""
+    return x.detach() + factor * (x - x.detach()) if factor else x.detach()
+
+
+def permuted(values: Mapping[str, Tensor], permutations: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Permute some modalities, in S draws.
 
     Args:
         values: Modality -> (N, D_m).
         permutations: Modality that is permuted -> (S, N).
-        learning: Modalities that keep their gradient.
 
     Returns:
         Modality -> (S N, D_m).
     """
     draws = len(next(iter(permutations.values())))
-    kept = {m: x if m in learning else x.detach() for m, x in values.items()}
     return {
         m: x[permutations[m].flatten()] if m in permutations else x.expand(draws, *x.shape).flatten(0, 1)
-        for m, x in kept.items()
+        for m, x in values.items()
     }
 
 

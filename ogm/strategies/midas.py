@@ -61,6 +61,7 @@ class MIDAS(EqualWeightMultiloss):
     References:
         - Paper: Hwang, Choi and Whang, "MIDAS: Misalignment-based Data Augmentation Strategy for Imbalanced Multimodal
           Learning", NeurIPS 2025, arXiv 2509.25831.
+        - Code: none could be read.
     """
 
     category: ClassVar[Category] = "data"

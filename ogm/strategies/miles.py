@@ -45,6 +45,7 @@ class MILES(EqualWeightMultiloss):
 
     References:
         - Paper: Guerra-Manzanares and Shamout, IJCNN 2025 (arXiv 2510.17394).
+        - Code: none could be read (nyuad-cai/MILES).
     """
 
     category = "schedule"

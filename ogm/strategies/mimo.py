@@ -35,6 +35,7 @@ class MIMO(EqualWeightMultiloss):
     References:
         - Paper: Fernando et al., "Mitigating Modality Imbalance in Multi-modal Learning via Multi-objective
           Optimization", 2025, arXiv 2511.06686.
+        - Code: none could be read (heshandevaka/MIMO).
     """
 
     title = "Multi-modal Learning via Multi-objective Optimization"

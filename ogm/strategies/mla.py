@@ -43,6 +43,8 @@ class MLA(Strategy):
           projection is never applied. Ours: it is applied.
         - Released code before that commit: r is the mean feature of the current modality, with its graph. Ours: of the
           previous one, without graph, as we read the paper.
+        - Released code: divides q q^T element by element by a + q r^T, a matrix. Ours: by the number a + r^T q, as in
+          recursive least squares.
         - Released code: the prediction weights are normalised over the batch, so a prediction depends on the other
           samples. Ours: over the modalities, per sample.
         - Released script: replaces these weights by fixed ones, 0.55 for audio and 0.45 for visual, whatever its flag

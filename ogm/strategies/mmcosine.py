@@ -33,12 +33,14 @@ class MMCosine(Strategy):
     Differences:
         - Released code: the CREMA-D evaluation ranks classes by the linear head with its bias, which the loss never
           trains. BalanceBenchmark and ours: by the sum of cosines.
+        - Released code: the script for CREMA-D gives its parser an unknown keyword, ``defult``, and cannot start. Ours
+          follows its formulas.
         - A feature or weight row of norm 1e-12 or less has cosine 0 and no gradient. (Dividing by the norm, held at
           1e-12, would give a gradient of about 1e12.)
 
     References:
         - Paper: Xu et al., ICASSP 2023.
-        - Code: GeWu-Lab/BalanceBenchmark at 4c1482f.
+        - Code: GeWu-Lab/MMCosine_ICASSP23 at eb3a540; GeWu-Lab/BalanceBenchmark at 4c1482f.
     """
 
     category = "loss"

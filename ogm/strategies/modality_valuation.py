@@ -51,7 +51,7 @@ class ModalityValuation(Strategy):
 
     References:
         - Paper: Wei et al., CVPR 2024.
-        - Code: GeWu-Lab/BalanceBenchmark at 4c1482f.
+        - Code: GeWu-Lab/Valuate-and-Enhance-Multimodal-Cooperation at 7ed12b0; GeWu-Lab/BalanceBenchmark at 4c1482f.
     """
 
     category = "data"

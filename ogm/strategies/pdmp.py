@@ -38,6 +38,7 @@ class PDMP(Strategy):
 
     References:
         - Paper: Wei, Luo, Zhu and Luo, 2026 (arXiv 2604.05773; its abstract).
+        - Code: none was released.
     """
 
     category = "control"

@@ -47,6 +47,7 @@ class SSLCrossmodal(Strategy):
 
     References:
         - Paper: Morgado et al., CVPR 2021 (AVID).
+        - Code of AVID: facebookresearch/AVID-CMA at 4538e40.
     """
 
     category = "stage"

@@ -33,6 +33,7 @@ class SSLPretrain(Strategy):
 
     References:
         - Paper: Chen et al., ICML 2020 (SimCLR); Bardes et al., ICLR 2022 (VICReg); Morgado et al., CVPR 2021 (AVID).
+        - Code of SimCLR and AVID: google-research/simclr at 383d414; facebookresearch/AVID-CMA at 4538e40.
     """
 
     category = "stage"

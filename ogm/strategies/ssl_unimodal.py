@@ -40,6 +40,7 @@ class SSLUnimodal(Strategy):
 
     References:
         - Paper: Chen et al., ICML 2020 (SimCLR); Bardes et al., ICLR 2022 (VICReg).
+        - Code of SimCLR: google-research/simclr at 383d414.
     """
 
     category = "stage"

@@ -58,6 +58,7 @@ class UDI(Strategy):
         - Paper: Wang, Zhang, Liang, Qian and Hu, 2025 (arXiv 2509.02281).
         - Paper: Cheng et al., ICML 2020 (CLUB).
         - Code of CLUB: Linear95/CLUB at 57b4ad7.
+        - Code: none was released.
     """
 
     category = "stage"

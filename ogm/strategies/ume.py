@@ -30,6 +30,7 @@ class UME(Strategy):
 
     References:
         - Paper: Du et al., ICML 2023.
+        - Code: none was found.
     """
 
     category = "baseline"

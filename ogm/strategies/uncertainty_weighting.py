@@ -40,6 +40,7 @@ class UncertaintyWeighting(EqualWeightMultiloss):
 
     References:
         - Paper: Kendall, Gal and Cipolla, CVPR 2018.
+        - Code: yaringal/multi-task-learning-example at 86e2c88 (the author's notebook, of regression).
     """
 
     category = "loss"

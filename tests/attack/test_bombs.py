@@ -29,7 +29,7 @@ from datasets.decode.image_transforms import read_image
 from datasets.storage import digit_files
 from datasets.storage.build import build
 from datasets.storage.cache import Column, Decoded, RawItem
-from datasets.storage.download import unpack
+from datasets.storage.unpacking import unpack
 from datasets.ucf101 import LISTS, unzip
 
 ZEROS = 0x04030201  # bytes, 67 million: what the bombs hold; real ones hold a hundred times as much

@@ -26,10 +26,11 @@ TINY: dict[str, dict[str, Any]] = {
     "transformer": {"width": 8, "layers": 2, "heads": 2},
     "vit": {"width": 8, "layers": 2, "heads": 2, "patch": 4},
     "conformer": {"width": 8, "layers": 2, "heads": 2, "kernel": 3},
+    "text_cnn": {"width": 8, "embedding": 4, "kernel": 3},
 }
 RESNETS = [name for name in ENCODERS if name not in TINY]
 LARGE = [*RESNETS, "torchvision:shufflenet_v2_x0_5", "timm:test_resnet"]
-SEQUENCES = ("transformer", "conformer")
+SEQUENCES = ("transformer", "conformer", "text_cnn")
 
 
 def shape(encoder: str, modality: str) -> tuple[int, ...]:

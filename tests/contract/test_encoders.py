@@ -21,6 +21,7 @@ ROWS: dict[str, tuple[dict[str, Any], int]] = {
     "transformer": ({"width": 12, "heads": 3}, 12),
     "vit": ({"width": 12, "layers": 2}, 12),
     "conformer": ({"width": 12, "layers": 2}, 12),
+    "text_cnn": ({"width": 12}, 12),
 }
 SMALL: dict[str, dict[str, Any]] = {
     "cnn": {"widths": (4, 4)},
@@ -28,6 +29,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "transformer": {"width": 4, "layers": 1, "heads": 2},
     "vit": {"width": 4, "layers": 1, "heads": 2, "patch": 2},
     "conformer": {"width": 4, "layers": 1, "heads": 2, "kernel": 3},
+    "text_cnn": {"width": 4, "embedding": 3, "kernel": 3},
 }
 
 
@@ -70,6 +72,7 @@ def test_gradients_are_right(name: str) -> None:
         ("resnet18", (32, 8), "no spectrogram, image or clip"),
         ("transformer", (3, 2, 8, 8), "no sequence"),
         ("conformer", (3, 2, 8, 8), "no sequence"),
+        ("text_cnn", (3, 2, 8, 8), "no sequence"),
     ],
 )
 def test_inputs_of_another_shape_are_refused_in_a_line(name: str, shape: tuple[int, ...], why: str) -> None:

@@ -250,7 +250,7 @@ def test_the_commands_that_help_are_named(raw):
     shutil.rmtree(raw / "VideoFlash")
     with pytest.raises(DataError, match=r"run `python -m datasets download crema_d`$"):
         CremaD.module(**OGM)
-    assert not CremaD.ready(**OGM) and "git lfs" in CremaD.card.how_to_get
+    assert not CremaD.ready(**OGM) and "python -m datasets download crema_d" in CremaD.card.how_to_get
 
 
 def test_B20_missing_clips_are_counted_and_named(raw):

@@ -18,13 +18,13 @@ from datasets.core.errors import (
     VideoDecodeError,
 )
 from datasets.core.loader import Loader
-from datasets.core.manifest_file import modalities, read_manifest
+from datasets.core.manifest_file import outline, read_manifest
 from datasets.decode import image_transforms
 from datasets.manifest import Manifest
 from tests.helpers.media import frame, tone, write_clip, write_wav
 
 SMALL = {"image_size": 16, "seconds": 0.5}
-HEADER = "id,split,label,audio:audio,visual:video,face:image,walk:frames,words:npy,score:npz"
+HEADER = "id,split,label,audio:audio,visual:video,face:image,walk:frames,words:npy,score:npz,said:text"
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +50,8 @@ def write_files(folder, i: int) -> str:
     Image.fromarray(frame(i, 50, 40)).save(folder / f"w/{i}.png")
     np.save(folder / f"w/{i}.npy", np.full((4, 3), i, np.float64))
     np.savez(folder / f"w/{i}.npz", a=np.arange(5) + i, b=np.zeros(2))
-    return f"s/{i}.wav,v/{i}.mp4,w/{i}.png,w/{i},w/{i}.npy,w/{i}.npz#a"
+    (folder / f"w/{i}.txt").write_text(f"so, {i} ü" * (40 if i == 9 else 1))
+    return f"s/{i}.wav,v/{i}.mp4,w/{i}.png,w/{i},w/{i}.npy,w/{i}.npz#a,w/{i}.txt"
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +74,8 @@ def module(path, **args):
 def test_every_kind_of_file_becomes_what_it_should(written):
     splits = module(written, picks=2)
     train, test = splits.train, splits.test
-    assert train.modalities == ("audio", "visual", "face", "walk", "words", "score") and train.classes == ("a", "b")
+    assert train.modalities == ("audio", "visual", "face", "walk", "words", "score", "said")
+    assert train.classes == ("a", "b")
     assert list(train.ids) == [f"clip {i}" for i in range(6)] and list(test.labels) == [0, 1]
     item = test[0]
     shapes = {m: tuple(item[m].shape) for m in train.modalities}
@@ -84,7 +86,10 @@ def test_every_kind_of_file_becomes_what_it_should(written):
         "walk": (3, 2, 16, 16),
         "words": (4, 3),
         "score": (1, 5),
+        "said": (256, 256),
     }
+    assert bytes(item["said"].argmax(1)[:8].tolist()).decode() == "so, 8 ü" and item["said"].sum(1).tolist()[8:9] == [0]
+    assert item["said"].sum() == 8 and test.report.notes["texts_cut"] == 1
     assert all(item[m].dtype == torch.float32 for m in train.modalities) and item["id"] == "clip 8"
     assert item["words"].unique().tolist() == [8] and item["score"].tolist() == [[8, 9, 10, 11, 12]]
     stored = image_transforms.read_image(written.parent / "w/8.png", 19)
@@ -98,7 +103,7 @@ def test_augmentation_depends_on_the_seed_alone_in_batches_of_any_size(written):
     batch = train.augment(train.batch([(3, 5), (1, 7), (2, 9)]), [5, 7, 9])
     for m in train.modalities:
         assert torch.equal(batch.inputs[m][1], alone[m]), m
-        assert torch.equal(alone[m], other[m]) == (m in ("audio", "words", "score")), m
+        assert torch.equal(alone[m], other[m]) == (m in ("audio", "words", "score", "said")), m
     plain = module(written, augment="none").train
     assert torch.equal(plain[1, 7]["face"], plain[1]["face"])
     parity = module(written, augment="parity").train
@@ -228,7 +233,7 @@ def test_every_spelling_is_read(tmp_path, text):
     path = tmp_path / "own.csv"
     path.write_bytes(text.encode())
     listing = read_manifest(path)
-    assert listing.kinds == modalities(path) == {"a": "npy", "b": "npy"} and listing.classes == ("x",)
+    assert listing.kinds == outline(path).kinds == {"a": "npy", "b": "npy"} and listing.classes == ("x",)
     assert [(s.id, s.split, s.label, s.files["b"]) for s in listing.samples] == [
         ("1", "train", "x", "f.npy"),
         ("2", "test", "x", "f.npy"),
@@ -252,7 +257,7 @@ def changed(old: str, new: str) -> str:
             ManifestError,
             "line 1, column b:vidoe: 'vidoe' is no kind of file; did you mean 'video'",
         ),
-        (changed("b:npy", "b:text"), ManifestError, "column b:text: 'text' is no kind of file; make features of it"),
+        (changed("b:npy", "b:flow"), ManifestError, "column b:flow: 'flow' is no kind of file; make features of it"),
         (changed("b:npy", "a:npy"), ManifestError, "line 1, column a:npy: twice"),
         (changed("b:npy", "../b:npy"), ManifestError, "line 1, column ../b:npy: '../b' is no name of a modality"),
         (changed("1,train", "1,Train"), ManifestError, "line 2, column split: 'Train'; did you mean 'train'?"),

@@ -12,7 +12,7 @@ from torch import nn
 
 from datasets.__main__ import main
 from datasets.core.errors import CacheError, LabelError, ManifestError, MissingMediaError
-from datasets.core.manifest_file import MODALITY, modalities
+from datasets.core.manifest_file import MODALITY, outline
 from datasets.manifest import RESERVED_NAMES, Manifest
 from datasets.registry import fingerprints
 from datasets.storage.cache import Cache
@@ -273,4 +273,4 @@ def test_data_that_nothing_can_be_learned_from_are_refused_at_prepare(tmp_path, 
 
 def test_a_csv_without_an_end_is_not_read() -> None:
     with pytest.raises(ManifestError, match="/dev/zero: no file; say path="):
-        modalities(Path("/dev/zero"))
+        outline(Path("/dev/zero"))

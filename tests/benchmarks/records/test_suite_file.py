@@ -34,7 +34,7 @@ def test_tables_do_not_follow_todays_defaults(
 
     All that a method's class says in them is its full name, in a note.
     """
-    monkeypatch.setattr(run_config, "recipe", lambda dataset: {"epochs": 7})
+    monkeypatch.setattr(run_config, "recipe", lambda dataset, args: {"epochs": 7})
     monkeypatch.setattr(method_defaults, "METHODS", {})
     monkeypatch.setattr(suite, "FOLDER", tmp_path)
     monkeypatch.delitem(run_config.STRATEGIES, "ogm_ge")

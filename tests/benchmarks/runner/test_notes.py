@@ -78,7 +78,9 @@ def test_mcr_is_compared_from_scratch_and_from_encoders_trained_alone() -> None:
         ("aug + merge 0.4", "aug", {"merge": 0.4}),
     ],
 )
-def test_what_paper_and_code_do_differently_is_compared_both_ways(form: str, method: str, differs: dict[str, object]) -> None:
+def test_what_paper_and_code_do_differently_is_compared_both_ways(
+    form: str, method: str, differs: dict[str, object]
+) -> None:
     rows = {row.label: row.configs for row in compare({}, competing(["all"]), 2).tables[0].rows}
     for default, other in zip(rows[method], rows[form], strict=True):
         assert other.method == method and other.method_args == {**default.method_args, **differs}

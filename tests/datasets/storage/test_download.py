@@ -4,14 +4,15 @@ import hashlib
 import io
 import re
 import tarfile
-import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from datasets.core.errors import DataError, PinMismatchError
 from datasets.storage import download as fetching
-from datasets.storage.download import ExactFile, fetch, unpack
+from datasets.storage.download import ExactFile, fetch
+from datasets.storage.unpacking import unpack
+from tests.helpers.servers import first_wanted, send_head, serving
 
 GOOD = bytes(range(256)) * 1000
 PIN = ExactFile(len(GOOD), hashlib.sha256(GOOD).hexdigest())
@@ -29,14 +30,10 @@ class Handler(BaseHTTPRequestHandler):
         if kind == "recovers" and len(log) < 3:
             return self.send_error(503)
         body = b"wrong" * 100 if kind == "wrong" else GOOD[:-1] + b"?" if kind == "altered" else GOOD
-        start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and not kind.startswith("whole") else 0
+        start = 0 if kind.startswith("whole") else first_wanted(self)
         if wanted and start >= len(body):
             return self.send_error(416)
-        self.send_response(206 if start else 200)
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
-        self.send_header("Content-Length", str(len(body) - start))
-        self.end_headers()
+        send_head(self, len(body), start)
         stop = start + 100_000 if kind in ("cut", "whole-cut") or (kind == "once" and len(log) == 1) else len(body)
         self.wfile.write(body[start:stop])
 
@@ -49,12 +46,8 @@ def server(monkeypatch):
     monkeypatch.setattr(fetching, "PAUSE", 0.01)
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
         httpd.log = []  # type: ignore[attr-defined]
-        httpd.base = f"http://127.0.0.1:{httpd.server_port}"  # type: ignore[attr-defined]
-        thread = threading.Thread(target=httpd.serve_forever, args=(0.01,))
-        thread.start()
-        yield httpd
-        httpd.shutdown()
-        thread.join()
+        with serving(httpd) as httpd.base:  # type: ignore[attr-defined]
+            yield httpd
 
 
 def test_a_good_file_arrives_once(server, tmp_path):

@@ -8,7 +8,8 @@ from torch import nn
 
 from models.fusions.concat import Concat
 from ogm.context import Context
-from ogm.strategies.mcr import counted_positions, draw_permutations, game_terms, redraw
+from ogm.parts.heads import add_parts
+from ogm.strategies.mcr import Game, counted_positions, draw_permutations, game_loss, game_terms, proper_subsets, redraw
 from ogm.types import Output, Prerequisite
 from tests.helpers.engines import THREE, TWO, build, digest, flat, strategy, train
 from tests.helpers.methods import build64, close, one_step, weights
@@ -131,3 +132,18 @@ def test_features_of_different_widths_are_brought_to_one_for_the_contrast() -> N
     features = {"audio": torch.randn(6, 3), "visual": torch.randn(6, 5)}
     plan.backward(Output(fusion(features), {}, features), torch.arange(6) % 2)
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in plan.parameters())
+
+
+@pytest.mark.parametrize("game", ["greedy", "independent", "collaborative"])
+def test_one_evaluation_per_subset_has_the_gradients_of_one_per_term(game: Game) -> None:
+    generator = torch.Generator().manual_seed(0)
+    values = {m: torch.randn(9, 4, generator=generator, dtype=torch.float64, requires_grad=True) for m in THREE}
+    drawn = draw_permutations(THREE, 5, 9, Context(step=1))
+    permutations = {subset: {m: drawn[m] for m in THREE if m in subset} for subset in proper_subsets(THREE)}
+    counted = {s: counted_positions(p, torch.arange(9) % 4, None, "other_label") for s, p in permutations.items()}
+    found = []
+    for combine in (add_parts, lambda parts: add_parts(parts)):  # the second is not known to be a sum
+        loss, divergence = game_loss(values, add_parts(values), permutations, counted, game, combine)
+        found.append([loss, *divergence.values(), *torch.autograd.grad(loss, list(values.values()))])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-15)
