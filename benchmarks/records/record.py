@@ -117,13 +117,21 @@ class RunRecord:
         return _sha256(canonical(kept))
 
     def outline(self) -> RunRecord:
-        """What the record was made of and what came of it in a word, without its numbers, which take most room."""
+        """The record without its numbers, which take most room."""
         origin = {name: self.provenance[name] for name in ("device", "commit") if name in self.provenance}
-        return RunRecord(self.key, self.config, self.status, self.reason, provenance=origin)
+        return RunRecord(
+            self.key,
+            self.config,
+            self.status,
+            self.reason,
+            provenance=origin,
+            modalities=self.modalities,
+            logits=self.logits,
+        )
 
     def _content(self) -> dict[str, Any]:
         """The fields that records of its protocol have."""
-        content = dataclasses.asdict(self)
+        content = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return content if self.protocol > 1 else {n: x for n, x in content.items() if n not in SINCE_2}
 
     def path(self, folder: Path) -> Path:

@@ -11,13 +11,13 @@ import csv
 import functools
 import gzip
 import io
-import json
 import zlib
-from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from pydantic_core import from_json
 
 from benchmarks.records import logits
 from benchmarks.records.record import RunRecord, read_whole, write_whole
@@ -44,7 +44,7 @@ class _Pack:
 def _record(path: Path, line: int, text: str, row: Mapping[str, str] | None) -> RunRecord:
     """The record of one line (from 0), which its row of the index, if there is one, must fit. Raises ValueError."""
     try:
-        made = RunRecord.from_content(json.loads(text))
+        made = RunRecord.from_content(from_json(text))  # words that records share are kept once
         if row is not None and _row(made, line) != row:
             raise ValueError(f"{INDEX} has something else there; python -m benchmarks pack writes it anew")
     except (ValueError, RecursionError) as error:
@@ -150,7 +150,9 @@ def _same(folder: Path, single: RunRecord, packed: RunRecord) -> RunRecord:
 def read_records(
     folder: Path, *, overwrite: bool = False, indexed: bool = True, only: Collection[str] | None = None
 ) -> Iterator[RunRecord]:
-    """Every record of a results folder, in both forms, in the order of their paths. One at a time is in memory.
+    """Every record of a results folder: those of the packed file, then those that have a file of their own alone.
+
+    One is read at a time, so that what is not kept takes no memory.
 
     Args:
         folder: The results folder.
@@ -161,28 +163,16 @@ def read_records(
     Raises:
         ValueError: A record cannot be used, or its two forms differ.
     """
-    singles = {
-        path.relative_to(folder): path
-        for path in (folder / "records").rglob("*.json")
-        if only is None or _key_in(path) in only
-    }
-    waiting = deque(sorted(singles, key=lambda place: place.parts))
-
-    def single(place: Path) -> RunRecord | None:
-        path = singles.pop(place)
-        return RunRecord.load(path) if only is None else read_whole(path)
-
-    def singles_before(place: Path | None) -> Iterator[RunRecord]:
-        while waiting and (place is None or waiting[0].parts < place.parts):
-            if (first := waiting.popleft()) in singles and (record := single(first)) is not None:
-                yield record
-
+    paths = sorted((folder / "records").rglob("*.json"))
+    singles = {path.relative_to(folder): path for path in paths if only is None or _key_in(path) in only}
+    read = RunRecord.load if only is None else read_whole
     for packed in _packed_records(folder, indexed, only):
-        place = packed.path(Path())
-        yield from singles_before(place)
-        other = single(place) if place in singles else None
-        yield packed if other is None else other if overwrite else _same(folder, other, packed)
-    yield from singles_before(None)
+        path = singles.pop(packed.path(Path()), None)
+        single = None if path is None else read(path)
+        yield packed if single is None else single if overwrite else _same(folder, single, packed)
+    for path in singles.values():
+        if (record := read(path)) is not None:
+            yield record
 
 
 def _packed_records(folder: Path, indexed: bool, only: Collection[str] | None) -> Iterator[RunRecord]:
@@ -278,14 +268,22 @@ def pack(folder: Path, *, overwrite: bool = False) -> Path:
         ValueError: There is no record, a record or its logits cannot be used, or the two forms of one differ.
         Unwritable: A file cannot be written.
     """
-    records = sorted(read_records(folder, overwrite=overwrite, indexed=False), key=lambda r: r.path(Path()).parts)
-    if not records:
+    found: dict[Path, tuple[RunRecord, bytes]] = {}  # of each only an outline and its compressed text are kept
+    size = 0
+    for record in read_records(folder, overwrite=overwrite, indexed=False):
+        text = record.text(indent=None).encode()
+        size += len(text)
+        found[record.path(Path())] = record.outline(), zlib.compress(text, 1)
+    if not found:
         raise ValueError(f"{folder}: there is no record to pack")
-    text = "".join(record.text(indent=None) for record in records)
-    content = io.BytesIO()
+    if size > MOST:
+        raise ValueError(f"{folder}: its records have {size} bytes, and {PACK} can have {MOST}: use several folders")
+    places = sorted(found, key=lambda place: place.parts)
+    content, table = io.BytesIO(), io.StringIO()
     with gzip.GzipFile(filename="", mode="wb", compresslevel=9, fileobj=content, mtime=0) as file:
-        file.write(text.encode())
-    table = io.StringIO()
+        for place in places:
+            file.write(zlib.decompress(found[place][1]))
+    records = [found[place][0] for place in places]
     writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(_row(record, i) for i, record in enumerate(records))
