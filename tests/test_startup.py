@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +11,11 @@ import pytest
 
 from benchmarks.config.run_config import configure
 from benchmarks.records.suite_file import Recorded, save
+from benchmarks.runner import generated
 from benchmarks.runner.environment import RunEnvironment
 from benchmarks.runner.generated import Fingerprints
+from datasets.registry import DATASETS
+from datasets.synthav import SynthAV
 from tests.helpers.commands import run_process
 from tests.helpers.records import filled, record, small
 
@@ -42,6 +46,7 @@ def imported(words: list[str]) -> set[str]:
 
 COMMANDS = {
     "list methods": "benchmarks list methods",
+    "list methods NAME": "benchmarks list methods ogm_ge",
     "list fusions": "benchmarks list fusions",
     "list encoders": "benchmarks list encoders",
     "list datasets": "benchmarks list datasets",
@@ -52,6 +57,8 @@ COMMANDS = {
     "tables": "benchmarks tables FOLDER",
     "run": "benchmarks run SETTINGS --results FOLDER --work FOLDER/work",
     "grid": "benchmarks grid SETTINGS --results FOLDER --work FOLDER/work",
+    "pack": "benchmarks pack FOLDER",
+    "run, packed": "benchmarks run SETTINGS --results FOLDER --work FOLDER/work",
 }
 
 
@@ -64,6 +71,12 @@ def test_a_command_that_reads_imports_no_torch(name: str, folder: Path) -> None:
     assert "torch" not in modules
     if name not in ("tables",):
         assert not modules & {"scipy", "sklearn", "pandas", "matplotlib"}
+
+
+def test_no_dataset_imports_torch_before_it_computes() -> None:
+    places = sorted({place.partition(":")[0] for place in DATASETS.values()})
+    code = f"import sys, {', '.join(places)}; sys.exit('torch' in sys.modules)"
+    assert run_process([sys.executable, "-c", code]).returncode == 0
 
 
 def test_a_module_that_computes_is_seen() -> None:
@@ -84,6 +97,40 @@ def test_fingerprints_of_generated_data_are_kept_and_what_is_damaged_is_asked_ag
     Fingerprints(tmp_path, "synthav", "something else").write(changed)
     assert Fingerprints(tmp_path, "synthav", "something else").read() == changed
     assert RunEnvironment(tmp_path, tmp_path).fingerprint(config) == words
+
+
+def test_fingerprints_are_asked_again_where_source_or_numpy_are_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = {"train": "a", "val": "b", "test": "c"}
+    Fingerprints(tmp_path / "work", "synthav", "options").write(words)
+    assert Fingerprints(tmp_path / "work", "synthav", "options").read() == words
+    with monkeypatch.context() as patch:
+        patch.setattr(generated.np, "__version__", "0.1")
+        assert Fingerprints(tmp_path / "work", "synthav", "options").read() is None
+    for changed in ("datasets/core/regimes.py", "ogm/seeds.py"):
+        for name in ("datasets", "ogm"):
+            shutil.copytree(generated.ROOT / name, tmp_path / changed / name, ignore=shutil.ignore_patterns("*.gz"))
+        with monkeypatch.context() as patch:
+            patch.setattr(generated, "ROOT", tmp_path / changed)
+            generated._source_digest.cache_clear()
+            assert Fingerprints(tmp_path / "work", "synthav", "options").read() == words, "a copy has the same source"
+            with (tmp_path / changed / changed).open("a") as file:
+                file.write("# changed\n")
+            generated._source_digest.cache_clear()
+            assert Fingerprints(tmp_path / "work", "synthav", "options").read() is None
+    generated._source_digest.cache_clear()
+
+
+def test_fingerprints_of_a_class_from_elsewhere_are_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(DATASETS, "mine", f"{__name__}:Mine")
+    kept = Fingerprints(tmp_path, "mine", "mine")
+    kept.write({"train": "a", "val": "b", "test": "c"})
+    assert kept.read() is None and not list(tmp_path.iterdir())
+
+
+class Mine(SynthAV):
+    """Generated, too, but by a source that may change anywhere."""
 
 
 def test_fingerprints_of_files_are_never_kept(tmp_path: Path) -> None:

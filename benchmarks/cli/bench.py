@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", action="store_true", help="instead: prepared data against files read per sample")
     parser.add_argument("--clips", type=positive, help="with --data: samples of the generated set (default: 7442)")
     parser.add_argument(
-        "--records", type=positive, metavar="N", help="instead: pack, tables and grid on a generated folder of N records"
+        "--records", type=positive, metavar="N", help="instead: pack, tables and grid on N generated records"
     )
 
 

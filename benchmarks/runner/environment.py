@@ -87,24 +87,21 @@ class RunEnvironment:
         """The weights that the run of this record leaves for others. Written once: other weights, another name."""
         return self.run_folder(experiment) / f"export-{record.result_digest[:16]}.pt"
 
-    def recorded(self, config: RunConfig, first_final_epoch: int = 0) -> RunRecord | None:
+    def recorded(self, config: RunConfig) -> RunRecord | None:
         """The record of a run that is done. Nothing of the run is looked up but its data, so torch is not needed.
 
         Args:
             config: The run.
-            first_final_epoch: The first epoch that may have been selected.
 
         Returns:
-            None where the run has to be made (again).
+            None where the run has to be made (again), or only its method can tell (``finished``).
 
         Raises:
             OtherDataError: It was made with other data, and may not be overwritten.
             DataError: The data cannot be had.
         """
         record = find_record(self.results, self.record_path(config))
-        if record is None or min(record.selected.values(), default=-1) < first_final_epoch:
-            return None
-        return record if self._stands(config, record) else None
+        return record if record is not None and self._speaks_for_itself(config, record) else None
 
     def all_recorded(self, configs: Mapping[str, RunConfig]) -> dict[str, RunRecord]:
         """``recorded`` for many runs at once: the folder is read once, and one record at a time is kept whole.
@@ -117,9 +114,13 @@ class RunEnvironment:
         """
         found = {}
         for record in read_records(self.results, only=configs.keys()):
-            if self._stands(configs[record.key], record):
+            if self._speaks_for_itself(configs[record.key], record):
                 found[record.key] = record.outline()
         return {key: found[key] for key in configs if key in found}
+
+    def _speaks_for_itself(self, config: RunConfig, record: RunRecord) -> bool:
+        """As ``_stands``; not for a record of protocol 1, which does not say which epochs could be selected."""
+        return record.protocol > 1 and self._stands(config, record)
 
     def _stands(self, config: RunConfig, record: RunRecord) -> bool:
         """Whether a run need not be made again. Raises OtherDataError and DataError, as ``recorded``."""
@@ -151,7 +152,9 @@ class RunEnvironment:
         Raises:
             OtherDataError: It was made with other data, and may not be overwritten.
         """
-        record = self.recorded(experiment.config, experiment.first_final_epoch)
-        if record is None or not export:
-            return record
-        return record if self.export_path(experiment, record).exists() else None
+        record = find_record(self.results, self.record_path(experiment.config))
+        if record is None or min(record.selected.values(), default=-1) < experiment.first_final_epoch:
+            return None
+        if not self._stands(experiment.config, record):
+            return None
+        return record if not export or self.export_path(experiment, record).exists() else None

@@ -14,14 +14,15 @@ from benchmarks.records.record import Unwritable, write_whole
 from datasets.registry import DATASETS
 from ogm.registry import find
 
-SOURCE = Path(__file__).resolve().parents[2] / "datasets"
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Fingerprints:
     """The fingerprints of one data set with these options, below the folder of temporary files.
 
-    They are kept for data whose class says that it is ``generated``: drawn from options alone. The file is named after
-    the options, the source of all data sets and NumPy's version, so that whatever could draw other samples asks anew.
+    They are kept for a data set of the project whose class says that it is ``generated``: drawn from options alone. The
+    file is named after the options, the source of all data sets and of their seeds, and NumPy's version, so that
+    whatever could draw other samples asks anew. The source of a class from elsewhere is not known, so nothing is kept.
 
     Args:
         work: The folder of temporary files.
@@ -31,7 +32,8 @@ class Fingerprints:
 
     def __init__(self, work: Path, dataset: str, arguments: str) -> None:
         self._path: Path | None = None
-        if find(dataset, DATASETS, "dataset").generated:
+        cls = find(dataset, DATASETS, "dataset")
+        if cls.generated and cls.__module__.startswith("datasets."):
             word = hashlib.sha256(f"{arguments} {_source_digest()} numpy {np.__version__}".encode()).hexdigest()[:16]
             self._path = work / "fingerprints" / f"{word}.json"
 
@@ -55,8 +57,8 @@ class Fingerprints:
 
 @functools.cache
 def _source_digest() -> str:
-    """The sha256 of every module of ``datasets``."""
+    """The sha256 of every module of ``datasets``, and of the one that derives seeds."""
     digest = hashlib.sha256()
-    for path in sorted(SOURCE.rglob("*.py")):
+    for path in [*sorted((ROOT / "datasets").rglob("*.py")), ROOT / "ogm" / "seeds.py"]:
         digest.update(path.read_bytes())
     return digest.hexdigest()
