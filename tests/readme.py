@@ -49,6 +49,7 @@ def numbers_of(made: Mapping[str, Results]) -> dict[str, str]:
         **rules(made["synthav"]),
         **tuned(made["tune-synthav"]),
         **compared(made["compare-synthav"], made["compare-avmnist"]),
+        **views(made["compare-mfeat"], made["compare-grid"], made["compare-synthav"]),
         **fusions(made["fusions"]),
     }
 
@@ -268,6 +269,43 @@ def compared(synthav: Results, avmnist: Results) -> dict[str, str]:
         "avmnist_highest": format_number(theirs["val_best_mean"].max()),
         "avmnist_dropout": format_number(theirs.loc["modality_dropout", "val_best_mean"]),
         "avmnist_static": format_number(theirs.loc["static_lr", "val_best_mean"]),
+    }
+
+
+def views(made: Results, grid: Results, synthav: Results) -> dict[str, str]:
+    """Six modalities, each vectors: little is left to be gained, and what changes updates much loses."""
+    slug = "compare-mfeat"
+    numbers, cells = made.rows(slug)
+    complete = numbers[numbers["val_best_mean"].notna()]
+    alone = [label for label in complete.index if label.endswith(" only")]
+    joint = [label for label in complete.index if label not in (*alone, "vanilla")]
+    lost = [label for label in joint if complete.loc[label, "difference_mean"] < -1]
+    rest = complete.loc[[label for label in joint if label not in lost], "val_best_mean"]
+    claim("most methods are within two points on mfeat", rest.max() - rest.min() < 2.1)
+    claim("some are surely above vanilla", sum(wins(complete.loc[x]) for x in joint) > 1)
+    unfinished = [label for label in numbers.index if label not in complete.index]
+    rhos = [correlations(other.ranking(name), made.ranking(slug))["rho"]
+            for other, name in ((grid, "compare-grid"), (synthav, "compare-synthav"))]  # fmt: skip
+
+    def scored(label: str) -> str:
+        return f"{format_number(complete.loc[label, 'val_best_mean'])}"
+
+    return {
+        "mfeat_folds": COUNTS[int(complete["units"].max())],
+        "mfeat_views": COUNTS[len(alone)],
+        "mfeat_best_view": scored(alone[0]),
+        "mfeat_worst_view": scored(alone[-1]),
+        "mfeat_vanilla": scored("vanilla"),
+        "mfeat_rows": str(len(joint)),
+        "mfeat_lowest": format_number(rest.min()),
+        "mfeat_highest": format_number(rest.max()),
+        "mfeat_above": listed(
+            [f"`{x}` ({cells.loc[x, 'difference to vanilla']})" for x in joint if wins(complete.loc[x])][:LEADING]
+        ),
+        "mfeat_lost": listed([f"`{x}` ({scored(x)})" for x in lost]),
+        "mfeat_unfinished": listed([f"`{x}`" for x in sorted(unfinished)]),
+        "mfeat_grid": correlation(rhos[0]),
+        "mfeat_synthav": correlation(rhos[1]),
     }
 
 

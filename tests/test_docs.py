@@ -111,10 +111,11 @@ def test_measured_costs_are_those_of_the_committed_runs(name: str) -> None:
     assert f"{statistics.median(found):.0f} s on one core (measured" in card(name).run_on_cpu
 
 
-def test_the_cost_of_a_run_on_grid_is_that_of_the_committed_runs() -> None:
-    records = read_records(ROOT / "results" / "reference" / "compare-grid")
+@pytest.mark.parametrize(("name", "digits"), [("grid", 0), ("mfeat", 1)])
+def test_costs_of_compared_data_are_those_of_the_committed_runs(name: str, digits: int) -> None:
+    records = read_records(ROOT / "results" / "reference" / f"compare-{name}")
     found = [r.cost["process_seconds"] for r in records if r.config["method"] == "vanilla"]
-    assert f"{statistics.median(found):.0f} s of processor time on one core" in card("grid").run_on_cpu
+    assert f"{statistics.median(found):.{digits}f} s of processor time on one core" in card(name).run_on_cpu
 
 
 def test_results_are_those_of_the_folders() -> None:

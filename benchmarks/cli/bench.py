@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import argparse
 import os
+from pathlib import Path
 
 from benchmarks.cli.options import add_device, device_of, positive
+from benchmarks.config.run_config import known
 
 BRIEF = "time, operations and memory of a step of every method"
 DESCRIPTION = """\
 Step time and peak memory of every method, as ratios to vanilla, and the operations that a
 step asks of torch (views left out), with two ResNet-18s at CREMA-D's shapes. The methods
-take turns in one run."""
+take turns in one run.
+
+With --recipes: how long one run with a dataset's recipe takes on this machine, from a few steps
+on random input, so that no data are needed. Of those whose data have to be fetched:
+
+  python -m benchmarks bench --recipes crema_d ave
+  python -m benchmarks bench --recipes --device cuda"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,6 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--records", type=positive, metavar="N", help="instead: pack, tables and grid on N generated records"
     )
+    parser.add_argument("--recipes", nargs="*", metavar="DATASET", help="instead: how long a run takes (default: all)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="with --recipes: also write the numbers as JSON")
 
 
 def execute(args: argparse.Namespace) -> int:
@@ -38,6 +48,15 @@ def execute(args: argparse.Namespace) -> int:
         return 0
     if args.clips:
         raise ValueError("--clips belongs to --data: say both")
+    if args.recipes is not None:
+        from benchmarks.speed.recipes import SIZES, bench_recipes
+
+        for name in args.recipes:
+            known(name, SIZES)
+        bench_recipes(args.recipes, device_of(args.device), args.out)
+        return 0
+    if args.out:
+        raise ValueError("--out belongs to --recipes: say both")
     import torch
 
     from benchmarks.speed.steps import bench

@@ -84,6 +84,14 @@ class AMSS(Strategy):
             raise ValueError(f"temperature={temperature}: it must be above 0")
         self.mode, self.temperature, self.multi, self.scope = mode, temperature, multi, scope
 
+    def setup(self) -> None:
+        """Refuse encoders that have no filters in the scope."""
+        parameters = [p for m in self.modalities for p in self.parameters_of(m)]
+        if self.scope == "conv4d" and not any(p.ndim == 4 for p in parameters):
+            raise ValueError(
+                "amss masks the filters of two-dimensional convolutions, and no encoder has any: say scope='weights'"
+            )
+
     @torch.no_grad()
     def on_gradients(self, output: Output, batch: Batch, ctx: Context) -> None:
         """Mask the gradients of each encoder's filters (steps 1 to 4)."""

@@ -126,3 +126,11 @@ def test_features_are_needed() -> None:
     engine = build("amss")
     with pytest.raises(ValueError, match="needs the features of every modality"):
         engine.strategy.on_gradients(Output(torch.zeros(2, 4), {m: torch.zeros(2, 4) for m in TWO}), None, engine)
+
+
+def test_encoders_without_convolutions_are_refused_before_training() -> None:
+    encoders = {m: torch.nn.Linear(3, 5) for m in TWO}
+    given = {"dims": dict.fromkeys(TWO, 5), "num_classes": 4}
+    with pytest.raises(ValueError, match="no encoder has any: say scope='weights'"):
+        strategy("amss").attach(encoders, **given)
+    strategy("amss", scope="weights").attach(encoders, **given)
