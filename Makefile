@@ -86,8 +86,9 @@ lint: setup ## style, types, and which package imports which
 	.venv/bin/lint-imports --no-cache --no-logo
 	$(PY) -m mypy
 
-bench: setup ## what loading costs; time, operations and memory of a step of every method, as ratios to vanilla (DEVICE=)
+bench: setup ## what loading and reading records cost; time, operations and memory of a step of every method, as ratios to vanilla (DEVICE=)
 	$(PY) -m benchmarks bench --data
+	$(PY) -m benchmarks bench --records 2000
 	$(PY) -m benchmarks bench $(if $(DEVICE),--device $(DEVICE))
 
 report: setup ## tables, figures and report of a results folder again, from its records (RESULTS=results/paper)

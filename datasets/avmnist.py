@@ -16,15 +16,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from pydantic import Field, model_validator
-from torch import Tensor
 from typing_extensions import override
 
+import ogm
 from datasets.core.base import DataModule, ScanReport
 from datasets.core.card import Card
 from datasets.core.errors import DataError
+from datasets.core.lazy import torch
 from datasets.core.paths import raw_folder
 from datasets.core.progress import Progress
 from datasets.core.recipes import SMALL
@@ -34,8 +33,7 @@ from datasets.storage import content
 from datasets.storage.cache import Cache, Column, Decoded, RawItem
 from datasets.storage.digit_files import SPEAKERS, Clip, download, image_sources, scan_images, scan_recordings
 from datasets.storage.prepared import DecodePlan, Options, Prepared
-from ogm.context import fold_in
-from ogm.types import Batch
+from ogm.seeds import fold_in
 
 RATE, SAMPLES = 8000, 8000
 SHAPE = {"avmnist": (129, 126), "mel32": (32, 32)}
@@ -159,16 +157,16 @@ class AVMNIST(Prepared):
         shared = len(stems) if len(stems) < len(pairs) else None
         self.report = ScanReport(len(pairs), len(pairs), per_class, dict(notes), shared)
 
-    def load(self, i: int, rng: torch.Generator | None) -> dict[str, Tensor]:
+    def load(self, i: int, rng: torch.Generator | None) -> dict[str, torch.Tensor]:
         """One sample: audio (1, 129, 126) or (1, 32, 32), visual (1, 28, 28)."""
         return {m: x[0] for m, x in self.batch([i]).inputs.items()}
 
     @override
-    def batch(self, keys: Sequence[SampleKey]) -> Batch:
+    def batch(self, keys: Sequence[SampleKey]) -> ogm.Batch:
         index = sample_index(keys).numpy()
         sound = torch.from_numpy(np.asarray(self.cache["audio"][self.clip_rows[index]]))
         image = torch.from_numpy(np.asarray(self.cache["visual"][self.image_rows[index]])).float()
-        return Batch(
+        return ogm.Batch(
             {
                 "audio": ((sound - self.mean) / self.std).unsqueeze(1),
                 "visual": ((image / 255 - MNIST_MEAN) / MNIST_STD).unsqueeze(1),
@@ -320,14 +318,14 @@ def pair(
 
 
 # ---- tensors
-def spectrogram(x: Tensor, preset: str) -> Tensor:
+def spectrogram(x: torch.Tensor, preset: str) -> torch.Tensor:
     """(8000,) at 8 kHz -> (129, 126) or (32, 32), not yet standardised."""
     if preset == "avmnist":
         return audio.stft_log(x, 256, 64)
-    return F.avg_pool1d(audio.log_mel(x, RATE), 2, ceil_mode=True)
+    return torch.nn.functional.avg_pool1d(audio.log_mel(x, RATE), 2, ceil_mode=True)
 
 
-def noisy_second(x: Tensor, stem: str, snr_db: float | None) -> Tensor:
+def noisy_second(x: torch.Tensor, stem: str, snr_db: float | None) -> torch.Tensor:
     """(N,) -> (8000,): the first second, with white noise.
 
     The noise, if any, fills all of it, so that it does not show the duration; its power is measured against the

@@ -17,13 +17,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from pydantic import Field
-from torch import Tensor
 from typing_extensions import override
 
+import ogm
 from datasets.core.base import DataModule, ScanReport
 from datasets.core.card import Card
+from datasets.core.lazy import torch
 from datasets.core.paths import raw_folder
 from datasets.core.progress import Progress
 from datasets.core.recipes import SMALL
@@ -31,13 +31,12 @@ from datasets.core.sample_keys import SampleKey, sample_index
 from datasets.storage.cache import Cache, Column, Decoded, RawItem
 from datasets.storage.digit_files import download_images, image_sources, scan_images
 from datasets.storage.prepared import DecodePlan, Options, Prepared
-from ogm.context import fold_in
-from ogm.types import Batch
+from ogm.seeds import fold_in
 
 # Red, green, blue, yellow, magenta, cyan, orange, violet, spring green, grey.
-COLORS = torch.tensor(
+COLORS = np.array(
     [[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 0], [255, 0, 255],
-     [0, 255, 255], [255, 128, 0], [128, 0, 255], [0, 255, 128], [128, 128, 128]]
+     [0, 255, 255], [255, 128, 0], [128, 0, 255], [0, 255, 128], [128, 128, 128]], np.float32
 ) / 255  # fmt: skip
 GRAY_MEAN, GRAY_STD = 0.1307, 0.3081
 COLOR_MEAN, COLOR_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)  # CIFAR-10's, as the released code has it
@@ -102,13 +101,13 @@ class CGMNIST(Prepared):
         }
 
     @override
-    def batch(self, keys: Sequence[SampleKey]) -> Batch:
+    def batch(self, keys: Sequence[SampleKey]) -> ogm.Batch:
         index = sample_index(keys)
         gray = torch.from_numpy(self.cache["gray"][self.rows[index.numpy()]]).unsqueeze(1) / 255
         mean, std = (torch.tensor(x).view(3, 1, 1) for x in (COLOR_MEAN, COLOR_STD))
         color = gray * self.tints[index][..., None, None]
         inputs = {"gray": (gray - GRAY_MEAN) / GRAY_STD, "color": (color - mean) / std}
-        return Batch(inputs, self.label_rows[index], index)
+        return ogm.Batch(inputs, self.label_rows[index], index)
 
     # ---- preparing
     @classmethod
@@ -153,10 +152,10 @@ class CGMNIST(Prepared):
         )
 
 
-def tints(digits: Tensor, variance: float, seed: int, color_is_class: bool) -> Tensor:
+def tints(digits: torch.Tensor, variance: float, seed: int, color_is_class: bool) -> torch.Tensor:
     """(N,) digits -> (N, 3) colours from 0 to 1: the digit's own or, unless it ``tells``, that of any of the ten."""
     rng = torch.Generator().manual_seed(seed)
     random_class = torch.randint(len(COLORS), (len(digits),), generator=rng)
     jitter = torch.randn(len(digits), 3, generator=rng) * variance**0.5
-    colors: Tensor = COLORS[digits if color_is_class else random_class] + jitter
+    colors: torch.Tensor = torch.from_numpy(COLORS)[digits if color_is_class else random_class] + jitter
     return colors.clamp(0, 1)

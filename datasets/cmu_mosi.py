@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-import torch
-from torch import Tensor
 from typing_extensions import override
 
+import ogm
 from datasets.core.base import DataModule, ScanReport
 from datasets.core.card import Card
 from datasets.core.errors import LabelError, ManifestError, MissingMediaError
+from datasets.core.lazy import torch
 from datasets.core.paths import raw_folder
 from datasets.core.progress import Progress
 from datasets.core.recipes import SMALL
@@ -36,7 +36,6 @@ from datasets.decode.safe_pickle import read_pickle
 from datasets.storage import content
 from datasets.storage.cache import Cache, Column, Decoded, RawItem
 from datasets.storage.prepared import DecodePlan, Options, Prepared
-from ogm.types import Batch
 
 PARTS = {"train": "train", "val": "valid", "test": "test"}
 FIELDS = {"text": "text", "audio": "audio", "visual": "vision"}
@@ -96,7 +95,9 @@ class CMUMOSI(Prepared):
     }
     adaptive_lr: ClassVar[float] = 1e-3
 
-    def __init__(self, options: CMUOptions, cache: Cache, part: str, scale: dict[str, tuple[Tensor, Tensor]]) -> None:
+    def __init__(
+        self, options: CMUOptions, cache: Cache, part: str, scale: dict[str, tuple[torch.Tensor, torch.Tensor]]
+    ) -> None:
         self.cache, self.scale, self.classes = cache, scale, CLASSES[options.label]
         rows = cache.rows("sentiment", part)
         sentiment = np.asarray(cache["sentiment"][rows.start : rows.stop])
@@ -118,11 +119,11 @@ class CMUMOSI(Prepared):
         }
 
     @override
-    def load(self, i: int, rng: torch.Generator | None) -> dict[str, Tensor]:
+    def load(self, i: int, rng: torch.Generator | None) -> dict[str, torch.Tensor]:
         return {m: x[0] for m, x in self.batch([i]).inputs.items()}
 
     @override
-    def batch(self, keys: Sequence[SampleKey]) -> Batch:
+    def batch(self, keys: Sequence[SampleKey]) -> ogm.Batch:
         index = sample_index(keys).numpy()
         inputs = {}
         for m in self.modalities:
@@ -132,7 +133,7 @@ class CMUMOSI(Prepared):
                 step = (x != 0).any(-1, keepdim=True)
                 x = ((x - mean) / std).clamp(-DEVIATIONS, DEVIATIONS) * step
             inputs[m] = x
-        return Batch(inputs, torch.from_numpy(self.label_rows[index]), torch.from_numpy(index))
+        return ogm.Batch(inputs, torch.from_numpy(self.label_rows[index]), torch.from_numpy(index))
 
     # ---- preparing
     @classmethod
@@ -252,7 +253,7 @@ def sums(x: np.ndarray) -> np.ndarray:
     return np.stack([np.full(x.shape[-1], len(steps)), steps.sum(0), np.square(steps).sum(0)])
 
 
-def scaling(three: np.ndarray) -> tuple[Tensor, Tensor]:
+def scaling(three: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and deviation (D,) from ``sums``; 1 where a feature does not vary."""
     count, total, squares = np.maximum(three, np.array([[1], [-np.inf], [0]]))
     mean = total / count

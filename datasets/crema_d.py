@@ -32,13 +32,13 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
-import torch
 from pydantic import Field, model_validator
-from torch import Tensor
 from typing_extensions import override
 
+import ogm
 from datasets.core.card import Card
 from datasets.core.errors import LabelError, ManifestError
+from datasets.core.lazy import torch
 from datasets.core.paths import raw_folder
 from datasets.core.progress import Progress
 from datasets.core.recipes import PAPER as PAPER_RECIPE
@@ -50,8 +50,7 @@ from datasets.storage.clip_dataset import ClipDataset, ClipOptions
 from datasets.storage.clip_files import FBANK, Preset, Sound, read_sound
 from datasets.storage.lfs_files import fetch_listed, read_listed
 from datasets.storage.list_files import ListFile, Rows
-from ogm.context import fold_in
-from ogm.types import Batch
+from ogm.seeds import fold_in
 
 CLASSES = ("NEU", "HAP", "SAD", "FEA", "DIS", "ANG")
 SENTENCES = ("IEO", "TIE", "IOM", "IWW", "TAI", "MTI", "IWL", "ITH", "DFA", "ITS", "TSI", "WSI")
@@ -89,12 +88,12 @@ HEIGHT, WIDTH = 360, 480
 SECONDS = 2.55  # of a clip, on average
 
 
-def _paper(recording: audio.Recording) -> Tensor:
+def _paper(recording: audio.Recording) -> torch.Tensor:
     x = audio.mono_at(recording, 22_050)
     return audio.stft_log(audio.tile(x, 66_150).clamp(-1, 1), 512, 353)
 
 
-def _paper299(recording: audio.Recording) -> Tensor:
+def _paper299(recording: audio.Recording) -> torch.Tensor:
     x = audio.mono_at(recording, 16_000)
     return audio.psd_log(audio.tile(x, 48_000).clamp(-1, 1), 16_000)
 
@@ -321,11 +320,14 @@ class CremaD(ClipDataset):
     def open_columns(self, keys: Sequence[str]) -> None:
         self.audio_rows = np.array([self.cache.rows("audio", key).start for key in keys])
         frames = [self.cache.rows("frames", key) for key in keys]
-        self.first_frame, self.count = (torch.tensor(x) for x in ([r.start for r in frames], [len(r) for r in frames]))
+        self.first_frame = np.array([r.start for r in frames], dtype=np.int64)
+        self.count = np.array([len(r) for r in frames], dtype=np.int64)
 
-    def inputs(self, index: Tensor, chosen: Tensor, seeds: Sequence[int], draws: Tensor | None) -> dict[str, Tensor]:
+    def inputs(
+        self, index: torch.Tensor, chosen: torch.Tensor, seeds: Sequence[int], draws: torch.Tensor | None
+    ) -> dict[str, torch.Tensor]:
         """For training ``visual`` is (B, T, 360, 480, 3) uint8, cropped on the training device, except in parity."""
-        rows = (self.first_frame[index, None] + chosen).numpy()
+        rows = self.first_frame[index.numpy(), None] + chosen.numpy()
         if seeds and self.recipe["augment"] == "parity":
             frames = np.asarray(self.cache["frames"])  # the map itself: only the crops are read from it
             whole = [[frames[row] for row in of] for of in rows]
@@ -335,7 +337,7 @@ class CremaD(ClipDataset):
             visual = visual if seeds else image_transforms.plain_resize(visual, self.size)
         return {"audio": self.sound(index, seeds), "visual": visual}
 
-    def augment(self, batch: Batch, seeds: Sequence[int]) -> Batch:
+    def augment(self, batch: ogm.Batch, seeds: Sequence[int]) -> ogm.Batch:
         """A random resized crop and flip, drawn for each frame on its own, as the reference code does."""
         if self.recipe["augment"] == "parity":
             return batch

@@ -41,15 +41,16 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
-import torch
 from pydantic import Field, model_validator
 from typing_extensions import override
 
+import ogm
 from datasets.core.base import DataModule, ScanReport
 from datasets.core.card import Card
 from datasets.core.checks import refuse_pointer
 from datasets.core.errors import DataError, LabelError, MissingMediaError, PinMismatchError, VideoDecodeError
 from datasets.core.grouped_splits import FoldOptions, grouped_split, resplit_options
+from datasets.core.lazy import torch
 from datasets.core.paths import raw_folder
 from datasets.core.progress import Progress
 from datasets.core.recipes import SMALL
@@ -70,7 +71,6 @@ from datasets.storage.grid_files import (
     words_of,
 )
 from datasets.storage.prepared import DecodePlan, Options, Prepared
-from ogm.types import Batch
 
 FORMS = {
     "small": Form(box=(110, 186, 206, 250), size=(24, 36), step=2, bins=40, stacked=True),
@@ -186,7 +186,7 @@ class Grid(Prepared):
 
     # ---- samples
     @override
-    def batch(self, keys: Sequence[SampleKey]) -> Batch:
+    def batch(self, keys: Sequence[SampleKey]) -> ogm.Batch:
         index = sample_index(keys)
         rows = self.rows[index.numpy()]
         mean, std = torch.from_numpy(self.cache["grey"][rows]).view(-1, 2, 1, 1, 1).unbind(1)
@@ -195,7 +195,7 @@ class Grid(Prepared):
             "audio": torch.from_numpy(self.cache["audio"][rows]).unsqueeze(1),
             "visual": visual if self.stacked else visual.unsqueeze(1),
         }
-        return Batch(inputs, torch.from_numpy(self.label_rows[index.numpy()]), index)
+        return ogm.Batch(inputs, torch.from_numpy(self.label_rows[index.numpy()]), index)
 
     # ---- preparing
     @classmethod

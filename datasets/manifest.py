@@ -40,19 +40,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 from typing_extensions import override
 
+import ogm
 from datasets.core.base import DataModule, ScanReport
 from datasets.core.card import Card
-from datasets.core.errors import (
-    DataError,
-    LabelError,
-    ManifestError,
-    MissingMediaError,
-)
+from datasets.core.errors import DataError, LabelError, ManifestError, MissingMediaError
 from datasets.core.grouped_splits import resplit_options
+from datasets.core.lazy import torch
 from datasets.core.manifest_file import MAX_SHOWN, Listing, Sample, csv_path, outline, read_manifest
 from datasets.core.manifest_splits import rows_by_split, samples_to_train_on
 from datasets.core.paths import cache_folder
@@ -74,8 +69,7 @@ from datasets.storage.manifest_cells import (
     stored_size,
 )
 from datasets.storage.prepared import DecodePlan, Prepared
-from ogm.context import fold_in
-from ogm.types import Batch
+from ogm.seeds import fold_in
 
 RESERVED_NAMES = {"fused", "label", "index", "id"}  # beside modalities: among losses, and in a sample
 
@@ -141,11 +135,11 @@ class Manifest(Prepared):
         self.labels = [number[row.label] for row in rows]
         self.label_rows = np.array(self.labels, dtype=np.int64)
         spans = {m: [cache.rows(m, name) for name in self.ids] for m in self.modalities}
-        self.first = {m: torch.tensor([r.start for r in spans[m]]) for m in self.modalities}
-        self.count = {m: torch.tensor([len(r) for r in spans[m]]) for m in self.modalities}
+        self.first = {m: np.array([r.start for r in spans[m]], dtype=np.int64) for m in self.modalities}
+        self.count = {m: np.array([len(r) for r in spans[m]], dtype=np.int64) for m in self.modalities}
         if any(not path for row in listing.samples for path in row.files.values()):
-            self.present = torch.stack([self.count[m] > 0 for m in self.modalities], 1)
-        self.weights = torch.tensor([row.weight for row in rows]) if listing.weighted else None
+            self.present = torch.from_numpy(np.stack([self.count[m] > 0 for m in self.modalities], 1))
+        self.weights = np.array([row.weight for row in rows], dtype=np.float32) if listing.weighted else None
         self.picture_modalities = [m for m in self.modalities if listing.kinds[m] in PICTURE_KINDS]
         many = any(int(self.count[m].max()) > options.picks for m in self.picture_modalities)
         self.static = options.augment != "parity" and not many
@@ -181,21 +175,22 @@ class Manifest(Prepared):
         return resplit_options(args, None, number)
 
     # ---- samples
-    def batch(self, keys: Sequence[SampleKey]) -> Batch:
+    def batch(self, keys: Sequence[SampleKey]) -> ogm.Batch:
         """For evaluation all is done. For training pictures are (B, T, S', S', 3) uint8 until ``augment``."""
         index = sample_index(keys)
         seeds = sample_seeds(keys)
         draws = self._random_numbers(seeds) if seeds and not self.static else None
-        batch = Batch({}, torch.from_numpy(self.label_rows[index.numpy()]), index)
+        batch = ogm.Batch({}, torch.from_numpy(self.label_rows[index.numpy()]), index)
         if self.present is not None:
             batch.present = {m: self.present[index, k] for k, m in enumerate(self.modalities)}
         if self.weights is not None and seeds:
-            batch.weight = self.weights[index]
+            batch.weight = torch.from_numpy(self.weights[index.numpy()])
         for m in self.modalities:
-            rows = self.first[m][index].clamp(max=len(self.cache[m]) - 1)  # of a missing one: any row, see below
+            first, count = (torch.from_numpy(x[m][index.numpy()]) for x in (self.first, self.count))
+            rows = first.clamp(max=len(self.cache[m]) - 1)  # of a missing one: any row, see below
             if m in self.picture_modalities:
                 draw = None if draws is None else draws[:, self._picture_slice(m), 0]
-                rows = rows[:, None] + segments(self.count[m][index].clamp(min=1), self._frames_seen(m), draw)
+                rows = rows[:, None] + segments(count.clamp(min=1), self._frames_seen(m), draw)
             x = torch.from_numpy(self.cache[m][rows.numpy()])
             if m in self.picture_modalities and (not seeds or self.settings.augment == "none"):
                 x = image_transforms.plain_resize(x, self.settings.image_size)
@@ -208,7 +203,7 @@ class Manifest(Prepared):
             batch.inputs[m] = x
         return self._zero_missing(batch)
 
-    def augment(self, batch: Batch, seeds: Sequence[int]) -> Batch:
+    def augment(self, batch: ogm.Batch, seeds: Sequence[int]) -> ogm.Batch:
         """A random resized crop and flip of each picture by itself, drawn from the sample's seed."""
         if self.settings.augment == "batched" and self.picture_modalities:
             draws = self._random_numbers(seeds)
@@ -218,7 +213,7 @@ class Manifest(Prepared):
                 batch.inputs[m] = image_transforms.crop_and_flip(x, boxes, self.settings.image_size)
         return self._zero_missing(batch)
 
-    def _zero_missing(self, batch: Batch) -> Batch:
+    def _zero_missing(self, batch: ogm.Batch) -> ogm.Batch:
         """Zeros where a modality is missing, whatever stood in its place."""
         if self.present is not None:
             for m, x in batch.inputs.items():
@@ -233,7 +228,7 @@ class Manifest(Prepared):
         start = sum(map(self._frames_seen, self.picture_modalities[: self.picture_modalities.index(modality)]))
         return slice(start, start + self._frames_seen(modality))
 
-    def _random_numbers(self, seeds: Sequence[int]) -> Tensor:
+    def _random_numbers(self, seeds: Sequence[int]) -> torch.Tensor:
         """(B, pictures, 24) in [0, 1): one stream per sample, so neither its batch nor its worker matters."""
         shape = sum(map(self._frames_seen, self.picture_modalities)), 1 + image_transforms.DRAWS
         return random_numbers(seeds, *shape)
@@ -305,6 +300,7 @@ class Manifest(Prepared):
     @override
     def scan(cls, options: ManifestOptions) -> DecodePlan:
         path, root, listing = csv_path(options.path), _root(options), cls.listing(options)
+        _check_names(path, listing)
         rows_by_split(path, listing, options)
         missing = []
         for row in listing.samples:
@@ -376,16 +372,20 @@ def _files(root: Path, listing: Listing, row: Sample) -> dict[str, Path]:
     }
 
 
-@lru_cache(maxsize=4)
-def _listing(path: Path, classes: int | None, allow_missing: bool, resplit: bool, digest: str) -> Listing:
-    """The CSV, read once as long as its ``digest`` stays the same. Raises DataError, too for what cannot be trained."""
-    listing = read_manifest(path, classes, allow_missing, resplit)
+def _check_names(path: Path, listing: Listing) -> None:
+    """Raise ManifestError for a modality that cannot be called so. Prepared data passed: they are stored by name."""
     for m, kind in listing.kinds.items():
-        if m in RESERVED_NAMES or hasattr(nn.ModuleDict(), m) or hasattr(nn.ParameterDict(), m):
+        if m in RESERVED_NAMES or hasattr(torch.nn.ModuleDict(), m) or hasattr(torch.nn.ParameterDict(), m):
             raise ManifestError(
                 f"{path}, column {m}:{kind}: {m!r} has another meaning in a model or a sample; name the modality "
                 f"otherwise, such as {m}_1"
             )
+
+
+@lru_cache(maxsize=4)
+def _listing(path: Path, classes: int | None, allow_missing: bool, resplit: bool, digest: str) -> Listing:
+    """The CSV, read once as long as its ``digest`` stays the same. Raises DataError, too for what cannot be trained."""
+    listing = read_manifest(path, classes, allow_missing, resplit)
     if len(listing.classes) < 2:
         raise LabelError(
             f"{path}, column label: every row of train has the label {listing.classes[0]!r}; at least two classes are "

@@ -26,15 +26,16 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from typing_extensions import override
 
+import ogm
 from datasets.core.base import DataModule, ScanReport
 from datasets.core.card import Card
 from datasets.core.checks import printable, refuse_missing, refuse_pointer
 from datasets.core.errors import DataError, LabelError, ManifestError
 from datasets.core.files import convert_disk_errors
 from datasets.core.grouped_splits import FoldOptions, grouped_split, resplit_options
+from datasets.core.lazy import torch
 from datasets.core.paths import raw_folder
 from datasets.core.progress import Progress
 from datasets.core.recipes import SMALL
@@ -45,7 +46,6 @@ from datasets.storage.cache import Cache, Column, Decoded, RawItem, short_digest
 from datasets.storage.list_files import carve
 from datasets.storage.prepared import DecodePlan, Options, Prepared
 from datasets.storage.unpacking import unpack, unpack_zip
-from ogm.types import Batch
 
 VIEWS = {"fou": 76, "fac": 216, "kar": 64, "pix": 240, "zer": 47, "mor": 6}  # name -> how many numbers
 SAMPLES, PER_CLASS = 2000, 200  # in the order of the classes
@@ -112,7 +112,7 @@ class MFeat(Prepared):
         self.cache, self.rows, self.scale = cache, np.array(rows, dtype=np.int64), scale
         self.ids = [sample_id(row) for row in rows]
         self.labels = [row // PER_CLASS for row in rows]
-        self.label_rows = torch.tensor(self.labels)
+        self.label_rows = np.array(self.labels, dtype=np.int64)
         self.report = ScanReport(len(rows), len(rows), {name: self.labels.count(int(name)) for name in self.classes})
         self.recipe = {
             **cache.manifest["recipe"],
@@ -122,12 +122,12 @@ class MFeat(Prepared):
         }
 
     @override
-    def batch(self, keys: Sequence[SampleKey]) -> Batch:
+    def batch(self, keys: Sequence[SampleKey]) -> ogm.Batch:
         index = sample_index(keys)
         rows, inputs = self.rows[index.numpy()], {}
         for view, (mean, factor) in self.scale.items():
             inputs[view] = torch.from_numpy((self.cache[view][rows] - mean) * factor).float().unsqueeze(1)
-        return Batch(inputs, self.label_rows[index], index)
+        return ogm.Batch(inputs, torch.from_numpy(self.label_rows[index.numpy()]), index)
 
     @classmethod
     @override

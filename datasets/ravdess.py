@@ -27,13 +27,13 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import model_validator
-from torch import Tensor
 from typing_extensions import override
 
 from datasets.core.card import Card
 from datasets.core.errors import DataError, ManifestError
 from datasets.core.files import convert_disk_errors
 from datasets.core.grouped_splits import FoldOptions, grouped_split, resplit_options
+from datasets.core.lazy import torch
 from datasets.core.paths import raw_folder
 from datasets.core.progress import Progress
 from datasets.core.recipes import PAPER as PAPER_RECIPE
@@ -65,7 +65,7 @@ ARCHIVE_LIMIT = 1 << 30  # bytes of an archive, and of what is unpacked of it; t
 SAMPLES = 66_150  # three seconds at 22,050 Hz
 
 
-def _paper(recording: audio.Recording) -> Tensor:
+def _paper(recording: audio.Recording) -> torch.Tensor:
     x = audio.mono_at(recording, 22_050)
     start = max(len(x) - SAMPLES, 0) // 2
     return audio.stft_log(audio.tile(x[start : start + SAMPLES], SAMPLES).clamp(-1, 1), 512, 353)

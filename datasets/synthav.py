@@ -24,18 +24,17 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from numpy.lib.stride_tricks import sliding_window_view
-from torch import Tensor
 from typing_extensions import override
 
+import ogm
 from datasets.core.base import DataModule, MultimodalDataset, ScanReport
 from datasets.core.card import Card
+from datasets.core.lazy import torch
 from datasets.core.recipes import SMALL
 from datasets.core.regimes import REGIMES, describe, presence
 from datasets.core.sample_keys import SampleKey, sample_index
 from ogm.registry import nearest
-from ogm.types import Batch
 
 GENERATOR = 1  # raise it whenever the same knobs and seed come to mean other tensors
 BLOCK = 128  # samples drawn at a time; the order of the draws, so the data, depends on it
@@ -295,6 +294,7 @@ class SynthAV(MultimodalDataset):
     name = "synthav"
     modalities = ("audio", "visual")
     classes = tuple(SHAPES)
+    generated = True
     card = Card(
         title="SynthAV: generated sounds and shapes whose imbalance can be dialled",
         modalities=("audio", "visual"),
@@ -309,7 +309,7 @@ class SynthAV(MultimodalDataset):
     training_recipe: ClassVar[Mapping[str, Any]] = {**SMALL, "dataset_args": {"preset": "default", "data_seed": 0}}
     adaptive_lr: ClassVar[float] = 1e-3
 
-    def __init__(self, split: str, tensors: dict[str, Tensor], drawn: _Drawn, recipe: dict[str, Any]) -> None:
+    def __init__(self, split: str, tensors: dict[str, torch.Tensor], drawn: _Drawn, recipe: dict[str, Any]) -> None:
         self.tensors, self.recipe = tensors, recipe
         self.label, self.cues, self.shown = map(torch.from_numpy, (drawn.label, drawn.cues, drawn.shown))
         self.strength = None if drawn.strength is None else torch.from_numpy(drawn.strength)
@@ -346,13 +346,13 @@ class SynthAV(MultimodalDataset):
         return describe(REGIMES[preset].joint() if preset in REGIMES else presence(set_to.p_audio, set_to.p_visual))
 
     @override
-    def load(self, i: int, rng: torch.Generator | None) -> dict[str, Tensor]:
+    def load(self, i: int, rng: torch.Generator | None) -> dict[str, torch.Tensor]:
         return {m: x[i] for m, x in self.tensors.items()}
 
     @override
-    def batch(self, keys: Sequence[SampleKey]) -> Batch:
+    def batch(self, keys: Sequence[SampleKey]) -> ogm.Batch:
         index = sample_index(keys)
-        return Batch({m: x.index_select(0, index) for m, x in self.tensors.items()}, self.label[index], index)
+        return ogm.Batch({m: x.index_select(0, index) for m, x in self.tensors.items()}, self.label[index], index)
 
 
 @dataclass(frozen=True)

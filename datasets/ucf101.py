@@ -21,14 +21,14 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-import torch
-from torch import Tensor
 from typing_extensions import override
 
+import ogm
 from datasets.core.card import Card
 from datasets.core.checks import open_member, printable
 from datasets.core.errors import DataError, LabelError, ManifestError, PinMismatchError, VideoDecodeError
 from datasets.core.files import convert_disk_errors, write_atomic
+from datasets.core.lazy import torch
 from datasets.core.paths import raw_folder
 from datasets.core.progress import Progress
 from datasets.core.recipes import PAPER
@@ -39,7 +39,6 @@ from datasets.storage.clip_dataset import ClipDataset, ClipOptions
 from datasets.storage.clip_files import Jpegs, Preset, boxes_of, read_pictures
 from datasets.storage.download import ExactFile, fetch
 from datasets.storage.list_files import Rows
-from ogm.types import Batch
 
 ZIP = "UCF101TrainTestSplits-RecognitionTask.zip"
 ZIP_PIN = ExactFile(113_943, "5c0d1a53b8ed364a2ac830a73f405e51bece7d98ce1254fd19ed4a36b224bd27")  # as re-hosted
@@ -222,7 +221,9 @@ class UCF101(ClipDataset):
         self.count = self.visual.count
 
     @override
-    def inputs(self, index: Tensor, chosen: Tensor, seeds: Sequence[int], draws: Tensor | None) -> dict[str, Tensor]:
+    def inputs(
+        self, index: torch.Tensor, chosen: torch.Tensor, seeds: Sequence[int], draws: torch.Tensor | None
+    ) -> dict[str, torch.Tensor]:
         rgb, flow = [], []
         for b, (i, places) in enumerate(zip(index.tolist(), chosen.tolist(), strict=True)):
             jpegs = self.visual.read(i, places)
@@ -241,7 +242,7 @@ class UCF101(ClipDataset):
             return {"visual": image_transforms.normalise(inputs["visual"]), "flow": scaled_flow(inputs["flow"])}
         return inputs
 
-    def augment(self, batch: Batch, seeds: Sequence[int]) -> Batch:
+    def augment(self, batch: ogm.Batch, seeds: Sequence[int]) -> ogm.Batch:
         """Mirrors half of the samples, each in all of its frames, and normalises."""
         flip = self.draws(seeds)[:, :1, 3].expand(-1, self.picks) < 0.5
         batch.inputs["visual"] = image_transforms.normalise(batch.inputs["visual"], flip.float())
@@ -249,7 +250,7 @@ class UCF101(ClipDataset):
         return batch
 
 
-def scaled_flow(flow: Tensor, flip: Tensor | None = None) -> Tensor:
+def scaled_flow(flow: torch.Tensor, flip: torch.Tensor | None = None) -> torch.Tensor:
     """(B, T, S, S, 2) uint8 -> (B, 2, T, S, S) float32, (x - 128) / 128; mirrored where ``flip`` (B,)."""
     x = flow.permute(0, 4, 1, 2, 3).float()
     if flip is not None:

@@ -23,12 +23,11 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-import torch
-from torch import Tensor
 from typing_extensions import override
 
 from datasets.core.card import Card
 from datasets.core.errors import ManifestError
+from datasets.core.lazy import torch
 from datasets.core.recipes import PAPER
 from datasets.core.split_lists import GitBlob, class_names, collect, records, refuse_leaks
 from datasets.decode import audio
@@ -36,14 +35,14 @@ from datasets.decode.video import bb_ks
 from datasets.storage.clip_dataset import ClipDataset, ClipOptions
 from datasets.storage.clip_files import FBANK, TEN_SECONDS, Preset, RawFiles, Sound, ten_seconds
 from datasets.storage.list_files import ListFile, Rows, carve
-from ogm.context import fold_in
+from ogm.seeds import fold_in
 
 _LIST = "https://raw.githubusercontent.com/hche11/VGGSound/9bbc7491c054a203e53584c0065df336e1322bb7/data/vggsound.csv"
 WINDOW, LATEST = 80_000, 80_000  # samples that are seen, and the last one they may start at
 VIDEO_ID = re.compile(r"[\w-]{11}", re.ASCII)
 
 
-def _samples(recording: audio.Recording) -> Tensor:
+def _samples(recording: audio.Recording) -> torch.Tensor:
     return (ten_seconds(recording) * 32768).round().clamp(-32768, 32767).to(torch.int16)
 
 
@@ -182,7 +181,7 @@ class VGGSound(ClipDataset):
         return sample[:11]
 
     @override
-    def sound(self, index: Tensor, seeds: Sequence[int]) -> Tensor:
+    def sound(self, index: torch.Tensor, seeds: Sequence[int]) -> torch.Tensor:
         if self.preset.sound is not WAVE:
             return super().sound(index, seeds)
         starts = [window_start(seed) for seed in seeds] or [LATEST // 2] * len(index)
@@ -197,7 +196,7 @@ def window_start(seed: int) -> int:
     return int(draw * (LATEST + 1))
 
 
-def spectrogram(samples: Tensor) -> Tensor:
+def spectrogram(samples: torch.Tensor) -> torch.Tensor:
     """(80000,) int16 -> (129, 626)."""
     return audio.stft_log((samples.float() / 32768).clamp(-1, 1), 256, 128)
 

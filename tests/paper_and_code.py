@@ -1,8 +1,9 @@
-"""The docs' pages that are written from the classes: ``python -m tests.paper_and_code`` writes both anew.
+"""What is written from the classes of the methods: ``python -m tests.paper_and_code`` writes all three files anew.
 
-docs/methods.md has an entry for each method. docs/paper_and_code.md has what each class says under ``Differences:``,
-with where it can be seen: docs/paper_and_code.yaml gives the lines of released code, and the conformance vectors whose
-numbers show it. Numbers of both sides are computed here, by the functions that check the vectors.
+benchmarks/config/parts.json is what ``list`` tells; docs/methods.md says the same of methods. docs/paper_and_code.md
+has what each class says under ``Differences:``, with where it can be seen: docs/paper_and_code.yaml gives the lines of
+released code, and the conformance vectors whose numbers show it. Numbers of both sides are computed here, by the
+functions that check the vectors.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 
 from benchmarks.cli import method_page
-from benchmarks.cli.method_text import MethodText, method_text
+from benchmarks.config import parts
+from benchmarks.config.method_text import MethodText, method_text
 from models.registry import FUSIONS
 from ogm.registry import STRATEGIES, find
 from tests.conformance import CHECKERS, vectors
@@ -110,7 +112,7 @@ def texts() -> dict[str, dict[str, MethodText]]:
     """Part of the file -> name -> docstring."""
     registries = {"methods": (STRATEGIES, "strategy"), "fusions": (FUSIONS, "fusion")}
     return {
-        part: {name: method_text(find(name, names, what)) for name in names}
+        part: {name: method_text(find(name, names, what).__doc__) for name in names}
         for part, (names, what) in registries.items()
     }
 
@@ -261,6 +263,7 @@ def page() -> str:
 
 
 if __name__ == "__main__":
+    parts.FILE.write_text(parts.content(), encoding="utf-8")
     PAGE.write_text(page(), encoding="utf-8")
     METHODS.write_text(method_page.markdown(), encoding="utf-8")
     sys.exit(0)

@@ -27,6 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_device(parser)
     parser.add_argument("--data", action="store_true", help="instead: prepared data against files read per sample")
     parser.add_argument("--clips", type=positive, help="with --data: samples of the generated set (default: 7442)")
+    parser.add_argument(
+        "--records", type=positive, metavar="N", help="instead: pack, tables and grid on N generated records"
+    )
     parser.add_argument("--recipes", nargs="*", metavar="DATASET", help="instead: how long a run takes (default: all)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="with --recipes: also write the numbers as JSON")
 
@@ -37,6 +40,11 @@ def execute(args: argparse.Namespace) -> int:
         from benchmarks.speed.loading import CLIPS, bench_data
 
         bench_data(args.clips or CLIPS)
+        return 0
+    if args.records:
+        from benchmarks.speed.many_records import bench_records
+
+        bench_records(args.records)
         return 0
     if args.clips:
         raise ValueError("--clips belongs to --data: say both")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from benchmarks.cli.options import DEFAULT_LOG, add_dashboards, add_execution, a
 if TYPE_CHECKING:
     from benchmarks.callbacks.base import Callbacks
     from benchmarks.callbacks.run_page import JobType
+    from benchmarks.config.run_config import RunConfig
     from benchmarks.executors.base import Executor
     from benchmarks.records.record import RunRecord
     from benchmarks.runner.environment import RunEnvironment
@@ -63,8 +64,11 @@ def add_executor_flag(parser: argparse.ArgumentParser) -> None:
 def callbacks_of(
     args: argparse.Namespace,
     environment: RunEnvironment,
-    experiments: Sequence[Experiment],
+    asked: Mapping[str, RunConfig],
+    *,
+    complete: bool,
     grid: Grid | None = None,
+    recorded: Mapping[str, RunRecord] | None = None,
     job_type: JobType = "run",
 ) -> Callbacks:
     """Those that the flags ask for.
@@ -72,8 +76,10 @@ def callbacks_of(
     Args:
         args: What the command line says.
         environment: Where the runs are made.
-        experiments: What the command is about.
+        asked: What the command is about: runs by their keys.
+        complete: Whether nothing is left to be made.
         grid: All that is carried out for it, where that is to be counted.
+        recorded: The records of further runs that the progress display counts as done, by their keys.
         job_type: What a dashboard calls the runs.
 
     Returns:
@@ -88,20 +94,18 @@ def callbacks_of(
     from benchmarks.callbacks.estimate import times_from
     from benchmarks.callbacks.json_lines import JsonLinesLog
     from benchmarks.callbacks.progress import ProgressDisplay
+    from benchmarks.config.run_config import recorded as config_of
 
-    configs = {e.key: e.config for e in experiments} if grid is None else grid.configs
-    times = times_from(environment.results, configs.values(), [] if grid is None else grid.records.values())
-    progress = (
-        ProgressDisplay(times=times) if grid is None else ProgressDisplay(configs, grid.records, times, args.jobs)
-    )
-    asked = [e.key for e in experiments]
-    logs: list[Callback] = [] if args.log_events is None else [JsonLinesLog(args.log_events)]
     if grid is None:
-        complete = environment.finished(experiments[0], export=args.export_weights) is not None
+        progress = ProgressDisplay(times=times_from(environment.results, asked.values(), []))
     else:
-        complete = len(grid.records) == len(grid.configs)
+        done = {**(recorded or {}), **grid.records}
+        planned = {**{key: config_of(record.config) for key, record in done.items()}, **grid.configs}
+        times = times_from(environment.results, grid.configs.values(), done.values())
+        progress = ProgressDisplay(planned, done, times, args.jobs)
+    logs: list[Callback] = [] if args.log_events is None else [JsonLinesLog(args.log_events)]
     names = [] if complete else chosen(args.log)  # what takes seconds to import is left out where it gets nothing
-    dashboards = [DashboardLogger(name, environment.results, asked, job_type) for name in names]
+    dashboards = [DashboardLogger(name, environment.results, list(asked), job_type) for name in names]
     return Callbacks([progress, *dashboards, *logs])
 
 
@@ -110,8 +114,16 @@ def carry_out(
     environment: RunEnvironment,
     args: argparse.Namespace,
     job_type: JobType = "run",
+    recorded: Mapping[str, RunRecord] | None = None,
 ) -> list[RunRecord]:
     """Make these runs, and those that they build on, as the flags say.
+
+    Args:
+        experiments: The runs.
+        environment: Where they are made.
+        args: What the command line says.
+        job_type: What a dashboard calls them.
+        recorded: The records of further runs that the progress display counts as done, by their keys.
 
     Returns:
         Their records.
@@ -121,7 +133,10 @@ def carry_out(
 
     grid = schedule.plan_grid(experiments, environment)
     executor: Executor = LocalExecutor(environment, args.jobs)
-    with callbacks_of(args, environment, experiments, grid, job_type) as callbacks:
+    asked, complete = {e.key: e.config for e in experiments}, len(grid.records) == len(grid.configs)
+    with callbacks_of(
+        args, environment, asked, complete=complete, grid=grid, recorded=recorded, job_type=job_type
+    ) as callbacks:
         return schedule.carry_out(grid, environment, executor, callbacks.on)
 
 

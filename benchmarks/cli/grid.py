@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from benchmarks.cli.execution import add_flags_of_many_runs, carry_out, print_commands
 from benchmarks.cli.options import (
     add_results,
     add_settings,
     environment_of,
+    environment_to_read,
     is_printing,
     require_dashboards,
 )
 from benchmarks.cli.shared import prepare_data, print_ending, print_reused
+
+if TYPE_CHECKING:
+    from benchmarks.config.run_config import RunConfig
+    from benchmarks.records.record import RunRecord
 
 BRIEF = "every combination of lists"
 DESCRIPTION = """\
@@ -33,16 +40,37 @@ def execute(args: argparse.Namespace) -> int:
     """Make the runs. Returns the exit code."""
     from benchmarks.config.run_config import parse
     from benchmarks.config.suite import expand
+    from benchmarks.records.store import recorded_keys
 
-    configs = expand(parse(args.settings))
+    configs = {config.key: config for config in expand(parse(args.settings))}
     require_dashboards(args)
+    if is_printing(args):
+        from benchmarks.runner.experiment import resolve_all
+
+        print_commands(resolve_all(list(configs.values())), environment_of(args), args)
+        return 0
+    there = recorded_keys(args.results)
+    _check_options([config for key, config in configs.items() if key not in there])
+    prepare_data(list(configs.values()))
+    done = environment_to_read(args).all_recorded(configs)
+    print_reused(done.values(), len(configs))
+    made = _make(configs, done, args)
+    return print_ending([*done.values(), *made], args)
+
+
+def _check_options(configs: Sequence[RunConfig]) -> None:
+    """Raise ConfigError for runs that cannot be made, before data are prepared for them."""
+    if configs:  # what is recorded was checked when it was made, and the classes it names bring torch
+        from benchmarks.runner.experiment import resolve_all
+
+        resolve_all(configs)
+
+
+def _make(configs: Mapping[str, RunConfig], done: Mapping[str, RunRecord], args: argparse.Namespace) -> list[RunRecord]:
+    """Make the runs that are not done. Returns their records, and those of the runs that they build on."""
+    missing = [config for key, config in configs.items() if key not in done]
+    if not missing:
+        return []
     from benchmarks.runner.experiment import resolve_all
 
-    experiments = resolve_all(configs)
-    if is_printing(args):
-        print_commands(experiments, environment_of(args), args)
-        return 0
-    prepare_data(configs)
-    environment = environment_of(args)
-    print_reused(experiments, environment)
-    return print_ending(carry_out(experiments, environment, args), args)
+    return carry_out(resolve_all(missing), environment_of(args), args, recorded=done)

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
-from typing import Any
-
-import torch
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.cli.method_page import options
-from benchmarks.speed.example_input import CLASSES, SHAPES
-from models.encoders.resnet import ResNet18
-from models.fusion import Fusion
-from models.model import MultimodalModel
+from benchmarks.config.parts import facts
 from models.registry import ENCODERS, FAMILIES, FUSIONS
-from ogm.registry import find
 
 _FUSIONS = """\
 needs: of the encoders; every one of ours gives maps and tokens, torchvision's and timm's give features only
@@ -34,58 +25,23 @@ chosen with encoders.MODALITY=ID, options set with encoder_args.MODALITY.NAME=VA
 
 def print_fusions() -> None:
     """Print every fusion: id, needs, additive or not, unimodal logits, parameters, source, defaults."""
-    table = _table("needs", "additive", "unimodal logits", "parameters", "source", "defaults")
+    columns = ("needs", "additive", "unimodal logits", "parameters", "source", "defaults")
+    table = _table(*columns)
     for name in FUSIONS:
-        cls = find(name, FUSIONS, "fusion")
-        logits = "exact parts" if cls.is_additive else "own classifiers" if cls.has_unimodal_heads else "others at zero"
-        additive = "yes" if cls.is_additive else "no"
-        shown = _defaults(cls, "dims", "num_classes")
-        table.add_row(name, cls.input_kind, additive, logits, f"{fusion_parameters(cls):,}", cls.source, shown)
+        told = facts("fusion", name)
+        table.add_row(name, *(told[column] for column in columns))
     _print(table, _FUSIONS)
 
 
 def print_encoders() -> None:
     """Print every encoder: id, inputs it takes with its parameters there, what it gives, weights, source, defaults."""
-    table = _table("audio", "visual", "gives", "weights", "source", "defaults")
-    for name in ENCODERS:
-        cls = find(name, ENCODERS, "encoder")
-        sizes = [encoder_parameters(cls, shape) for shape in SHAPES.values()]
-        gives = "features, maps, tokens" if any(size and size[1] for size in sizes) else "features"
-        counts = [f"{size[0]:,}" if size else "-" for size in sizes]
-        weights = "scratch, imagenet, file" if "weights" in inspect.signature(cls).parameters else "scratch"
-        table.add_row(name, *counts, gives, weights, cls.source, _defaults(cls, "shape"))
-    for family, weights in (("torchvision", "scratch, imagenet, file"), ("timm", "scratch, file")):
-        cls = find(family, FAMILIES, "encoder family")
-        source = "timm, an extra: pip install timm" if family == "timm" else cls.source
-        table.add_row(f"{family}:NAME", "", "", "features", weights, source, _defaults(cls, "shape", "name"))
+    columns = ("audio", "visual", "gives", "weights", "source", "defaults")
+    table = _table(*columns)
+    told = {name: facts("encoder", name) for name in ENCODERS}
+    told |= {f"{family}:NAME": facts("encoder family", family) for family in FAMILIES}
+    for name, row in told.items():
+        table.add_row(name, *(row[column] for column in columns))
     _print(table, _ENCODERS)
-
-
-def fusion_parameters(cls: type[Fusion]) -> int:
-    """How many parameters a fusion adds to two ResNet-18s, for six classes."""
-    with torch.device("meta"):  # sizes without values
-        encoders = {m: ResNet18((1, 32, 32)) for m in SHAPES}
-        model = MultimodalModel(encoders, cls({m: e.dim for m, e in encoders.items()}, CLASSES))
-    inside = sum(p.numel() for e in encoders.values() for p in e.parameters())
-    return sum(p.numel() for p in model.parameters()) - inside
-
-
-def encoder_parameters(cls: type[Any], shape: tuple[int, ...]) -> tuple[int, bool] | None:
-    """How large an encoder is for one kind of input.
-
-    Args:
-        cls: The encoder's class.
-        shape: The shape of a sample.
-
-    Returns:
-        Its number of parameters, and whether it shows its maps; None if it takes no such inputs.
-    """
-    try:
-        with torch.device("meta"):
-            encoder = cls(shape)
-    except ValueError:
-        return None
-    return sum(p.numel() for p in encoder.parameters()), bool(encoder.widths)
 
 
 def _table(*columns: str) -> Table:
@@ -102,8 +58,3 @@ def _print(table: Table, legend: str) -> None:
         console.width = 200  # whole lines for grep and files
     console.print(table)
     console.print(legend, highlight=False)
-
-
-def _defaults(cls: type[Any], *given: str) -> str:
-    """The options of a class's constructor with their defaults, but for those that every caller gives."""
-    return " ".join(options(cls, *given).values())

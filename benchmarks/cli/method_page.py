@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 import shutil
 import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from benchmarks.cli.method_text import MethodText, method_text, one_line
+from benchmarks.config import parts
 from benchmarks.config.method_defaults import METHODS, Default
+from benchmarks.config.method_text import method_text, one_line
 from datasets.registry import DATASETS
-from ogm.registry import STRATEGIES, find, nearest
-from ogm.strategy import Strategy
+from ogm.registry import STRATEGIES, nearest
 
 LEGEND = """\
 balances: how many modalities
@@ -21,23 +20,13 @@ cost: encoder forward passes + backward passes of one training step with two mod
 defaults: the class's own; behind "here", what a dataset's runs use instead, and whose settings these are
 tune draws: what python -m benchmarks tune draws an option from; of every method it draws the learning rate, too
 options are set with method_args.NAME=VALUE; one method in full: python -m benchmarks list methods NAME"""
-_NEEDS = {
-    "needs_additive": "a fusion whose logits are the sum or mean of unimodal ones",
-    "needs_whole_batch": "the whole batch at once",
-    "needs_engine": "the suite's training loop",
-    "needs_optimizer": "the optimizer, whose updates it scales",
-}
 
 
 def print_short() -> None:
     """Print every method: idea, kind, cost, needs, paper, code and defaults, as wide as the terminal."""
     for name in STRATEGIES:
-        cls = find(name, STRATEGIES, "method")
-        text = method_text(cls)
-        print(heading(name, cls), *_wrapped(text.idea, "  "), sep="\n")
-        for what, lines in facts(name, cls, text).items():
-            print(*_labelled(what, lines), sep="\n")
-        print()
+        told = parts.facts("method", name)
+        print(_heading(name, told), *_wrapped(told["idea"], "  "), *_labelled(told, name), "", sep="\n")
     print(*(line for text in LEGEND.splitlines() for line in _wrapped(text, "", "  ")), sep="\n")
 
 
@@ -53,14 +42,12 @@ def print_full(name: str) -> None:
     if name not in STRATEGIES:
         hint = nearest(name, STRATEGIES) or ";"
         raise ValueError(f"no method is called {name!r}{hint} python -m benchmarks list methods prints them all")
-    cls = find(name, STRATEGIES, "method")
-    text = method_text(cls)
-    print(heading(name, cls), *_wrapped(text.idea, "  "), "", sep="\n")
-    for what, lines in facts(name, cls, text).items():
-        print(*_labelled(what, lines), sep="\n")
+    told = parts.facts("method", name)
+    text = method_text(parts.docstring(STRATEGIES[name]))
+    print(_heading(name, told), *_wrapped(text.idea, "  "), "", *_labelled(told, name), sep="\n")
     if text.algorithm:
         print("", "Steps", *_laid_out(text.algorithm), sep="\n")
-    if shown := options(cls):
+    if shown := _options(told):
         print("", "Options", sep="\n")
     for option, default in shown.items():
         print(f"  {default}", *_wrapped(text.options.get(option, ""), "      "), sep="\n")
@@ -71,71 +58,43 @@ def print_full(name: str) -> None:
 
 def markdown() -> str:
     """The page of the docs: an entry for each method."""
-    parts = [
+    page = [
         "# Methods",
         "Written from the classes by `python -m tests.paper_and_code`; `python -m benchmarks list methods NAME` prints "
         "the steps and the differences of one, too.",
         "\n".join(f"- {line}" for line in LEGEND.splitlines()[:-1]),
     ]
-    for name in STRATEGIES:
-        cls = find(name, STRATEGIES, "method")
-        text = method_text(cls)
-        path = f"{cls.__module__.replace('.', '/')}.py"
-        parts += [f"## {name}", f"{cls.title or name}. {text.idea}" if cls.title else text.idea]
-        rows = [f"- {what}: {'; '.join(lines)}" for what, lines in facts(name, cls, text).items()]
-        parts.append("\n".join([*rows, f"- steps: [{path}](../{path})"]))
-        if text.options:
-            shown = options(cls)
-            parts.append("\n".join(f"- `{shown[name]}`: {meaning}" for name, meaning in text.options.items()))
-    return "\n\n".join(parts) + "\n"
+    for name, place in STRATEGIES.items():
+        told = parts.facts("method", name)
+        path = f"{place.partition(':')[0].replace('.', '/')}.py"
+        page += [f"## {name}", f"{told['title']}. {told['idea']}" if told["title"] else told["idea"]]
+        rows = [f"- {what}: {'; '.join(lines)}" for what, lines in _facts(told, name).items()]
+        page.append("\n".join([*rows, f"- steps: [{path}](../{path})"]))
+        if meanings := method_text(parts.docstring(place)).options:
+            shown = _options(told)
+            page.append("\n".join(f"- `{shown[option]}`: {meaning}" for option, meaning in meanings.items()))
+    return "\n\n".join(page) + "\n"
 
 
-def heading(name: str, cls: type[Strategy]) -> str:
+def _heading(name: str, told: Mapping[str, str]) -> str:
     """The id of a method, and its full name if it has one of its own."""
-    title = vars(cls).get("title", "")
-    return f"{name}: {title}" if title else name
+    return f"{name}: {told['title']}" if told["title"] else name
 
 
-def facts(name: str, cls: type[Strategy], text: MethodText) -> dict[str, list[str]]:
-    """What the list says of a method beside its idea.
-
-    Args:
-        name: Its id.
-        cls: Its class.
-        text: Its docstring.
-
-    Returns:
-        Heading -> lines; a heading that has nothing to say is left out.
-    """
-    forward, backward = example(cls, name).passes(2) if cls.trains else (0, 0)
-    most = cls.most_modalities
+def _facts(told: Mapping[str, str], name: str) -> dict[str, list[str]]:
+    """What the list says of a method beside its idea: heading -> lines, where there is something to say."""
     default = METHODS.get(name)
-    found: dict[str, list[str]] = {
-        "kind": [cls.category],
-        "balances": ["2 or more" if most is None else "2" if most == 2 else f"2 to {most}"],
-        "cost": [f"{forward} + {backward}", *([cls.stages] if cls.stages else [])],
-        "needs": [words for attribute, words in _NEEDS.items() if getattr(cls, attribute)],
-        "predicts": [] if cls.prediction == "fused" else [cls.prediction],
-        "paper": [*(text.papers if text.references else [cls.paper]), *text.arxiv],
-        "code": text.code,
-        "defaults": [" ".join(options(cls).values())],
+    found = {what: text.splitlines() for what, text in told.items() if what not in ("title", "idea", "options")} | {
+        "defaults": [" ".join(told["options"].splitlines())],
         "here": overrides(default),
         "tune draws": searched(default),
     }
     return {what: lines for what, lines in found.items() if any(lines)}
 
 
-def example(cls: type[Strategy], name: str) -> Strategy:
-    """A strategy with its usual options; one that it cannot do without, such as a modality's name, is filled in."""
-    usual = METHODS[name].everywhere if name in METHODS else {}
-    missing = {p.name: "audio" for p in inspect.signature(cls).parameters.values() if p.default is p.empty}
-    return cls(**{**missing, **usual})
-
-
-def options(cls: type[Any], *given: str) -> dict[str, str]:
-    """Option -> "option=default" of a class's constructor, but for those that every caller gives."""
-    parameters = [p for p in inspect.signature(cls).parameters.values() if p.name not in given]
-    return {p.name: f"{p.name}={'?' if p.default is p.empty else p.default}" for p in parameters}
+def _options(told: Mapping[str, str]) -> dict[str, str]:
+    """Option -> "option=default"."""
+    return {shown.partition("=")[0]: shown for shown in told["options"].splitlines()}
 
 
 def overrides(default: Default | None) -> list[str]:
@@ -179,10 +138,11 @@ def _wrapped(text: str, first: str, rest: str | None = None) -> list[str]:
     )
 
 
-def _labelled(what: str, lines: list[str]) -> Iterator[str]:
-    """The lines of one heading, with hanging indents."""
-    for number, line in enumerate(lines):
-        yield from _wrapped(line, f"  {what + ':':<12}" if number == 0 else " " * 14, " " * 16)
+def _labelled(told: Mapping[str, str], name: str) -> Iterator[str]:
+    """The headings of a method and their lines, with hanging indents."""
+    for what, lines in _facts(told, name).items():
+        for number, line in enumerate(lines):
+            yield from _wrapped(line, f"  {what + ':':<12}" if number == 0 else " " * 14, " " * 16)
 
 
 def _laid_out(algorithm: str) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -164,18 +165,23 @@ def environment_of(args: argparse.Namespace) -> RunEnvironment:
         OSError: A folder cannot be written to.
         ConfigError: The device cannot be used.
     """
-    from benchmarks.runner.environment import RunEnvironment
+    if is_printing(args):
+        return environment_to_read(args)
     from benchmarks.runner.failures import require_writable
 
-    device = args.device
-    if not is_printing(args):
-        require_writable(args.results)
-        require_writable(args.work)
-        device = device_of(args.device)
+    require_writable(args.results)
+    require_writable(args.work)
+    return replace(environment_to_read(args), device=device_of(args.device))
+
+
+def environment_to_read(args: argparse.Namespace) -> RunEnvironment:
+    """As ``environment_of``, to look up what is recorded: nothing is written, and the device is not tried."""
+    from benchmarks.runner.environment import RunEnvironment
+
     return RunEnvironment(
         args.results,
         args.work,
-        device,
+        args.device,
         args.threads,
         args.workers,
         args.debug,

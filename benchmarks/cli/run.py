@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+from typing import TYPE_CHECKING
 
 from benchmarks.cli.execution import add_export_flag, add_log_flags, callbacks_of
 from benchmarks.cli.options import (
@@ -11,9 +13,14 @@ from benchmarks.cli.options import (
     add_results,
     add_settings,
     environment_of,
+    environment_to_read,
     require_dashboards,
 )
 from benchmarks.cli.shared import print_dashboards, print_reused
+
+if TYPE_CHECKING:
+    from benchmarks.config.run_config import RunConfig
+    from benchmarks.records.record import RunRecord
 
 BRIEF = "one run"
 DESCRIPTION = """\
@@ -49,21 +56,47 @@ def execute(args: argparse.Namespace) -> int:
 
     config = configure(parse(args.settings))
     require_dashboards(args)
+    record = None if args.export_weights or "RANK" in os.environ else _reused(config, args)
+    return _end(config, record, args) if record is not None else _make(config, args)
+
+
+def _reused(config: RunConfig, args: argparse.Namespace) -> RunRecord | None:
+    """The record that is there already: read without torch, which takes longer to import than all of this."""
+    from benchmarks.runner.events import RunFinished
+
+    environment = environment_to_read(args)
+    record = environment.recorded(config)
+    if record is not None:
+        print_reused([record], 1)
+        with callbacks_of(args, environment, {config.key: config}, complete=True) as callbacks:
+            callbacks.on(RunFinished(config.key, config, record))
+    return record
+
+
+def _make(config: RunConfig, args: argparse.Namespace) -> int:
     from benchmarks.callbacks.base import Callbacks
-    from benchmarks.callbacks.progress import summary
     from benchmarks.runner.distributed import ranks
     from benchmarks.runner.experiment import resolve
     from benchmarks.runner.failures import run_or_record_fault
 
     experiment = resolve(config)
+    asked = {config.key: config}
     with ranks(args.device) as rank:
         environment = environment_of(args)
         if rank == 0:
-            print_reused([experiment], environment)
-        with callbacks_of(args, environment, [experiment]) if rank == 0 else Callbacks([]) as callbacks:
+            before = environment.finished(experiment)
+            print_reused([] if before is None else [before], 1)
+        complete = rank == 0 and environment.finished(experiment, export=args.export_weights) is not None
+        with callbacks_of(args, environment, asked, complete=complete) if rank == 0 else Callbacks([]) as callbacks:
             record = run_or_record_fault(experiment, environment, export=args.export_weights, on_event=callbacks.on)
-        if rank == 0:
-            print(f"{config.title}: {summary(record)}")
-            print(record.path(environment.results))
-            print_dashboards(args)
-    return 0 if record.status == "done" else 1
+        return _end(config, record, args) if rank == 0 else int(record.status != "done")
+
+
+def _end(config: RunConfig, record: RunRecord, args: argparse.Namespace) -> int:
+    """Print what came of the run, where it is recorded, and how to look at it. Returns the exit code."""
+    from benchmarks.callbacks.progress import summary
+
+    print(f"{config.title}: {summary(record)}")
+    print(record.path(args.results))
+    print_dashboards(args)
+    return int(record.status != "done")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.cli.execution import carry_out, print_commands
@@ -40,13 +40,17 @@ def prepare_data(configs: Sequence[RunConfig]) -> None:
             prepare(name, variant)
 
 
-def print_reused(experiments: Sequence[Experiment], environment: RunEnvironment) -> None:
-    """Say how many of these runs are recorded already, and where those records come from."""
-    records = [record for run in experiments if (record := environment.finished(run)) is not None]
+def reused(experiments: Sequence[Experiment], environment: RunEnvironment) -> list[RunRecord]:
+    """The records of those runs that are done already."""
+    return [record for run in experiments if (record := environment.finished(run)) is not None]
+
+
+def print_reused(records: Collection[RunRecord], count: int) -> None:
+    """Say how many of ``count`` runs are recorded already, and where those records come from."""
     if records:
         origins = {(r.provenance.get("device", "unknown"), r.provenance.get("commit", "unknown")[:12]) for r in records}
         origin = "; ".join(f"{device}, commit {commit}" for device, commit in sorted(origins))
-        print(f"{len(records)} of {len(experiments)} runs are already recorded ({origin}): reused")
+        print(f"{len(records)} of {count} runs are already recorded ({origin}): reused")
 
 
 def print_ending(records: Sequence[RunRecord], args: argparse.Namespace) -> int:
@@ -95,7 +99,7 @@ def make_tables(suite: Suite, asked: Recipe | Comparison, args: argparse.Namespa
         print_commands(experiments, environment, args)
         return 0
     whole = claim(args.results, asked, suite, overwrite=args.overwrite)
-    print_reused(experiments, environment)
+    print_reused(reused(experiments, environment), len(experiments))
     records = carry_out(experiments, environment, args)
     write_report(whole, args, shown=isinstance(asked, Comparison))
     return print_ending(records, args)

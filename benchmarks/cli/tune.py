@@ -14,7 +14,7 @@ from benchmarks.cli.options import (
     is_printing,
     require_dashboards,
 )
-from benchmarks.cli.shared import methods_of, prepare_data, print_ending, print_reused, write_report
+from benchmarks.cli.shared import methods_of, prepare_data, print_ending, print_reused, reused, write_report
 
 if TYPE_CHECKING:
     from benchmarks.config.suite import Suite
@@ -80,7 +80,7 @@ def execute(args: argparse.Namespace) -> int:
     claim(args.results, asked, suite, overwrite=args.overwrite)
     rows = len({trial.row for trial in suite.trials})
     print(f"search: {rows} rows x {asked.trials} trials x {asked.units} tuning unit(s) = {len(trials)} runs")
-    print_reused(trials, environment)
+    print_reused(reused(trials, environment), len(trials))
     tried = {record.key: record for record in carry_out(trials, environment, args, "trial")}
     return _compare(asked, suite, tried, environment, args)
 
@@ -122,7 +122,7 @@ def _compare(
         f"{len(final.trials)} trials, {lost} of them without a result (diverged, refused or failed): see {written[0]}"
     )
     print(f"comparison: {len(experiments)} runs on fresh units")
-    print_reused(experiments, environment)
+    print_reused(reused(experiments, environment), len(experiments))
     records = carry_out(experiments, environment, args)
     write_report(whole, args, shown=True)
     for path in written:

@@ -8,7 +8,7 @@ import json
 import reprlib
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
@@ -85,10 +85,16 @@ class RunConfig(BaseModel):
             known(family, FAMILIES) if colon else known(name, [*ENCODERS, *(f"{family}:NAME" for family in FAMILIES)])
         return encoders
 
-    @property
+    @functools.cached_property
     def key(self) -> str:
         """Twelve letters that stand for all of it; see ``key_of``."""
         return key_of(self.model_dump(mode="json"))
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """As pydantic's, without the key, which is that of the settings before ``update``."""
+        copied = super().model_copy(update=update, deep=deep)
+        copied.__dict__.pop("key", None)
+        return copied
 
     @property
     def title(self) -> str:

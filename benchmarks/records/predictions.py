@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score
 
 from benchmarks.config.suite import OWN
 
@@ -129,6 +128,8 @@ def measures(log_probabilities: Floats, label: NDArray[np.int64]) -> dict[str, A
         the classes that occur; ``ece``, the expected calibration error over 15 bins of equal width (Guo et al., ICML
         2017); ``recall``, a list with each class's, None for a class that does not occur.
     """
+    from sklearn.metrics import average_precision_score  # brings SciPy: a second that readers of records do not need
+
     found: dict[str, Any] = curve_measures(log_probabilities, label)
     log_probabilities, label = _counted(log_probabilities, label)
     if not len(label):

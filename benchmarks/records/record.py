@@ -116,9 +116,22 @@ class RunRecord:
         kept = {name: x for name, x in self._content().items() if name not in ("cost", "provenance")}
         return _sha256(canonical(kept))
 
+    def outline(self) -> RunRecord:
+        """The record without its numbers, which take most room."""
+        origin = {name: self.provenance[name] for name in ("device", "commit") if name in self.provenance}
+        return RunRecord(
+            self.key,
+            self.config,
+            self.status,
+            self.reason,
+            provenance=origin,
+            modalities=self.modalities,
+            logits=self.logits,
+        )
+
     def _content(self) -> dict[str, Any]:
         """The fields that records of its protocol have."""
-        content = dataclasses.asdict(self)
+        content = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return content if self.protocol > 1 else {n: x for n, x in content.items() if n not in SINCE_2}
 
     def path(self, folder: Path) -> Path:
@@ -166,7 +179,7 @@ class RunRecord:
         if not isinstance(content, dict) or "digest" not in content:
             raise ValueError("it has no digest, so it cannot be checked")
         fields = {name: value for name, value in content.items() if name != "digest"}
-        text = canonical(fields)
+        text = json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)  # as ``canonical``, of JSON
         if content["digest"] != _sha256(text):
             raise ValueError("its digest does not match its content: it was changed after it was written")
         try:

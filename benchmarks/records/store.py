@@ -11,12 +11,13 @@ import csv
 import functools
 import gzip
 import io
-import json
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from pydantic_core import from_json
 
 from benchmarks.records import logits
 from benchmarks.records.record import RunRecord, read_whole, write_whole
@@ -37,14 +38,19 @@ class _Pack:
 
     def record(self, line: int) -> RunRecord:
         """Raises ValueError, in one line, for what is no record, or not the one that the index has there."""
-        try:
-            made = RunRecord.from_content(json.loads(self.lines[line]))
-            if self.rows is not None and _row(made, line) != self.rows[line]:
-                raise ValueError(f"{INDEX} has something else there; python -m benchmarks pack writes it anew")
-        except (ValueError, RecursionError) as error:
-            why = " ".join(str(error).split())
-            raise ValueError(f"{self.path}, line {line + 1}, cannot be used: {why}; restore the file") from None
-        return made
+        return _record(self.path, line, self.lines[line], None if self.rows is None else self.rows[line])
+
+
+def _record(path: Path, line: int, text: str, row: Mapping[str, str] | None) -> RunRecord:
+    """The record of one line (from 0), which its row of the index, if there is one, must fit. Raises ValueError."""
+    try:
+        made = RunRecord.from_content(from_json(text))  # words that records share are kept once
+        if row is not None and _row(made, line) != row:
+            raise ValueError(f"{INDEX} has something else there; python -m benchmarks pack writes it anew")
+    except (ValueError, RecursionError) as error:
+        why = " ".join(str(error).split())
+        raise ValueError(f"{path}, line {line + 1}, cannot be used: {why}; restore the file") from None
+    return made
 
 
 def _row(record: RunRecord, line: int) -> dict[str, str]:
@@ -68,36 +74,48 @@ def _stamp(path: Path) -> tuple[int, int]:
 @functools.lru_cache(maxsize=8)
 def _open(path: Path, written: tuple[int, int], indexed: tuple[int, int] | None) -> _Pack:
     """``written`` and ``indexed`` say when the two files were: changed ones are read again."""
-    lines = _lines(path)
+    lines = list(_lines(path))
     if indexed is None:
         records = [_Pack(path, lines, None, {}).record(i) for i in range(len(lines))]
         return _Pack(path, lines, None, {record.key: i for i, record in enumerate(records)})
+    rows = _index(path)
+    if len(rows) != len(lines):
+        raise _other_index(path)
+    return _Pack(path, lines, rows, {row["key"]: i for i, row in enumerate(rows)})
+
+
+def _index(path: Path) -> list[dict[str, str]]:
+    """The rows of a packed file's index. Raises ValueError where it is not readable, or none of a packed file."""
     index = path.with_name(INDEX)
     try:
         rows = list(csv.DictReader(io.StringIO(index.read_text(), newline=""), strict=True))
     except (ValueError, csv.Error) as error:
         raise ValueError(f"{index} is not readable: {' '.join(str(error).split())}; restore it") from None
     numbers = [row.get("line") for row in rows]
-    line_of = {str(row.get("key")): i for i, row in enumerate(rows)}
-    if numbers != [str(i + 1) for i in range(len(lines))] or len(line_of) != len(rows):
-        raise ValueError(
-            f"{index} is not the index of {path.name}: python -m benchmarks pack {path.parent} writes it anew"
-        )
-    return _Pack(path, lines, rows, line_of)
+    if numbers != [str(i + 1) for i in range(len(rows))] or len({row.get("key") for row in rows}) != len(rows):
+        raise _other_index(path)
+    return rows
 
 
-def _lines(path: Path) -> list[str]:
-    lines, total = [], 0
+def _other_index(path: Path) -> ValueError:
+    return ValueError(
+        f"{path.with_name(INDEX)} is not the index of {path.name}: python -m benchmarks pack {path.parent} writes it "
+        "anew"
+    )
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """The lines of a packed file, one at a time. Raises ValueError where it is damaged."""
+    total = 0
     try:
         with gzip.open(path, "rb") as file:
             while line := file.readline(LONGEST):
                 total += len(line)
                 if not line.endswith(b"\n") or total > MOST:
                     raise ValueError("a line is cut off, or there is more than any records need")
-                lines.append(line.decode())
+                yield line.decode()
     except (EOFError, gzip.BadGzipFile, zlib.error, ValueError) as error:
         raise ValueError(f"{path} is damaged ({' '.join(str(error).split())}): restore it") from None
-    return lines
 
 
 def find_record(folder: Path, path: Path) -> RunRecord | None:
@@ -129,27 +147,66 @@ def _same(folder: Path, single: RunRecord, packed: RunRecord) -> RunRecord:
     )
 
 
-def read_records(folder: Path, *, overwrite: bool = False, indexed: bool = True) -> Iterator[RunRecord]:
-    """Every record of a results folder, in both forms, in the order of their paths.
+def read_records(
+    folder: Path, *, overwrite: bool = False, indexed: bool = True, only: Collection[str] | None = None
+) -> Iterator[RunRecord]:
+    """Every record of a results folder: those of the packed file, then those that have a file of their own alone.
+
+    One is read at a time, so that what is not kept takes no memory.
 
     Args:
         folder: The results folder.
         overwrite: Whether a single file's record replaces a packed one with another result.
         indexed: Whether the packed file's index must fit it.
+        only: The keys of the records that are wanted, to go on with: pieces of files are set aside (``read_whole``).
 
     Raises:
         ValueError: A record cannot be used, or its two forms differ.
     """
-    singles = {path.relative_to(folder): path for path in (folder / "records").rglob("*.json")}
-    pack = _packed(folder, indexed=indexed)
-    found = [] if pack is None else [pack.record(line) for line in range(len(pack.lines))]
-    packed = {record.path(Path()): record for record in found}
-    for place in sorted({*singles, *packed}, key=lambda place: place.parts):
-        if place not in singles:
-            yield packed[place]
-            continue
-        single = RunRecord.load(singles[place])
-        yield _same(folder, single, packed[place]) if place in packed and not overwrite else single
+    paths = sorted((folder / "records").rglob("*.json"))
+    singles = {path.relative_to(folder): path for path in paths if only is None or _key_in(path) in only}
+    read = RunRecord.load if only is None else read_whole
+    for packed in _packed_records(folder, indexed, only):
+        path = singles.pop(packed.path(Path()), None)
+        single = None if path is None else read(path)
+        yield packed if single is None else single if overwrite else _same(folder, single, packed)
+    for path in singles.values():
+        if (record := read(path)) is not None:
+            yield record
+
+
+def _packed_records(folder: Path, indexed: bool, only: Collection[str] | None) -> Iterator[RunRecord]:
+    path = folder / PACK
+    if not path.exists():
+        return
+    rows = _index(path) if indexed and path.with_name(INDEX).exists() else None
+    count = 0
+    for line, text in enumerate(_lines(path)):
+        if rows is not None and line >= len(rows):
+            raise _other_index(path)
+        count += 1
+        row = None if rows is None else rows[line]
+        if only is None or row is None or row["key"] in only:
+            record = _record(path, line, text, row)
+            if only is None or record.key in only:
+                yield record
+    if rows is not None and count != len(rows):
+        raise _other_index(path)
+
+
+def recorded_keys(folder: Path) -> set[str]:
+    """The keys of the runs that have a record of any kind, without reading the records."""
+    keys = {_key_in(path) for path in (folder / "records").rglob("*.json")}
+    path = folder / PACK
+    if path.with_name(INDEX).exists() and path.exists():
+        return keys | {row["key"] for row in _index(path)}
+    pack = _packed(folder)
+    return keys if pack is None else keys | pack.line_of.keys()
+
+
+def _key_in(path: Path) -> str:
+    """The key in the name of a record's own file."""
+    return path.stem.rpartition("-")[2]
 
 
 def each_record(folder: Path) -> Iterator[tuple[str, RunRecord | ValueError]]:
@@ -211,14 +268,22 @@ def pack(folder: Path, *, overwrite: bool = False) -> Path:
         ValueError: There is no record, a record or its logits cannot be used, or the two forms of one differ.
         Unwritable: A file cannot be written.
     """
-    records = list(read_records(folder, overwrite=overwrite, indexed=False))
-    if not records:
+    found: dict[Path, tuple[RunRecord, bytes]] = {}  # of each only an outline and its compressed text are kept
+    size = 0
+    for record in read_records(folder, overwrite=overwrite, indexed=False):
+        text = record.text(indent=None).encode()
+        size += len(text)
+        found[record.path(Path())] = record.outline(), zlib.compress(text, 1)
+    if not found:
         raise ValueError(f"{folder}: there is no record to pack")
-    text = "".join(record.text(indent=None) for record in records)
-    content = io.BytesIO()
+    if size > MOST:
+        raise ValueError(f"{folder}: its records have {size} bytes, and {PACK} can have {MOST}: use several folders")
+    places = sorted(found, key=lambda place: place.parts)
+    content, table = io.BytesIO(), io.StringIO()
     with gzip.GzipFile(filename="", mode="wb", compresslevel=9, fileobj=content, mtime=0) as file:
-        file.write(text.encode())
-    table = io.StringIO()
+        for place in places:
+            file.write(zlib.decompress(found[place][1]))
+    records = [found[place][0] for place in places]
     writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(_row(record, i) for i, record in enumerate(records))

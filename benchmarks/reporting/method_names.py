@@ -5,18 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from benchmarks.config.parts import facts
 from benchmarks.config.suite import Row
-from ogm.registry import STRATEGIES, find
+from ogm.registry import STRATEGIES
 
 
 def title_of(method: str) -> str:
-    """The full name of a method, from its own class; empty where it has none, or is not registered here.
+    """The full name of a method; empty where it has none, or is not registered here.
 
     A method from a file of the user's own is registered when the file is named on the command line.
     """
     if method not in STRATEGIES:
         return ""
-    return str(vars(find(method, STRATEGIES, "strategy")).get("title", ""))  # one that is inherited is another method's
+    return facts("method", method)["title"]
 
 
 def titles(rows: Sequence[Row]) -> dict[str, str]:

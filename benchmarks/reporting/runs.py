@@ -29,7 +29,12 @@ def runs_frame(records: Collection[RunRecord]) -> pd.DataFrame:
     measures = ["accuracy", "macro_f1", *(f"accuracy/{m}" for m in names)]
     rules = sorted({rule for r in records for rule in r.scores.get("test", {}) if not rule.startswith("branch/")})
     scored = {f"{m}/{rule}": score(rule, m) for rule in rules for m in ("accuracy", "mAP", "ece")}
-    rows = []
+    first = ["key", "dataset", "dataset_args", "data_seed", "fusion", "method", "method_args", "optimizer", "seed"]
+    last = ["seconds", "passes", "commit", "dirty", "device", "data"]
+    measured = [*measures, *(f"probe/{m}" for m in names), *scored]
+    columns: dict[str, list[Any]] = {  # a list for each column: a mapping for each row takes ten times the memory
+        name: [] for name in [*first, "status", "reason", "selection", "epoch", *measured, *last]
+    }
     for r in records:
         run = {
             "key": r.key,
@@ -47,18 +52,16 @@ def runs_frame(records: Collection[RunRecord]) -> pd.DataFrame:
         for selection in selections or [None]:
             test = r.test.get(selection, {}) if selection else {}
             probe = r.probe if selection == "last" else {}
-            rows.append(
+            row = (
                 run
                 | {"selection": selection, "epoch": r.selected.get(selection) if selection else None}
                 | {name: test.get(name) for name in measures}
                 | {f"probe/{m}": probe.get(m) for m in names}
                 | {name: read(r) if selection == SELECTION else None for name, read in scored.items()}
             )
-    first = ["key", "dataset", "dataset_args", "data_seed", "fusion", "method", "method_args", "optimizer", "seed"]
-    last = ["seconds", "passes", "commit", "dirty", "device", "data"]
-    measured = [*measures, *(f"probe/{m}" for m in names), *scored]
-    columns = [*first, "status", "reason", "selection", "epoch", *measured, *last]
-    return pd.DataFrame(rows, columns=columns).astype({"data_seed": "Int64", "epoch": "Int64"})
+            for name, values in columns.items():
+                values.append(row.get(name))
+    return pd.DataFrame(columns).astype({"data_seed": "Int64", "epoch": "Int64"})
 
 
 def compact_json(value: Any) -> str:

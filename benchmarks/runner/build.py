@@ -15,8 +15,9 @@ from datasets.core.errors import DataError
 from datasets.core.loader import Loader
 from models.model import MultimodalModel, channels_last, compile_encoders
 from models.registry import encoder_args_from_name
-from ogm.context import fold_in, world_size
+from ogm.context import world_size
 from ogm.engine import Engine
+from ogm.seeds import fold_in
 from ogm.strategy import Strategy
 
 

@@ -7,13 +7,17 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.config.run_config import ConfigError, RunConfig
 from benchmarks.records.record import RunRecord, record_path
-from benchmarks.records.store import find_record
-from benchmarks.runner.experiment import Experiment
+from benchmarks.records.store import find_record, read_records
+from benchmarks.runner.generated import Fingerprints
 from datasets.core.errors import DataError
+from datasets.registry import fingerprints
+
+if TYPE_CHECKING:
+    from benchmarks.runner.experiment import Experiment
 
 
 class OtherDataError(ConfigError):
@@ -46,27 +50,31 @@ class RunEnvironment:
     overwrite: bool = False
     _fingerprints: dict[str, dict[str, str]] = field(default_factory=dict, compare=False, repr=False)
 
-    def fingerprint(self, experiment: Experiment) -> Mapping[str, str]:
-        """One word for each split of the data that an experiment means. Looked up once, however many runs share it.
+    def fingerprint(self, config: RunConfig) -> Mapping[str, str]:
+        """One word for each split of the data that a run means. Looked up once, however many runs share it.
 
         Raises:
             DataError: The data cannot be had.
             ConfigError: The dataset does not take these options.
         """
-        arguments = experiment.config.model_dump_json(include={"dataset", "dataset_args"})
+        arguments = json.dumps([config.dataset, config.dataset_args], sort_keys=True, default=str)
         if arguments not in self._fingerprints:
-            try:
-                splits = experiment.load_data().splits()
-            except DataError:
-                raise
-            except ValueError as error:
-                raise ConfigError([str(error)]) from None
-            self._fingerprints[arguments] = {split: data.fingerprint for split, data in splits.items()}
+            kept = Fingerprints(self.work, config.dataset, arguments)
+            found = kept.read()
+            if found is None:
+                try:
+                    found = fingerprints(config.dataset, config.dataset_args)
+                except DataError:
+                    raise
+                except ValueError as error:
+                    raise ConfigError([str(error)]) from None
+                kept.write(found)
+            self._fingerprints[arguments] = found
         return self._fingerprints[arguments]
 
     def run_folder(self, experiment: Experiment) -> Path:
         """Where a run keeps what it needs to go on: nothing of it is used with other data."""
-        data = hashlib.sha256(json.dumps(self.fingerprint(experiment), sort_keys=True).encode())
+        data = hashlib.sha256(json.dumps(self.fingerprint(experiment.config), sort_keys=True).encode())
         return self.work / experiment.key / data.hexdigest()[:12]
 
     def record_path(self, config: RunConfig) -> Path:
@@ -76,6 +84,58 @@ class RunEnvironment:
     def export_path(self, experiment: Experiment, record: RunRecord) -> Path:
         """The weights that the run of this record leaves for others. Written once: other weights, another name."""
         return self.run_folder(experiment) / f"export-{record.result_digest[:16]}.pt"
+
+    def recorded(self, config: RunConfig) -> RunRecord | None:
+        """The record of a run that is done. Nothing of the run is looked up but its data, so torch is not needed.
+
+        Args:
+            config: The run.
+
+        Returns:
+            None where the run has to be made (again), or only its method can tell (``finished``).
+
+        Raises:
+            OtherDataError: It was made with other data, and may not be overwritten.
+            DataError: The data cannot be had.
+        """
+        record = find_record(self.results, self.record_path(config))
+        return record if record is not None and self._speaks_for_itself(config, record) else None
+
+    def all_recorded(self, configs: Mapping[str, RunConfig]) -> dict[str, RunRecord]:
+        """``recorded`` for many runs at once: the folder is read once, and one record at a time is kept whole.
+
+        Args:
+            configs: The runs by their keys.
+
+        Returns:
+            Key -> outline of the record (``RunRecord.outline``) of those that are done, in the order of ``configs``.
+        """
+        found = {}
+        for record in read_records(self.results, only=configs.keys()):
+            if self._speaks_for_itself(configs[record.key], record):
+                found[record.key] = record.outline()
+        return {key: found[key] for key in configs if key in found}
+
+    def _speaks_for_itself(self, config: RunConfig, record: RunRecord) -> bool:
+        """As ``_stands``; not for a record of protocol 1, which does not say which epochs could be selected."""
+        return record.protocol > 1 and self._stands(config, record)
+
+    def _stands(self, config: RunConfig, record: RunRecord) -> bool:
+        """Whether a run need not be made again. Raises OtherDataError and DataError, as ``recorded``."""
+        if record.status != "done":
+            return False
+        before, now = record.data.get("fingerprint", {}), self.fingerprint(config)
+        if before != now:
+            if self.overwrite:
+                return False
+            changes = [f"{s}: {before.get(s, 'unknown')} then, {x} now" for s, x in now.items() if before.get(s) != x]
+            raise OtherDataError(
+                [
+                    f"{self.record_path(config)}: this run was made with other data ({', '.join(changes)}): "
+                    "give another --results folder, or --overwrite to make such runs again"
+                ]
+            )
+        return True
 
     def finished(self, experiment: Experiment, *, export: bool = False) -> RunRecord | None:
         """The record of a run that is done.
@@ -90,21 +150,9 @@ class RunEnvironment:
         Raises:
             OtherDataError: It was made with other data, and may not be overwritten.
         """
-        path = self.record_path(experiment.config)
-        record = find_record(self.results, path)
-        if record is None or record.status != "done":
+        record = find_record(self.results, self.record_path(experiment.config))
+        if record is None or min(record.selected.values(), default=-1) < experiment.first_final_epoch:
             return None
-        if min(record.selected.values(), default=-1) < experiment.first_final_epoch:
+        if not self._stands(experiment.config, record):
             return None
-        before, now = record.data.get("fingerprint", {}), self.fingerprint(experiment)
-        if before != now:
-            if self.overwrite:
-                return None
-            changes = [f"{s}: {before.get(s, 'unknown')} then, {x} now" for s, x in now.items() if before.get(s) != x]
-            raise OtherDataError(
-                [
-                    f"{path}: this run was made with other data ({', '.join(changes)}): give another --results folder, "
-                    "or --overwrite to make such runs again"
-                ]
-            )
         return record if not export or self.export_path(experiment, record).exists() else None

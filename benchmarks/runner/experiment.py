@@ -7,19 +7,21 @@ import typing
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ConfigDict, ValidationError, create_model
 
 from benchmarks.config.method_defaults import method_defaults
 from benchmarks.config.run_config import ConfigError, RunConfig, explain, with_files
-from datasets.core.base import DataModule
 from datasets.registry import DATASETS
-from models.fusion import Fusion
 from models.registry import FUSIONS, encoder_path
 from ogm.registry import STRATEGIES, find
-from ogm.strategy import Strategy
-from ogm.types import Prerequisite
+
+if TYPE_CHECKING:
+    from datasets.core.base import DataModule
+    from models.fusion import Fusion
+    from ogm.strategy import Strategy
+    from ogm.types import Prerequisite
 
 
 class IncompatibleError(ConfigError):

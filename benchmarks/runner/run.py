@@ -103,7 +103,7 @@ def _make(
         "first_final_epoch": experiment.first_final_epoch,
         "provenance": provenance(environment.device, environment.threads),
     }
-    if origin["data"]["fingerprint"] != environment.fingerprint(experiment):
+    if origin["data"]["fingerprint"] != environment.fingerprint(config):
         raise DataError(f"{config.dataset}: the data changed while they were being read: start the same command again")
     on_event(RunStarted(config.key, config, epochs, engine.epoch, state.all_curves()))
     outcome: dict[str, Any]

@@ -31,7 +31,7 @@ from datasets.crema_d import HEIGHT, WIDTH, CremaD
 from datasets.decode import audio, image_files, image_transforms
 from datasets.storage.build import build
 from datasets.storage.cache import Cache, Column, Decoded, RawItem
-from ogm.context import fold_in
+from ogm.seeds import fold_in
 from ogm.types import Batch
 
 CLIPS = 7442  # of CREMA-D
@@ -120,7 +120,7 @@ class Files:
         """Samples by their number and seed, as ``CremaD.batch`` gives them."""
         draws = self.like.draws([seed for _, seed in keys])
         index = torch.tensor([i for i, _ in keys])
-        chosen = self.like.preset.pick(self.like.count[index], self.like.picks, draws[..., 0])
+        chosen = self.like.preset.pick(torch.from_numpy(self.like.count)[index], self.like.picks, draws[..., 0])
         items = [self.sample(i, seed, c) for (i, seed), c in zip(keys, chosen.tolist(), strict=True)]
         inputs = {m: torch.stack([item[m] for item in items]) for m in ("audio", "visual")}
         return Batch(inputs, torch.tensor([i % 6 for i, _ in keys]), index)

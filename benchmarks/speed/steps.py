@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from benchmarks.config.example_input import CLASSES, SHAPES
 from benchmarks.config.run_config import RunConfig, configure
 from benchmarks.runner.build import build_optimizer
-from benchmarks.speed.example_input import CLASSES, SHAPES
 from benchmarks.speed.operations import count_operations
 from models.encoders.resnet import ResNet18
 from models.fusions.concat import Concat

@@ -7,13 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
-import torch
-from torch import Tensor
-from torch.utils.data import Dataset
-
+import ogm
 from datasets.core.card import Card
+from datasets.core.lazy import torch
 from datasets.core.sample_keys import SampleKey
-from ogm.types import Batch
 
 
 @dataclass
@@ -34,8 +31,8 @@ class ScanReport:
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
-class MultimodalDataset(Dataset[dict[str, Any]]):
-    """Samples with a name, a label and one tensor per modality.
+class MultimodalDataset:
+    """Samples with a name, a label and one tensor per modality; torch's loaders take it as a map-style dataset.
 
     A subclass fills ``ids`` and ``labels`` when it is made, without decoding anything, and decodes in ``load``. One
     whose tensors lie ready in memory (or in a memory map) overrides ``batch`` with one gather, and draws what is random
@@ -51,7 +48,8 @@ class MultimodalDataset(Dataset[dict[str, Any]]):
     ids: Sequence[str]
     labels: Sequence[int]
     recipe: Mapping[str, Any]  # everything that changes a tensor: preset, sizes, rates
-    present: Tensor | None = None  # (N, M) bool, where modalities can be missing
+    present: torch.Tensor | None = None  # (N, M) bool, where modalities can be missing
+    generated: ClassVar[bool] = False  # samples are a function of the options, this source and NumPy alone
     static: bool = False  # ``batch`` does the same for every seed; what is random happens in ``augment`` alone
     report: ScanReport
 
@@ -83,7 +81,7 @@ class MultimodalDataset(Dataset[dict[str, Any]]):
         """
         return {}
 
-    def load(self, i: int, rng: torch.Generator | None) -> dict[str, Tensor]:
+    def load(self, i: int, rng: torch.Generator | None) -> dict[str, torch.Tensor]:
         """One sample.
 
         Args:
@@ -104,7 +102,7 @@ class MultimodalDataset(Dataset[dict[str, Any]]):
         i, rng = (key, None) if isinstance(key, int) else (key[0], torch.Generator().manual_seed(key[1]))
         return {**self.load(i, rng), "label": self.labels[i], "index": i, "id": self.ids[i]}
 
-    def batch(self, keys: Sequence[SampleKey]) -> Batch:
+    def batch(self, keys: Sequence[SampleKey]) -> ogm.Batch:
         """Many samples at once.
 
         Args:
@@ -115,13 +113,13 @@ class MultimodalDataset(Dataset[dict[str, Any]]):
             ``augment``, which runs on the training device.
         """
         items = [self[key] for key in keys]
-        return Batch(
+        return ogm.Batch(
             {m: torch.stack([item[m] for item in items]) for m in self.modalities},
             torch.tensor([item["label"] for item in items]),
             torch.tensor([item["index"] for item in items]),
         )
 
-    def augment(self, batch: Batch, seeds: Sequence[int]) -> Batch:
+    def augment(self, batch: ogm.Batch, seeds: Sequence[int]) -> ogm.Batch:
         """Random changes of a training batch, on the device it lies on.
 
         Args:

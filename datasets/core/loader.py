@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from datasets.core.base import MultimodalDataset
 from datasets.core.sample_keys import SampleKey, sample_index, sample_seeds
-from ogm.context import fold_in
+from ogm.seeds import fold_in
 from ogm.types import Batch, EpochSampling
 
 RESIDENT_BYTES = 256 << 20  # that a dataset may take on the device; a larger one is read by workers, batch by batch

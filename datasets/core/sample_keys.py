@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-from torch import Tensor
+from datasets.core.lazy import torch
 
 SampleKey = int | tuple[int, int]
 """``i``: sample i as evaluation sees it, nothing is random. ``(i, seed)``: sample i with the choices of that seed."""
 
 
-def sample_index(keys: Sequence[SampleKey]) -> Tensor:
+def sample_index(keys: Sequence[SampleKey]) -> torch.Tensor:
     """Positions of samples in their dataset.
 
     Args:
@@ -28,7 +27,7 @@ def sample_seeds(keys: Sequence[SampleKey]) -> list[int]:
     return [key[1] for key in keys if not isinstance(key, int)]
 
 
-def random_numbers(seeds: Sequence[int], *shape: int) -> Tensor:
+def random_numbers(seeds: Sequence[int], *shape: int) -> torch.Tensor:
     """Uniform numbers for a batch, from one random stream per sample: neither its batch nor its worker matters.
 
     Args:

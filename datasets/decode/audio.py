@@ -15,12 +15,10 @@ from pathlib import Path
 import av
 import numpy as np
 import soundfile
-import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from datasets.core.checks import refuse_pointer
 from datasets.core.errors import AudioDecodeError, EmptyMediaError, NoAudioTrackError
+from datasets.core.lazy import torch
 from datasets.decode.video import open_container
 
 MIN_SECONDS = 0.1  # what must be left of a recording that was cut off
@@ -40,7 +38,7 @@ class Recording:
     """``samples`` float32 (channels, N) at ``rate`` Hz, from ``path``; ``notes`` counts what was odd."""
 
     path: Path
-    samples: Tensor
+    samples: torch.Tensor
     rate: int
     notes: Counter[str] = field(default_factory=Counter)
 
@@ -115,7 +113,7 @@ def read_track(path: Path) -> Recording:
     return _checked(path, samples, rate, notes)
 
 
-def _checked(path: Path, samples: Tensor, rate: int, notes: Counter[str]) -> Recording:
+def _checked(path: Path, samples: torch.Tensor, rate: int, notes: Counter[str]) -> Recording:
     if not RATES[0] <= rate <= RATES[1]:
         raise AudioDecodeError(
             f"{path}: a rate of {rate} Hz, not between {RATES[0]} and {RATES[1]}; get the file again, or convert it "
@@ -153,12 +151,12 @@ def promised_bytes(path: Path) -> int:
 
 
 # ---- waveforms
-def mono(samples: Tensor) -> Tensor:
+def mono(samples: torch.Tensor) -> torch.Tensor:
     """(channels, N) -> (N,): the mean over channels."""
     return samples.mean(0)
 
 
-def mono_at(recording: Recording, rate: int) -> Tensor:
+def mono_at(recording: Recording, rate: int) -> torch.Tensor:
     """The mean over channels, at another rate.
 
     Args:
@@ -180,7 +178,7 @@ def mono_at(recording: Recording, rate: int) -> Tensor:
     return resample(mono(recording.samples), recording.rate, rate)
 
 
-def resample(x: Tensor, rate: int, target: int) -> Tensor:
+def resample(x: torch.Tensor, rate: int, target: int) -> torch.Tensor:
     """(..., N) at ``rate`` -> (..., ceil(N target / rate)) at ``target`` Hz, with the filter of librosa's default."""
     return x if rate == target else _resampler(rate, target)(x)
 
@@ -201,7 +199,7 @@ def _resampler(rate: int, target: int) -> torch.nn.Module:
     return resampler
 
 
-def tile(x: Tensor, length: int) -> Tensor:
+def tile(x: torch.Tensor, length: int) -> torch.Tensor:
     """(N,) -> (length,): the whole signal again and again, then cut.
 
     Raises:
@@ -212,24 +210,24 @@ def tile(x: Tensor, length: int) -> Tensor:
     return x.repeat(math.ceil(length / len(x)))[:length]
 
 
-def fit(x: Tensor, length: int) -> Tensor:
+def fit(x: torch.Tensor, length: int) -> torch.Tensor:
     """(N,) -> (length,): cut, or zeros appended."""
-    return F.pad(x[:length], (0, max(length - len(x), 0)))
+    return torch.nn.functional.pad(x[:length], (0, max(length - len(x), 0)))
 
 
 # ---- spectrograms
-def _stft(x: Tensor, n_fft: int, hop: int) -> Tensor:
+def _stft(x: torch.Tensor, n_fft: int, hop: int) -> torch.Tensor:
     """(N,) -> |S| (n_fft/2 + 1, 1 + N // hop): periodic Hann, centred, n_fft/2 *zeros* on both sides."""
     window = torch.hann_window(n_fft, dtype=x.dtype)
     return torch.stft(x, n_fft, hop, window=window, center=True, pad_mode="constant", return_complex=True).abs()
 
 
-def stft_log(x: Tensor, n_fft: int, hop: int) -> Tensor:
+def stft_log(x: torch.Tensor, n_fft: int, hop: int) -> torch.Tensor:
     """(N,) -> ln(|S| + 1e-7) (n_fft/2 + 1, 1 + N // hop). Silence gives -16.118."""
     return (_stft(x, n_fft, hop) + 1e-7).log()
 
 
-def psd_log(x: Tensor, rate: int, n_fft: int = 512, hop: int = 159) -> Tensor:
+def psd_log(x: torch.Tensor, rate: int, n_fft: int = 512, hop: int = 159) -> torch.Tensor:
     """(N,) -> standardised log power density (n_fft/2 + 1, (N - n_fft) // hop + 1).
 
     Each segment loses its own mean and is weighed by a periodic Tukey window (alpha 0.25), not padded; one-sided
@@ -242,7 +240,7 @@ def psd_log(x: Tensor, rate: int, n_fft: int = 512, hop: int = 159) -> Tensor:
     power = torch.fft.rfft(segments).abs().square().T / (rate * window.square().sum())
     power[1:-1] *= 2
     log = (power + 1e-7).log().double()  # or rounding would be all there is to standardise in silence
-    standardised: Tensor = (log - log.mean()) / (log.std(correction=0) + 1e-9)
+    standardised: torch.Tensor = (log - log.mean()) / (log.std(correction=0) + 1e-9)
     return standardised.to(x.dtype)
 
 
@@ -254,7 +252,7 @@ def _tukey(length: int) -> np.ndarray:
     return window
 
 
-def kaldi_fbank(samples: Tensor, rate: int, frames: int = 1024) -> Tensor:
+def kaldi_fbank(samples: torch.Tensor, rate: int, frames: int = 1024) -> torch.Tensor:
     """(channels, N) at its own rate -> (frames, 128) normalised log mel energies, transposed: (time, mel).
 
     As BalanceBenchmark computes them: the mean over all channels is removed, then only channel 0 is used; 25 ms
@@ -276,17 +274,17 @@ def kaldi_fbank(samples: Tensor, rate: int, frames: int = 1024) -> Tensor:
         dither=0.0,
         frame_shift=10.0,
     )
-    banks = F.pad(banks[:frames], (0, 0, 0, max(frames - len(banks), 0)))
+    banks = torch.nn.functional.pad(banks[:frames], (0, 0, 0, max(frames - len(banks), 0)))
     return (banks + 4.503877) / (2 * 5.141276)
 
 
-def log_mel(x: Tensor, rate: int, n_fft: int = 256, hop: int = 128, bins: int = 32) -> Tensor:
+def log_mel(x: torch.Tensor, rate: int, n_fft: int = 256, hop: int = 128, bins: int = 32) -> torch.Tensor:
     """(N,) -> ln(M |S|^2 + 1e-4) (bins, 1 + N // hop); the filters M each sum to 1, from STFT bin 2 to rate / 2."""
     return (_mel_filters(rate, n_fft, bins).to(x.dtype) @ _stft(x, n_fft, hop).square() + 1e-4).log()
 
 
 @lru_cache
-def _mel_filters(rate: int, n_fft: int, bins: int) -> Tensor:
+def _mel_filters(rate: int, n_fft: int, bins: int) -> torch.Tensor:
     """(bins, n_fft/2 + 1): triangles whose corners are evenly spaced in mel, 2595 log10(1 + f / 700)."""
     mel = torch.linspace(
         2595 * math.log10(1 + 2 * rate / n_fft / 700),

@@ -12,11 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from datasets.core.errors import VideoDecodeError
+from datasets.core.lazy import torch
 from datasets.decode import audio
 from datasets.decode.video import blocks, open_container
 
@@ -168,11 +166,11 @@ def mouth_frames(path: Path, form: Form, notes: Counter[str]) -> np.ndarray:
         grey = frame.to_ndarray(format="gray", width=WIDTH, height=HEIGHT)[top:bottom, left:right]
         crops += [grey] * (number + 1 - len(crops))
     notes["video_short"] = int(len(crops) < FRAMES)
-    small = F.interpolate(torch.from_numpy(np.stack(crops))[:, None].float(), form.size, mode="area")
+    small = torch.nn.functional.interpolate(torch.from_numpy(np.stack(crops))[:, None].float(), form.size, mode="area")
     return small[:, 0].round().to(torch.uint8).numpy()
 
 
-def cut_sound(x: Tensor, first: int, length: int) -> tuple[Tensor, int]:
+def cut_sound(x: torch.Tensor, first: int, length: int) -> tuple[torch.Tensor, int]:
     """Cut a part out of a waveform.
 
     Args:
@@ -186,11 +184,11 @@ def cut_sound(x: Tensor, first: int, length: int) -> tuple[Tensor, int]:
     begin = min(max(first, 0), len(x))
     end = max(min(first + length, len(x)), begin)
     before = min(max(-first, 0), length)
-    part = F.pad(x[begin:end], (before, length - before - (end - begin)))
+    part = torch.nn.functional.pad(x[begin:end], (before, length - before - (end - begin)))
     return part, length - (end - begin)
 
 
-def add_noise(x: Tensor, noise_db: float, name: str, recorded: int) -> Tensor:
+def add_noise(x: torch.Tensor, noise_db: float, name: str, recorded: int) -> torch.Tensor:
     """Add white Gaussian noise, drawn from the sha256 of a name.
 
     Args:

@@ -10,13 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor
 
 from datasets.core.checks import refuse_pointer
 from datasets.core.errors import VideoDecodeError
+from datasets.core.lazy import torch
 from datasets.decode import image_files
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
@@ -24,7 +22,7 @@ AREA, RATIO, TRIES = (0.08, 1.0), (3 / 4, 4 / 3), 10
 DRAWS = 3 + 2 * TRIES  # numbers in [0, 1) that decide one crop and flip
 
 
-def crop_boxes(draws: Tensor, height: int, width: int) -> Tensor:
+def crop_boxes(draws: torch.Tensor, height: int, width: int) -> torch.Tensor:
     """(..., 23) numbers in [0, 1) -> (..., 5): top, left, height, width in pixels, and 1 where the frame is mirrored.
 
     The random resized crop of the literature: the area between 0.08 and 1 of the frame, the aspect ratio between 3/4
@@ -44,7 +42,7 @@ def crop_boxes(draws: Tensor, height: int, width: int) -> Tensor:
     return torch.stack([top, left, h, w, (draws[..., 2] < 0.5).to(top.dtype)], -1)
 
 
-def crop_and_flip(frames: Tensor, boxes: Tensor, size: int) -> Tensor:
+def crop_and_flip(frames: torch.Tensor, boxes: torch.Tensor, size: int) -> torch.Tensor:
     """Frames (B, T, H, W, 3) uint8 and their boxes (B, T, 5) -> normalised (B, 3, T, size, size) float32.
 
     One bilinear sampling of the whole batch on its own device. Unlike PIL's resize it does not average before it
@@ -58,31 +56,31 @@ def crop_and_flip(frames: Tensor, boxes: Tensor, size: int) -> Tensor:
     y = h[:, None] / height * across + ((2 * top + h) / height - 1)[:, None]
     grid = torch.stack([x[:, None].expand(-1, size, -1), y[..., None].expand(-1, -1, size)], -1)
     images = frames.flatten(0, 1).permute(0, 3, 1, 2).float()
-    images = F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    images = torch.nn.functional.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
     return _normalised(images, batch)
 
 
-def plain_resize(frames: Tensor, size: int) -> Tensor:
+def plain_resize(frames: torch.Tensor, size: int) -> torch.Tensor:
     """Frames (B, T, H, W, 3) uint8 -> normalised (B, 3, T, size, size) float32; the aspect ratio is not kept."""
     images = frames.flatten(0, 1).permute(0, 3, 1, 2)
-    images = F.interpolate(images, (size, size), mode="bilinear", antialias=True)
+    images = torch.nn.functional.interpolate(images, (size, size), mode="bilinear", antialias=True)
     return _normalised(images.float(), len(frames))
 
 
-def _normalised(images: Tensor, batch: int) -> Tensor:
+def _normalised(images: torch.Tensor, batch: int) -> torch.Tensor:
     """(B T, 3, S, S) from 0 to 255, which nobody else needs -> (B, 3, T, S, S), standardised per channel."""
     mean, std = (torch.tensor(x, device=images.device).view(3, 1, 1) for x in (MEAN, STD))
     return torch.unflatten(images.div_(255).sub_(mean).div_(std), 0, (batch, -1)).transpose(1, 2)
 
 
-def normalise(frames: Tensor, flip: Tensor | None = None) -> Tensor:
+def normalise(frames: torch.Tensor, flip: torch.Tensor | None = None) -> torch.Tensor:
     """Frames (B, T, S, S, 3) uint8 of the right size -> normalised (B, 3, T, S, S), mirrored where ``flip`` (B, T)."""
     if flip is not None:
         frames = torch.where(flip.to(frames.device)[..., None, None, None] > 0, frames.flip(3), frames)
     return _normalised(frames.flatten(0, 1).permute(0, 3, 1, 2).float(), len(frames))
 
 
-def parity(frames: Sequence[Sequence[np.ndarray]] | np.ndarray, seeds: Sequence[int], size: int) -> Tensor:
+def parity(frames: Sequence[Sequence[np.ndarray]] | np.ndarray, seeds: Sequence[int], size: int) -> torch.Tensor:
     """B times T frames (H, W, 3) uint8 -> (B, 3, T, size, size) float32, bit for bit as the released code makes them.
 
     That is torchvision's RandomResizedCrop and RandomHorizontalFlip on PIL images, ToTensor, Normalize, with torch's

@@ -7,11 +7,10 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from datasets.core.checks import advice, refuse_pointer
 from datasets.core.errors import ManifestError
+from datasets.core.lazy import torch
 
 VALUES = 256  # of a byte
 
@@ -50,7 +49,7 @@ def read_text(path: Path, length: int, notes: Counter[str]) -> np.ndarray:
     return np.frombuffer(kept.ljust(length, b"\0"), np.uint8)
 
 
-def one_hot(texts: Tensor) -> Tensor:
+def one_hot(texts: torch.Tensor) -> torch.Tensor:
     """Texts (B, L) of bytes as sequences (B, L, 256): one 1 in each step, and zeros alone behind the end.
 
     A linear layer on it, with which encoders of sequences begin, is an embedding of the bytes. Unlike numbers of bytes

@@ -10,13 +10,12 @@ from pathlib import Path
 
 import av
 import numpy as np
-import torch
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
-from torch import Tensor
 
 from datasets.core.checks import refuse_pointer
 from datasets.core.errors import DataError, VideoDecodeError
+from datasets.core.lazy import torch
 from datasets.decode import image_files
 
 
@@ -187,7 +186,7 @@ def _frames(container: av.container.InputContainer, stream: VideoStream) -> Iter
             yield None
 
 
-def segments(count: Tensor, picks: int, draw: Tensor | None = None) -> Tensor:
+def segments(count: torch.Tensor, picks: int, draw: torch.Tensor | None = None) -> torch.Tensor:
     """(B,) numbers of stored frames -> (B, picks) which of them a sample sees, in order.
 
     The frames are cut into ``picks`` segments of equal length; one is taken from each: with ``draw`` (B, picks) in
@@ -199,19 +198,19 @@ def segments(count: Tensor, picks: int, draw: Tensor | None = None) -> Tensor:
     return torch.where(length > 0, i * length + inside, i * n // picks)
 
 
-def thirds_first(count: Tensor, picks: int, draw: Tensor | None = None) -> Tensor:
+def thirds_first(count: torch.Tensor, picks: int, draw: torch.Tensor | None = None) -> torch.Tensor:
     """As ``segments``, but always the first of each segment: frames 1, 4, 7 of 10 (OGM-GE's loader, in both modes)."""
     n, i = count[:, None], torch.arange(picks)
     return torch.where(n >= picks, i * (n // picks), i * n // picks)
 
 
-def first(count: Tensor, picks: int, draw: Tensor | None = None) -> Tensor:
+def first(count: torch.Tensor, picks: int, draw: torch.Tensor | None = None) -> torch.Tensor:
     """The first frames of a clip, in both modes; where there are too few, frames repeat as in ``segments``."""
     n, i = count[:, None], torch.arange(picks)
     return torch.where(n >= picks, i, i * n // picks)
 
 
-def bb_ks(count: Tensor, picks: int, draw: Tensor | None = None) -> Tensor:
+def bb_ks(count: torch.Tensor, picks: int, draw: torch.Tensor | None = None) -> torch.Tensor:
     """BalanceBenchmark's choice: one frame three times where there are at most six; no frame behind the ninth is drawn.
 
     Their numbers start at 1: the evaluation takes i s + max(s // 2, 1), training one of i s + 1 ... i s + s.

@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-import torch
 from pydantic import Field
-from torch import Tensor
 from typing_extensions import override
 
+import ogm
 from datasets.core.base import DataModule, ScanReport
 from datasets.core.checks import refuse_missing, refuse_pointer
 from datasets.core.errors import (
@@ -30,6 +29,7 @@ from datasets.core.errors import (
     VideoDecodeError,
 )
 from datasets.core.files import convert_disk_errors, write_atomic
+from datasets.core.lazy import torch
 from datasets.core.paths import cache_folder, raw_folder
 from datasets.core.progress import Progress
 from datasets.core.sample_keys import SampleKey, random_numbers, sample_index, sample_seeds
@@ -41,7 +41,6 @@ from datasets.storage.cache import Cache, Column, Decoded, RawItem, canonical, s
 from datasets.storage.clip_files import SOUND, Jpegs, Preset, boxes_of, read_pictures, read_sound
 from datasets.storage.list_files import ListFile, Rows
 from datasets.storage.prepared import DecodePlan, Options, Prepared, command
-from ogm.types import Batch
 
 
 class ClipOptions(Options):
@@ -165,7 +164,7 @@ class ClipDataset(Prepared):
         self.visual = Jpegs(self.cache, "visual", keys)
         self.count = self.visual.count
 
-    def batch(self, keys: Sequence[SampleKey]) -> Batch:
+    def batch(self, keys: Sequence[SampleKey]) -> ogm.Batch:
         """As every dataset's: audio (B, 1, F, T), visual (B, 3, frames, size, size).
 
         For evaluation all is done. For training pictures are uint8, channels last, until ``augment``.
@@ -173,11 +172,13 @@ class ClipDataset(Prepared):
         index = sample_index(keys)
         seeds = sample_seeds(keys)
         draws = self.draws(seeds) if seeds else None
-        chosen = self.pick(self.count[index], self.picks, None if draws is None else draws[..., 0])
+        chosen = self.pick(torch.from_numpy(self.count)[index], self.picks, None if draws is None else draws[..., 0])
         inputs = self.inputs(index, chosen, seeds, None if draws is None else draws[..., 1:])
-        return Batch(inputs, torch.from_numpy(self.label_rows[index.numpy()]), index)
+        return ogm.Batch(inputs, torch.from_numpy(self.label_rows[index.numpy()]), index)
 
-    def inputs(self, index: Tensor, chosen: Tensor, seeds: Sequence[int], draws: Tensor | None) -> dict[str, Tensor]:
+    def inputs(
+        self, index: torch.Tensor, chosen: torch.Tensor, seeds: Sequence[int], draws: torch.Tensor | None
+    ) -> dict[str, torch.Tensor]:
         """The tensors of a batch.
 
         Args:
@@ -197,18 +198,17 @@ class ClipDataset(Prepared):
         visual = torch.from_numpy(np.array(clips))
         return {"audio": self.sound(index, seeds), "visual": visual if seeds else image_transforms.normalise(visual)}
 
-    def sound(self, index: Tensor, seeds: Sequence[int]) -> Tensor:
+    def sound(self, index: torch.Tensor, seeds: Sequence[int]) -> torch.Tensor:
         """(B, 1, F, T); ``seeds``, where there are any, decide what is random."""
         return torch.from_numpy(np.asarray(self.cache["audio"][self.audio_rows[index.numpy()]])).unsqueeze(1)
 
-    def augment(self, batch: Batch, seeds: Sequence[int]) -> Batch:
+    def augment(self, batch: ogm.Batch, seeds: Sequence[int]) -> ogm.Batch:
         """Mirrors half of the frames, each on its own as the reference code does, and normalises."""
-        batch.inputs["visual"] = image_transforms.normalise(
-            batch.inputs["visual"], (self.draws(seeds)[..., 3] < 0.5).float()
-        )
+        flip = self.draws(seeds)[..., 3] < 0.5
+        batch.inputs["visual"] = image_transforms.normalise(batch.inputs["visual"], flip.float())
         return batch
 
-    def draws(self, seeds: Sequence[int]) -> Tensor:
+    def draws(self, seeds: Sequence[int]) -> torch.Tensor:
         """(B, T, 24) in [0, 1): one stream per sample, so neither its batch nor its worker matters."""
         return random_numbers(seeds, self.picks, 1 + image_transforms.DRAWS)
 

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from datasets.core.errors import EmptyMediaError
+from datasets.core.lazy import torch
 from datasets.decode import audio, image_files, image_transforms
 from datasets.decode.video import read_jpegs, segments
 from datasets.storage.cache import Cache, Column
@@ -26,7 +25,7 @@ JPEG_BYTES = 40_000  # of a frame, roughly: only used to ask for disk space
 class Sound:
     """How a recording becomes the row that is stored, the row's type and shape, and every parameter of it."""
 
-    make: Callable[[audio.Recording], Tensor]
+    make: Callable[[audio.Recording], torch.Tensor]
     shape: tuple[int, ...]
     parameters: Mapping[str, Any]
     dtype: str = "<f4"
@@ -40,7 +39,7 @@ class Preset:
     rule: str = "fps_blocks"  # see video.read_jpegs
     k: int = 1
     picks: int = 3
-    pick: Callable[[Tensor, int, Tensor | None], Tensor] = segments
+    pick: Callable[[torch.Tensor, int, torch.Tensor | None], torch.Tensor] = segments
     least: int = 1  # a clip with fewer frames cannot be used
     expected: int = 11  # frames of a clip, roughly
 
@@ -52,12 +51,12 @@ class Preset:
         }
 
 
-def ten_seconds(recording: audio.Recording) -> Tensor:
+def ten_seconds(recording: audio.Recording) -> torch.Tensor:
     """(160000,): ten seconds at 16 kHz, repeated where there is less."""
     return audio.tile(audio.mono_at(recording, 16_000), 160_000)
 
 
-def _psd(recording: audio.Recording) -> Tensor:
+def _psd(recording: audio.Recording) -> torch.Tensor:
     return audio.psd_log(ten_seconds(recording).clamp(-1, 1), 16_000)
 
 
@@ -81,7 +80,7 @@ class Jpegs:
         sizes = [cache.rows(f"{name}_size", key) for key in keys]
         self.start = np.array([cache.rows(name, key).start for key in keys], dtype=np.int64)
         self.first = np.array([r.start for r in sizes], dtype=np.int64)
-        self.count = torch.tensor([len(r) for r in sizes])
+        self.count = np.array([len(r) for r in sizes], dtype=np.int64)
 
     def read(self, i: int, chosen: Sequence[int]) -> list[bytes]:
         """Pictures ``chosen`` of clip i."""
@@ -103,7 +102,7 @@ class Jpegs:
         }
 
 
-def boxes_of(draws: Tensor, jpeg: bytes) -> list[image_files.Box]:
+def boxes_of(draws: torch.Tensor, jpeg: bytes) -> list[image_files.Box]:
     """(T, 23) numbers in [0, 1) -> T parts of a picture as large as this one."""
     top, left, h, w, _ = image_transforms.crop_boxes(draws, *image_files.size(jpeg)).unbind(-1)
     return [tuple(box) for box in torch.stack([left, top, left + w, top + h], -1).tolist()]

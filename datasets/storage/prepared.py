@@ -8,12 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
-from torch import Tensor
 
 from datasets.core.base import DataModule, MultimodalDataset
 from datasets.core.errors import CacheError, DataError
+from datasets.core.lazy import torch
 from datasets.core.paths import cache_folder, raw_folder
 from datasets.core.progress import Progress, bar
 from datasets.storage.build import build
@@ -118,7 +117,7 @@ class Prepared(MultimodalDataset):
         raise NotImplementedError
 
     # ---- what it gets
-    def load(self, i: int, rng: torch.Generator | None) -> dict[str, Tensor]:
+    def load(self, i: int, rng: torch.Generator | None) -> dict[str, torch.Tensor]:
         """One sample as the loader's batches hold it, by the subclass's ``batch`` and ``augment``."""
         seeds = [] if rng is None else [rng.initial_seed()]
         batch = self.batch([(i, seed) for seed in seeds] or [i])

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from ogm.checks import check_complete
-from ogm.context import Context, TrainingContext, average, fold_in
+from ogm.context import Context, TrainingContext, average
 from ogm.losses import full, info_nce, jensen_shannon, kl
+from ogm.seeds import fold_in
 from ogm.strategy import Strategy
 from ogm.types import Batch, EpochSampling, Output
 

@@ -10,11 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ogm.checks import check_complete
-from ogm.context import Context, fold_in
+from ogm.context import Context
 from ogm.losses import full, jensen_shannon, supervised_contrast
 from ogm.parts.global_batch import GlobalOrder, global_order
 from ogm.parts.heads import add_parts, additive_parts, width_adapters
 from ogm.parts.teachers import load_encoders, unimodal_prerequisites
+from ogm.seeds import fold_in
 from ogm.shapley import coalitions
 from ogm.strategy import Strategy
 from ogm.types import Batch, Output, Prerequisite
@@ -148,8 +149,7 @@ class MCR(Strategy):
         if self.w_con:
             losses["contrast"] = self.w_con * self.contrast(features, batch, order)
         if self.w_ceb:
-            first, last = self.bottleneck.parameters()
-            distance = bottleneck_distance(output.logits, features, first, last)
+            distance = bottleneck_distance(output.logits, features, *self.bottleneck.parameters())
             losses["bottleneck"] = self.w_ceb * ctx.mean(distance, batch.weights(self.modalities))
         return losses
 

@@ -9,7 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ogm.context import Context, TrainingContext, fold_in
+from ogm.context import Context, TrainingContext
+from ogm.seeds import fold_in
 from ogm.shapley import coalitions, shapley
 from ogm.strategy import Strategy
 from ogm.types import EpochSampling

@@ -9,13 +9,14 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from ogm.context import Context, TrainingContext, fold_in
+from ogm.context import Context, TrainingContext
 from ogm.imbalance import discrepancy_ratios, true_class_scores
 from ogm.losses import full, kl
 from ogm.parts.ensembles import counted_modalities, summed_logits
 from ogm.parts.heads import gather_rows, row_moments, xavier_linear
 from ogm.parts.stages import require_feature_fusion
 from ogm.parts.teachers import best_modality, load_encoders, unimodal_prerequisites, validation_scores
+from ogm.seeds import fold_in
 from ogm.strategy import Strategy
 from ogm.types import Batch, Output, Passes, Prerequisite
 

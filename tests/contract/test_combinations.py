@@ -10,9 +10,9 @@ import torch
 
 from models.model import MultimodalModel
 from models.registry import ENCODERS, FUSIONS, encoder_args_from_name, encoder_path
-from ogm.context import fold_in
 from ogm.engine import Engine
 from ogm.registry import STRATEGIES, find
+from ogm.seeds import fold_in
 from ogm.types import Batch
 from tests.helpers.engines import FOUR, FUSION_OPTIONS, THREE, TRAINED, TWO, build, flat, strategy, train
 from tests.helpers.models import EXCHANGING

@@ -40,7 +40,7 @@ def seen_color(dataset) -> torch.Tensor:
     gray = (dataset.batch(range(len(dataset))).inputs["gray"] * 0.3081 + 0.1307)[:, 0, 14, 14, None]
     color = dataset.batch(range(len(dataset))).inputs["color"][:, :, 14, 14] * std
     color = (color + torch.tensor((0.4914, 0.4822, 0.4465))) / gray
-    return torch.cdist(color, COLORS).argmin(1)
+    return torch.cdist(color, torch.from_numpy(COLORS)).argmin(1)
 
 
 def test_color_tells_the_class_in_training_alone(small):
@@ -49,7 +49,7 @@ def test_color_tells_the_class_in_training_alone(small):
     right = {name: float((seen_color(s) == torch.tensor(s.labels)).float().mean()) for name, s in splits.items()}
     assert right["train"] > 0.95 and right["val"] < 0.4 and right["test"] < 0.3
     jitter = module(color_variance=0)["train"]
-    assert torch.equal(jitter.tints, COLORS[torch.tensor(jitter.labels)])
+    assert torch.equal(jitter.tints, torch.from_numpy(COLORS)[torch.tensor(jitter.labels)])
 
 
 def test_samples_are_what_the_module_says(small):

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from models.encoders.cnn import CNN
 from models.model import MultimodalModel
 from models.registry import FUSIONS
-from ogm.context import fold_in
 from ogm.engine import Engine
 from ogm.registry import STRATEGIES, find
+from ogm.seeds import fold_in
 from ogm.strategy import Strategy
 from ogm.types import Batch, EpochSampling
 

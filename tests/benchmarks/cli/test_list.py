@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.__main__ import main
 from benchmarks.cli import method_page
-from benchmarks.cli.method_text import NO_CODE, method_text
+from benchmarks.config.method_text import NO_CODE, method_text
 from ogm.registry import STRATEGIES, find
 from ogm.strategy import Strategy
 
@@ -30,7 +30,7 @@ def test_every_method_with_its_idea_paper_code_cost_and_defaults(
     for name in STRATEGIES:
         cls = find(name, STRATEGIES, "strategy")
         entry = " ".join(entries[name].split())
-        assert method_text(cls).idea in entry
+        assert method_text(cls.__doc__).idea in entry
         assert f"kind: {cls.category}" in entry and "cost: " in entry and "paper: " in entry and "code: " in entry
     assert "alpha=0.1..1 (log)" in out and "factors=0.03..1 (log) for any one" in out
     assert "alpha=0.3 variant=paper" in out and "alpha=0.8" in out
@@ -42,7 +42,7 @@ def test_every_method_with_its_idea_paper_code_cost_and_defaults(
 def test_one_method_in_full(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     out = printed(capsys, "methods", name)
     cls = find(name, STRATEGIES, "strategy")
-    text = method_text(cls)
+    text = method_text(cls.__doc__)
     words = " ".join(out.split())
     assert list(text.options) == list(inspect.signature(cls).parameters)
     for part in (text.idea, " ".join(text.algorithm.split()), *text.options.values(), *text.differences):
@@ -53,13 +53,13 @@ def test_one_method_in_full(name: str, capsys: pytest.CaptureFixture[str]) -> No
 
 @pytest.mark.parametrize("name", list(STRATEGIES))
 def test_a_method_names_its_paper_and_its_code_or_that_there_is_none(name: str) -> None:
-    references = method_text(find(name, STRATEGIES, "strategy")).references
+    references = method_text(find(name, STRATEGIES, "strategy").__doc__).references
     ours = any(x.startswith("This suite") for x in references)
     assert ours or any(x.startswith("Paper") for x in references), references
     assert ours or any(x.startswith(("Code: ", "Code of")) for x in references), references
     for line in references:
         if line.startswith("Code") and not line.startswith(NO_CODE):
-            assert method_text(find(name, STRATEGIES, "strategy")).repositories, line
+            assert method_text(find(name, STRATEGIES, "strategy").__doc__).repositories, line
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_a_name_that_there_is_not(words: list[str], says: str, capsys: pytest.Ca
 def test_a_method_of_ones_own_that_says_nothing_is_shown_with_its_options(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(method_page, "STRATEGIES", STRATEGIES | {"bare": f"{__name__}:Bare"})
+    monkeypatch.setitem(STRATEGIES, "bare", f"{__name__}:Bare")
     monkeypatch.setenv("COLUMNS", "3")
     out = printed(capsys, "methods", "bare")
     assert out.startswith("bare\n") and "somebody" in out and "  start=0" in out and "References" not in out

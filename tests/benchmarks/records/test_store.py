@@ -103,7 +103,7 @@ def change_line(folder: Path, number: int, old: str, new: str) -> None:
         ('"seconds":10.0', '"seconds":11.0', "its digest does not match"),
         ('"digest"', '"digset"', "it has no digest"),
         ("{", "", "line 2, cannot be used"),
-        ("\n", "", "a line is cut off|is not the index|Extra data"),
+        ("\n", "", "a line is cut off|is not the index|trailing characters"),
     ],
 )
 def test_a_damaged_line_is_refused(old: str, new: str, said: str, packed: Path) -> None:

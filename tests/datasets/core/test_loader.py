@@ -14,7 +14,7 @@ import torch
 from benchmarks.speed import loading
 from datasets.core.loader import Loader
 from datasets.manifest import Manifest
-from ogm.context import fold_in
+from ogm.seeds import fold_in
 from ogm.types import Batch, EpochSampling
 from tests.helpers.media import tone, write_clip, write_wav
 

@@ -57,16 +57,16 @@ class MethodText:
         return "this suite" if any(x.startswith("This suite") for x in self.references) else "not named"
 
 
-def method_text(cls: type) -> MethodText:
+def method_text(docstring: str | None) -> MethodText:
     """Take the docstring of a method, fusion or other registered class apart.
 
     Args:
-        cls: The class.
+        docstring: That of the class, indented or not.
 
     Returns:
         The parts; empty where the docstring has none.
     """
-    head, *rest = re.split(r"^(Args|Differences|References):$", inspect.cleandoc(cls.__doc__ or ""), flags=re.MULTILINE)
+    head, *rest = re.split(r"^(Args|Differences|References):$", inspect.cleandoc(docstring or ""), flags=re.MULTILINE)
     parts = dict(zip(rest[::2], map(inspect.cleandoc, rest[1::2]), strict=True))
     idea, _, algorithm = head.partition("\n\n")
     options = dict(re.findall(r"^(\w+): (.*(?:\n +.*|\n(?=\n))*)", parts.get("Args", ""), re.MULTILINE))

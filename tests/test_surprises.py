@@ -1,0 +1,61 @@
+"""The page on methods that lose: complete, fresh, and no number of it stands by itself."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from pydantic import ValidationError
+
+from benchmarks.reporting.statistics import Summary
+from tests import surprises
+from tests.readme_parts import REFERENCE
+from tests.surprises import COMPARED, PAGE, PLACE, Entry, entries, losers, source, verdict
+
+
+def test_the_page_is_what_the_records_say() -> None:
+    assert PAGE.read_text("utf-8") == surprises.page(), "python -m tests.surprises writes it anew"
+
+
+@pytest.mark.parametrize("data", [data for data in COMPARED if (REFERENCE / f"compare-{data}").exists()])
+def test_every_method_that_loses_is_explained(data: str) -> None:
+    assert {e.method for e in entries() if e.data == data} == set(losers(data))
+
+
+def test_no_method_is_far_above_the_ensemble_where_that_is_no_loser() -> None:
+    for data in COMPARED:
+        found, slug = surprises.comparison(data)
+        numbers = found.rows(slug)[0]["val_best_mean"]
+        if "ume" not in losers(data):
+            assert numbers.max() < numbers["ume"] + surprises.LOST
+
+
+def test_no_number_of_the_texts_stands_by_itself() -> None:
+    texts = [source().intro, *(text for e in entries() for text in (e.why, e.then))]
+    loose = [found for text in texts for found in re.findall(r"\d+\.\d+|\d+ ?%", PLACE.sub("", text))]
+    assert not loose
+
+
+def summary(mean: float, low: float, high: float) -> Summary:
+    return Summary(5, mean, 1.0, low, high, low, high)
+
+
+@pytest.mark.parametrize(
+    ("after", "says"),
+    [
+        ((2.0, 1.0, 3.0), "above joint training"),
+        ((-0.5, -2.0, 1.0), "no loss is left"),
+        ((-2.0, -3.0, -1.0), "most of it, 80 %"),
+        ((-7.0, -8.0, -6.0), "a part of it, 30 %"),
+        ((-9.9, -11.0, -9.0), "not the cause"),
+    ],
+)
+def test_what_an_experiment_says(after: tuple[float, float, float], says: str) -> None:
+    assert says in verdict(-10.0, summary(*after))
+
+
+def test_an_entry_has_one_experiment_and_known_numbers() -> None:
+    with pytest.raises(ValidationError, match="say one of row, rule and parts"):
+        Entry(method="mimo", data="grid", why="", row="a", rule="logit_sum")
+    with pytest.raises(ValueError, match="is no number that there is"):
+        surprises.filled("{beauty audio}", Entry(method="mimo", data="grid", why="", row="a"))
