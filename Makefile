@@ -90,8 +90,9 @@ bench: setup ## what loading costs; time, operations and memory of a step of eve
 	$(PY) -m benchmarks bench --data
 	$(PY) -m benchmarks bench $(if $(DEVICE),--device $(DEVICE))
 
-report: setup ## tables, figures and report of a results folder again, from its records (RESULTS=results/paper)
-	$(PY) -m benchmarks tables $(or $(RESULTS),results/paper)
+report: setup ## tables, figures and report of a results folder again (RESULTS=results/paper); FOLDERS="A B": one page of several
+	$(if $(FOLDERS),$(PY) -m benchmarks page $(FOLDERS) --out $(or $(RESULTS),results)/page.html,\
+		$(PY) -m benchmarks tables $(or $(RESULTS),results/paper))
 
 clean: ## remove the environment, checkpoints and caches; results and data stay
 	rm -rf .venv .work .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

@@ -20,7 +20,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 
 from benchmarks.cli import method_page
-from benchmarks.cli.method_text import MethodText, method_text
+from benchmarks.config.method_text import MethodText, method_text
 from models.registry import FUSIONS
 from ogm.registry import STRATEGIES, find
 from tests.conformance import CHECKERS, vectors

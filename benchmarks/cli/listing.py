@@ -10,7 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.cli.method_page import options
+from benchmarks.config.method_facts import options
 from benchmarks.speed.example_input import CLASSES, SHAPES
 from models.encoders.resnet import ResNet18
 from models.fusion import Fusion

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.__main__ import main
 from benchmarks.cli import method_page
-from benchmarks.cli.method_text import NO_CODE, method_text
+from benchmarks.config.method_text import NO_CODE, method_text
 from ogm.registry import STRATEGIES, find
 from ogm.strategy import Strategy
 
