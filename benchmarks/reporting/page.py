@@ -33,6 +33,9 @@ _ENVIRONMENT = Environment(
 )
 
 
+MOST_DRAWN = 2_500_000  # bytes of figures; with more the page would be slow to open
+
+
 class Drawing(NamedTuple):
     """A figure as it is shown: the name of its file without ending, what it shows, its caption, its SVG."""
 
@@ -49,13 +52,15 @@ def page(title: str, chapters: Sequence[Chapter], drawings: Mapping[str, Sequenc
         title: What stands above it.
         chapters: Its suites.
         drawings: The figures of each table, by its slug; under the empty one, those of the whole suite. For a page of
-            several suites: none.
+            several suites: none. Of more than MOST_DRAWN bytes the page says in which folder they are.
 
     Returns:
         A whole document. Its Content-Security-Policy allows the two scripts by their digests, and nothing else that
         runs or is loaded.
     """
     scripts = [asset(LIBRARIES), '"use strict";\n{\n' + "".join(map(asset, SCRIPTS)) + "}\n"]
+    drawn = sum(len(drawing.svg) for figures in drawings.values() for drawing in figures)
+    shown = drawings if drawn <= MOST_DRAWN else {}
     tables = [t for chapter in chapters for t in chapter.tables]
     return _ENVIRONMENT.get_template("page.html.jinja").render(
         title=title,
@@ -71,13 +76,14 @@ def page(title: str, chapters: Sequence[Chapter], drawings: Mapping[str, Sequenc
                 "suite": chapter.suite,
                 "progress": chapter.progress,
                 "without_result": chapter.without_result,
-                "tables": [_section(anchor(number, t), t, drawings) for t in chapter.tables],
+                "tables": [_section(anchor(number, t), t, shown) for t in chapter.tables],
             }
             for number, chapter in enumerate(chapters)
         ],
         across=[("", row) for row in across_data(tables).to_dict("records")] if len(ranked_data(tables)) > 1 else [],
         across_data=ACROSS_DATA,
-        figures=_shown(drawings.get("", ())),
+        figures=_shown(shown.get("", ())),
+        left_out=drawn > MOST_DRAWN,
     )
 
 

@@ -15,7 +15,7 @@ from benchmarks.records.record import RunRecord
 from benchmarks.reporting.across import TUNED
 from benchmarks.reporting.frames import modalities
 from benchmarks.reporting.page_numbers import LOWER_IS_BETTER, PARTS, rounded, row_curves, views
-from benchmarks.reporting.tables import FormattedTable
+from benchmarks.reporting.tables import ACCURACY, FormattedTable
 from ogm.registry import STRATEGIES, find
 
 OF_JOINT_TRAINING = 3  # forward and backward passes of a step of joint training with two modalities: 2 + 1
@@ -58,19 +58,26 @@ def data_block(chapters: Sequence[Chapter]) -> str:
         for number, chapter in enumerate(chapters)
         for table in chapter.tables
     ]
-    content = {"parts": PARTS, "lowerIsBetter": LOWER_IS_BETTER, "tables": tables, "methods": methods}
+    content = {
+        "parts": PARTS,
+        "accuracy": ACCURACY,
+        "lowerIsBetter": LOWER_IS_BETTER,
+        "tables": tables,
+        "methods": methods,
+    }
     text = json.dumps(content, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return text.replace("<", r"\u003c").replace(">", r"\u003e").replace("&", r"\u0026")
 
 
 def _table(name: str, chapter: Chapter, table: FormattedTable) -> dict[str, Any]:
     records, rows = chapter.records, {row.label: row for row in table.table.rows}
-    ordered = [(rows[line["row"]], line) for line in table.numbers.to_dict("records")]  # as the table is sorted
+    lines, cells = table.numbers.to_dict("records"), table.cells.to_dict("records")
+    ordered = [rows[line["row"]] for line in lines]  # as the table is sorted
     names = modalities([records[c.key] for row in rows.values() for c in row.configs if c.key in records])
     of_view = views(table.table, records)
     place = {row.label: i for i, row in enumerate(table.table.rows)}
     for view in of_view:
-        view["rows"] = [view["rows"][place[row.label]] for row, _ in ordered]
+        view["rows"] = [view["rows"][place[row.label]] for row in ordered]
     return {
         "id": name,
         "title": table.title,
@@ -79,7 +86,10 @@ def _table(name: str, chapter: Chapter, table: FormattedTable) -> dict[str, Any]
         "ranked": table.table.ranked,
         "modalities": names,
         "views": of_view,
-        "rows": [_row(row, line, names, records) for row, line in ordered],
+        "rows": [
+            _row(row, line, names, records) | {"cells": shown}
+            for row, line, shown in zip(ordered, lines, cells, strict=True)
+        ],
     }
 
 
@@ -95,7 +105,6 @@ def _row(row: Row, line: Mapping[str, Any], names: Sequence[str], records: Mappi
         "rule": row.rule,
         "state": line["state"],
         "runs": f"{line['done']}/{line['asked']}",
-        "units": line["units"],
         "group": line.get("group", ""),
         **{name: rounded(line[name]) for name in DECLARED if name in line and line[name] == line[name]},
         "each": {

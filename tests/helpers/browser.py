@@ -97,8 +97,13 @@ class Browser:
         self.do("Emulation.setEmulatedMedia", features=[scheme])
         self.do("Emulation.setScriptExecutionDisabled", value=not scripts)
         self.do("Page.navigate", url=page.resolve().as_uri())
+        self.wait()
+
+    def wait(self) -> None:
+        """Until a page is loaded."""
         while not any(event["method"] == "Page.loadEventFired" for event in self._events):
             self._hear(self._next())
+        self._events.clear()
 
     def run(self, script: str) -> Any:
         """The value of a JavaScript expression, awaited, as with a click of the user."""

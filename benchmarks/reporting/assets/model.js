@@ -9,7 +9,7 @@ const MEASURES = {
 };
 const SELECTIONS = { val_best: "best on validation", last: "last", test_best: "best on test" };
 const EMPTY = "\u2013";
-const ACROSS = "across"; // the choice of all data sets, in one ranking
+const ACROSS = "*"; // the choice of all data sets, in one ranking
 const OWN = "own"; // the rule of prediction that each row names
 
 // Empty: no restriction. `data` is a data set or ACROSS, `table` the id of a table.
@@ -66,10 +66,10 @@ function rowsOf(table) {
     for (const [name, [mean, std]] of Object.entries(row.each)) {
       Object.assign(line, { [`each ${name}`]: mean, [`std ${name}`]: std });
     }
-    Object.assign(line, { fusion: row.fusion, against: row.against, runs: row.runs, units: row.units });
-    if (view && isDeclared(view)) {
-      const { p_holm, group, mean_rank, mean_rank_low, mean_rank_high, published } = row;
-      Object.assign(line, { p_holm, group, mean_rank, mean_rank_low, mean_rank_high, published });
+    Object.assign(line, { fusion: row.fusion, against: row.against, runs: row.runs, cells: {} });
+    if (!view || isDeclared(view)) {
+      const { p_holm, group, mean_rank, mean_rank_low, mean_rank_high, published, cells } = row;
+      Object.assign(line, { p_holm, group, mean_rank, mean_rank_low, mean_rank_high, published, cells });
     }
     return line;
   });
@@ -129,9 +129,17 @@ function markAlike(rows) {
 
 // ---- numbers as text
 
+/** Halves go to the even digit, as in the tables that Python writes; toFixed takes them up. */
+function fixed(x, digits) {
+  const halves = x * 2 ** (digits + 1); // only such numbers are exactly in the middle
+  const isHalf = Number.isInteger(halves) && halves % 2 === 1;
+  const down = Math.floor(x * 10 ** digits);
+  return isHalf && down % 2 === 0 ? (down / 10 ** digits).toFixed(digits) : x.toFixed(digits);
+}
+
 function number(x, digits = 1, sign = false) {
   if (x === null || x === undefined) return EMPTY;
-  const text = Math.abs(x).toFixed(digits);
+  const text = fixed(Math.abs(x), digits);
   const minus = x < 0 && Number(text) !== 0;
   return `${minus ? "\u2212" : sign ? "+" : ""}${text}`;
 }

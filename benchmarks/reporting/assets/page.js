@@ -57,7 +57,7 @@ function fillControls() {
   put("table", across ? [] : tablesAsked().map((table) => [table.id, `${table.title} (${table.suite})`]));
   const views = (across ? here : [tableOf(choice.table)]).flatMap((table) => table?.views ?? []);
   const kept = (...parts) => views.filter((view) => parts.every((part) => view[part] === choice[part]));
-  const found = (part, of) => distinct(of.map((view) => view[part]));
+  const found = (part, of) => (of.length ? distinct(of.map((view) => view[part])) : [choice[part]]);
   put("rule", found("rule", views).map((x) => [x, x === OWN ? "the method's own rule" : x]));
   put("selection", found("selection", kept("rule")).map((x) => [x, SELECTIONS[x]]));
   put("measure", found("measure", kept("rule", "selection")).map((x) => [x, MEASURES[x]]));
@@ -176,6 +176,8 @@ explorer.append(...controls());
 explorer.querySelector("form").addEventListener("submit", (event) => event.preventDefault());
 explorer.hidden = false;
 document.documentElement.classList.add("interactive"); // from here on the plain tables are hidden
+const linked = tableOf(location.hash.slice(1)); // a table that the page's address names
+if (linked) Object.assign(choice, { data: linked.data, table: linked.id });
 update("start");
 window.addEventListener("resize", redrawCurves);
 window.addEventListener("beforeprint", prepareToPrint);

@@ -14,10 +14,12 @@ function columnsOf(table, rows) {
   const digits = digitsOf(choice.measure);
   const wide = window.innerWidth >= 1000;
   const bases = distinct(rows.map((line) => line.against).filter((label) => label !== null));
+  const apart = bases.length === 1 ? `difference to ${bases[0]}` : "difference";
   const difference = (line) =>
     line.difference === null
       ? EMPTY
       : number(line.difference, digits, true) + interval(line.difference_low, line.difference_high, digits, true);
+  const cell = (heading, computed) => (line) => line.cells[heading] ?? computed(line); // as the plain table has it
   const each = distinct(rows.flatMap((line) => Object.keys(line.row.each)));
   const all = [
     column("setting", "setting", null, { words: true, button: true }),
@@ -25,7 +27,7 @@ function columnsOf(table, rows) {
     column("title", "method", null, { words: true, shown: false }),
     column("category", "kind", null, { words: true, shown: false }),
     column("fusion", "fusion", null, { words: true, shown: distinct(rows.map((line) => line.fusion)).length > 1 }),
-    column("mean", MEASURES[choice.measure], (line) => line.state || spread(line.mean, line.std, digits), {
+    column("mean", MEASURES[choice.measure], cell(DATA.accuracy, (line) => line.state || spread(line.mean, line.std, digits)), {
       csv: ["mean", "std", "state"],
     }),
     column("low", "95 % interval", (line) => interval(line.low, line.high, digits).trim() || EMPTY, {
@@ -34,30 +36,28 @@ function columnsOf(table, rows) {
     }),
     column("plot", "mean and interval", () => "", { csv: [], plot: true, shown: wide }),
     column("against", "compared with", null, { words: true, shown: bases.length > 1 }),
-    column("difference", bases.length === 1 ? `difference to ${bases[0]}` : "difference", difference, {
+    column("difference", apart, cell(apart, difference), {
       csv: ["difference", "difference_low", "difference_high"],
     }),
     column("wins", "wins", (line) => (line.wins === null ? EMPTY : `${line.wins}/${line.pairs}`), { csv: ["wins", "pairs"] }),
-    column("p_holm", "p (Holm)", (line) =>
-      line.p_holm == null ? EMPTY : line.p_holm < 0.001 ? "<0.001" : number(line.p_holm, 3),
-    ),
+    column("p_holm", "p (Holm)", cell("p (Holm)", () => EMPTY)),
     column("group", "group", (line) => line.group || EMPTY, { words: true }),
     column(
       "mean_rank",
       "mean rank",
-      (line) => number(line.mean_rank) + interval(line.mean_rank_low, line.mean_rank_high),
+      cell("mean rank", () => EMPTY),
       { csv: ["mean_rank", "mean_rank_low", "mean_rank_high"] },
     ),
-    column("cost", "cost", (line) => (line.cost === null ? EMPTY : `${number(line.cost)}×`)),
+    column("cost", "cost", cell("passes", (line) => (line.cost === null ? EMPTY : `${number(line.cost)}×`))),
     column("most", "modalities", (line) => modalities(line.most), { shown: false }),
     ...each.map((name) =>
-      column(`each ${name}`, name, (line) => spread(line[`each ${name}`], line[`std ${name}`] ?? null), {
+      column(`each ${name}`, name, (line) => line.row.cells[name] ?? EMPTY, {
         csv: [`each ${name}`, `std ${name}`],
         shown: wide && name.endsWith("branch"),
       }),
     ),
     column("runs", "runs", null, { words: true, shown: false }),
-    column("published", "published", (line) => number(line.published)),
+    column("published", "published", cell("published", () => EMPTY)),
   ];
   return all.filter((one) => one.plot || one.field === "mean" || rows.some((line) => ![EMPTY, ""].includes(one.text(line))));
 }

@@ -20,7 +20,18 @@ from benchmarks.records.record import RunRecord
 from benchmarks.records.store import read_records
 from benchmarks.reporting import figures, report
 from benchmarks.reporting.across import across_data
-from benchmarks.reporting.page import ASSETS, LIBRARIES, LICENCES, SCRIPTS, STYLES, asset, digest, page
+from benchmarks.reporting.page import (
+    ASSETS,
+    LIBRARIES,
+    LICENCES,
+    MOST_DRAWN,
+    SCRIPTS,
+    STYLES,
+    Drawing,
+    asset,
+    digest,
+    page,
+)
 from benchmarks.reporting.page_data import Chapter, data_block
 from benchmarks.reporting.page_numbers import PARTS, POINTS, row_curves, views
 from benchmarks.reporting.tables import EMPTY, format_tables
@@ -168,6 +179,15 @@ def test_the_policy_allows_our_scripts_by_their_digests_and_nothing_else() -> No
     word = base64.b64encode(hashlib.sha256(scripts[1].encode()).digest()).decode()
     assert f"'sha256-{word}'" in rules["script-src"]
     assert not re.search(r"<[^>]*\son\w+=", html.partition("<script")[0])
+
+
+def test_many_figures_stay_in_their_folder() -> None:
+    suite = small()
+    made = chapter(suite, filled(suite, [VANILLA, OGM_GE]))
+    for size, there in ((1000, True), (MOST_DRAWN, False)):
+        drawing = Drawing("a", "a figure", "", b"<svg><desc>" + b"x" * size + b"</desc></svg>")
+        html = page("A page", [made], {suite.tables[0].slug: [drawing]})
+        assert ("a figure" in html) == there and ("in the folder figures" in html) != there
 
 
 @pytest.mark.parametrize("name", [LIBRARIES, *SCRIPTS, *STYLES])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import pytest
 from benchmarks.config.run_config import configure
 from benchmarks.config.suite import Row, Suite, Table
 from benchmarks.records.record import RunRecord
-from benchmarks.reporting.page import page
+from benchmarks.reporting.page import asset, page
 from benchmarks.reporting.page_data import Chapter
 from benchmarks.reporting.tables import format_tables
 from ogm.registry import STRATEGIES
@@ -34,7 +33,7 @@ def suite_of(labels: dict[str, tuple[str, float]], dataset: str, seeds: int, epo
     rows, records = [], {}
     for label, (method, top) in labels.items():
         given = {"method": method, "dataset": dataset, "epochs": epochs}
-        extra = {"method_args": {"alpha": 0.31}} if label == EVIL else {}
+        extra = {"lr": 0.0123} if label != method else {}  # or it would be the same run
         configs = tuple(configure({**given, **extra, "seed": s, **drawn(dataset, s)}) for s in range(seeds))
         rows.append(Row(label, configs, None if label == "vanilla" else "vanilla"))
         for seed, config in enumerate(configs):
@@ -108,7 +107,12 @@ def test_smoke(browser: Browser, written: Path) -> None:
     browser.open(written)
     assert browser.run("document.documentElement.className") == "interactive"
     assert settings(browser)[:2] == ["mla", "ogm_ge"]
-    assert column(browser, "mean rank")[0] == "1.0" and column(browser, "data sets")[:2] == ["2", "1"]
+    ranking = [
+        list(row) for row in zip(*(column(browser, x) for x in ("setting", "mean rank", "data sets")), strict=True)
+    ]
+    cells = "(r) => [...r.children].slice(0, 3).map((c) => c.textContent)"
+    plain = f"[...document.querySelectorAll('#across tbody tr')].map({cells})"
+    assert ranking == browser.run(plain) and ranking[0] == ["mla", "1.0", "2"]  # the same as Python's
     choose(browser, "data", "synthav")
     assert settings(browser) == ["mla", "ogm_ge", EVIL, "vanilla", "broken"]
     assert "refused" in column(browser, "accuracy (%)")[-1]
@@ -126,6 +130,29 @@ def test_smoke(browser: Browser, written: Path) -> None:
         "document.body.append(Object.assign(document.createElement('script'), {textContent: 'window.hit = 2'}))"
     )
     assert browser.run("window.hit") is None and "Content Security Policy" in str(browser.problems)
+
+
+def test_the_numbers_are_those_of_the_plain_table(browser: Browser, written: Path) -> None:
+    browser.open(written)
+    choose(browser, "data", "synthav")
+    table = "document.querySelector('section.table:not([hidden]) table')"
+    heads = browser.run(f"[...{table}.querySelectorAll('th[scope=col]')].map((c) => c.textContent)")
+    rows = browser.run(f"[...{table}.tBodies[0].rows].map((r) => [...r.children].map((c) => c.textContent))")
+    called = {"accuracy (by validation)": "accuracy (%)", "passes": "cost"}
+    for i, head in enumerate(heads):
+        if not head.endswith("probe") and head != "runs":  # not shown at first
+            assert column(browser, called.get(head, head)) == [row[i] for row in rows], head
+
+
+def test_halves_are_rounded_as_python_does(browser: Browser, written: Path) -> None:
+    browser.open(written)
+    assert browser.run("typeof number") == "undefined"  # our program leaves no globals
+    text = asset("model.js")
+    function = text[text.index("function fixed") :].split("\n}\n")[0] + "}"
+    numbers = [84.25, 84.75, 84.15, 84.35, 0.25, 0.05, 12.0, 99.95, 3.0625, 2.5]
+    for digits in (1, 3):
+        found = browser.run(f"(() => {{ {function}; return {numbers}.map((x) => fixed(x, {digits})) }})()")
+        assert found == [f"{x:.{digits}f}" for x in numbers]
 
 
 def test_sorted_by_click_and_by_key(browser: Browser, written: Path) -> None:
@@ -279,6 +306,25 @@ def test_no_width_scrolls_the_page(browser: Browser, written: Path, width: int) 
     assert browser.problems == []
 
 
+def test_a_link_to_a_table_chooses_it(browser: Browser, written: Path) -> None:
+    browser.open(written)
+    name = browser.run("[...document.querySelectorAll('section.table')].at(-1).id")
+    browser.do("Page.navigate", url=f"{written.resolve().as_uri()}#{name}")
+    browser.run("location.reload()")
+    browser.wait()
+    assert browser.run("document.getElementById('table').value") == name
+    assert browser.problems == []
+
+
+def test_a_suite_without_any_record_says_so(browser: Browser, tmp_path: Path) -> None:
+    suite, _ = suite_of({"vanilla": ("vanilla", 0.7), "unknown": ("ogm", 0.7)}, "synthav", 2, 4)
+    path = tmp_path / "empty.html"
+    path.write_text(page("Nothing yet", [chapter(suite, {})], {}), encoding="utf-8")
+    browser.open(path)
+    assert column(browser, "accuracy (%)") == ["missing 2/2", "missing 2/2"]
+    assert "undefined" not in browser.run("document.body.innerText") and browser.problems == []
+
+
 def test_printed_whole(browser: Browser, written: Path) -> None:
     browser.open(written)
     choose(browser, "data", "synthav")
@@ -311,23 +357,28 @@ def test_roles_for_screen_readers(browser: Browser, written: Path) -> None:
 def test_sixty_methods_on_five_data_sets_are_small_and_fast(
     browser: Browser, tmp_path: Path, record_property: Any
 ) -> None:
-    names = [name for name in STRATEGIES if name != "vanilla"][:59]
+    names = [name for name in STRATEGIES if name != "vanilla"]
+    methods = {f"{name} {'again' * turn}".strip(): name for turn in range(2) for name in names}
     chapters = []
     for dataset in DATA:
-        labels = {"vanilla": ("vanilla", 0.6)} | {name: (name, 0.5 + i / 200) for i, name in enumerate(names)}
-        chapters.append(chapter(*suite_of(labels, dataset, 6, 40)))
+        labels = {label: (name, 0.5 + i / 200) for i, (label, name) in enumerate([*methods.items()][:59])}
+        chapters.append(chapter(*suite_of({"vanilla": ("vanilla", 0.6), **labels}, dataset, 5, 40)))
     path = tmp_path / "page.html"
     path.write_text(page("Sixty on five", chapters, {}), encoding="utf-8")
     assert path.stat().st_size < 5e6
+    browser.do("Performance.enable", timeDomain="threadTicks")
+    before = busy(browser)
     browser.open(path)
-    paints = []
-    for _ in range(3):
-        browser.open(path)
-        began = time.monotonic()
-        while not (paint := browser.run("performance.getEntriesByName('first-contentful-paint')[0]?.startTime")):
-            assert time.monotonic() - began < 10
-        paints.append(paint)
+    seconds = busy(browser) - before
+    paint = browser.run("performance.getEntriesByName('first-contentful-paint')[0]?.startTime")
     record_property("megabytes", path.stat().st_size / 1e6)
-    record_property("first paint, ms", paints)
-    assert min(paints) < 1000
+    record_property("seconds of the page's thread until all stands there", seconds)
+    record_property("first paint, ms, on whatever else the machine does", paint)
+    assert 0 < seconds < 1
     assert len(settings(browser)) == 60 and browser.problems == []
+
+
+def busy(browser: Browser) -> float:
+    """Seconds that the page's thread has computed: unlike a wall clock it does not count other processes."""
+    found = {metric["name"]: metric["value"] for metric in browser.do("Performance.getMetrics")["metrics"]}
+    return float(found["TaskDuration"])
