@@ -91,8 +91,9 @@ bench: setup ## what loading and reading records cost; time, operations and memo
 	$(PY) -m benchmarks bench --records 2000
 	$(PY) -m benchmarks bench $(if $(DEVICE),--device $(DEVICE))
 
-report: setup ## tables, figures and report of a results folder again, from its records (RESULTS=results/paper)
-	$(PY) -m benchmarks tables $(or $(RESULTS),results/paper)
+report: setup ## tables, figures and report of a results folder again (RESULTS=results/paper); FOLDERS="A B": one page of several
+	$(if $(FOLDERS),$(PY) -m benchmarks page $(FOLDERS) --out $(or $(RESULTS),results)/page.html,\
+		$(PY) -m benchmarks tables $(or $(RESULTS),results/paper))
 
 clean: ## remove the environment, checkpoints and caches; results and data stay
 	rm -rf .venv .work .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 
-from benchmarks.cli import agree, bench, check, compare, grid, pack, reproduce, run, show, tables, tune
+from benchmarks.cli import agree, bench, check, compare, grid, pack, page, reproduce, run, show, tables, tune
 from benchmarks.cli import list as list_names
 from benchmarks.cli.options import files_of
 from benchmarks.cli.signals import Terminated, raise_on_signals
@@ -36,6 +36,7 @@ COMMANDS: Mapping[str, ModuleType] = {
     "tune": tune,
     "reproduce": reproduce,
     "tables": tables,
+    "page": page,
     "show": show,
     "pack": pack,
     "check": check,

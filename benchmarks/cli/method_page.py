@@ -6,12 +6,10 @@ import re
 import shutil
 import textwrap
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from benchmarks.config import parts
-from benchmarks.config.method_defaults import METHODS, Default
+from benchmarks.config.method_facts import described, options
 from benchmarks.config.method_text import method_text, one_line
-from datasets.registry import DATASETS
 from ogm.registry import STRATEGIES, nearest
 
 LEGEND = """\
@@ -47,7 +45,7 @@ def print_full(name: str) -> None:
     print(_heading(name, told), *_wrapped(text.idea, "  "), "", *_labelled(told, name), sep="\n")
     if text.algorithm:
         print("", "Steps", *_laid_out(text.algorithm), sep="\n")
-    if shown := _options(told):
+    if shown := options(told):
         print("", "Options", sep="\n")
     for option, default in shown.items():
         print(f"  {default}", *_wrapped(text.options.get(option, ""), "      "), sep="\n")
@@ -68,10 +66,10 @@ def markdown() -> str:
         told = parts.facts("method", name)
         path = f"{place.partition(':')[0].replace('.', '/')}.py"
         page += [f"## {name}", f"{told['title']}. {told['idea']}" if told["title"] else told["idea"]]
-        rows = [f"- {what}: {'; '.join(lines)}" for what, lines in _facts(told, name).items()]
+        rows = [f"- {what}: {'; '.join(lines)}" for what, lines in described(told, name).items()]
         page.append("\n".join([*rows, f"- steps: [{path}](../{path})"]))
         if meanings := method_text(parts.docstring(place)).options:
-            shown = _options(told)
+            shown = options(told)
             page.append("\n".join(f"- `{shown[option]}`: {meaning}" for option, meaning in meanings.items()))
     return "\n\n".join(page) + "\n"
 
@@ -79,47 +77,6 @@ def markdown() -> str:
 def _heading(name: str, told: Mapping[str, str]) -> str:
     """The id of a method, and its full name if it has one of its own."""
     return f"{name}: {told['title']}" if told["title"] else name
-
-
-def _facts(told: Mapping[str, str], name: str) -> dict[str, list[str]]:
-    """What the list says of a method beside its idea: heading -> lines, where there is something to say."""
-    default = METHODS.get(name)
-    found = {what: text.splitlines() for what, text in told.items() if what not in ("title", "idea", "options")} | {
-        "defaults": [" ".join(told["options"].splitlines())],
-        "here": overrides(default),
-        "tune draws": searched(default),
-    }
-    return {what: lines for what, lines in found.items() if any(lines)}
-
-
-def _options(told: Mapping[str, str]) -> dict[str, str]:
-    """Option -> "option=default"."""
-    return {shown.partition("=")[0]: shown for shown in told["options"].splitlines()}
-
-
-def overrides(default: Default | None) -> list[str]:
-    """What datasets use in place of the constructor's options: one line for each different set of values."""
-    if default is None:
-        return []
-    datasets_of: dict[str, list[str]] = {}
-    for dataset in DATASETS:
-        values = _as_settings({**default.everywhere, **default.per_dataset.get(dataset, {})})
-        if values:
-            datasets_of.setdefault(values, []).append(dataset)
-    lines = [
-        f"{'everywhere' if len(names) == len(DATASETS) else ', '.join(names)}: {values}"
-        for values, names in datasets_of.items()
-    ]
-    return [*lines, f"({default.source})"]
-
-
-def searched(default: Default | None) -> list[str]:
-    """One line with what a search draws a method's options from, if there is something to search."""
-    return [_as_settings(default.search)] if default is not None and default.search else []
-
-
-def _as_settings(values: Mapping[str, Any]) -> str:
-    return " ".join(f"{name}={value}" for name, value in values.items())
 
 
 def _width() -> int:
@@ -140,7 +97,7 @@ def _wrapped(text: str, first: str, rest: str | None = None) -> list[str]:
 
 def _labelled(told: Mapping[str, str], name: str) -> Iterator[str]:
     """The headings of a method and their lines, with hanging indents."""
-    for what, lines in _facts(told, name).items():
+    for what, lines in described(told, name).items():
         for number, line in enumerate(lines):
             yield from _wrapped(line, f"  {what + ':':<12}" if number == 0 else " " * 14, " " * 16)
 

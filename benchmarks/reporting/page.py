@@ -1,21 +1,28 @@
-"""A suite's tables and figures as one web page: a single file, without scripts, that loads nothing."""
+"""Suites as one web page: a single file that loads nothing. Plain tables, and scripts that make them interactive."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from benchmarks.config.run_config import RunConfig
-from benchmarks.config.suite import Suite
+from benchmarks.reporting.across import across_data, ranked_data
+from benchmarks.reporting.page_data import Chapter, anchor, data_block
 from benchmarks.reporting.tables import QUICK, FormattedTable
 
 TEXT_COLUMNS = ("setting", "compared with")  # aligned to the left
 ACROSS_DATA = "Differences over the options of the data"  # above the figures that many tables make together
+ASSETS = Path(__file__).parent / "assets"
+LIBRARIES = "libraries.js"  # built, see assets/README.md
+SCRIPTS = ("model.js", "table.js", "copy.js", "curves.js", "method.js", "page.js")  # one program, in this order
+STYLES = ("libraries.css", "page.css")
+LICENCES = ("LICENSE-tabulator.txt", "LICENSE-uplot.txt")
 _ENVIRONMENT = Environment(
     loader=FileSystemLoader(Path(__file__).parent),
     autoescape=True,
@@ -24,6 +31,9 @@ _ENVIRONMENT = Environment(
     lstrip_blocks=True,
     keep_trailing_newline=True,
 )
+
+
+MOST_DRAWN = 2_500_000  # bytes of figures; with more the page would be slow to open
 
 
 class Drawing(NamedTuple):
@@ -35,45 +45,67 @@ class Drawing(NamedTuple):
     svg: bytes
 
 
-def page(
-    suite: Suite,
-    progress: str,
-    tables: Sequence[FormattedTable],
-    drawings: Mapping[str, Sequence[Drawing]],
-    without_result: Sequence[tuple[RunConfig, str, str]],
-) -> str:
+def page(title: str, chapters: Sequence[Chapter], drawings: Mapping[str, Sequence[Drawing]]) -> str:
     """The page as HTML. All text is escaped by the template; the drawings are our own SVG.
 
     Args:
-        suite: The suite.
-        progress: How far it has come, in a sentence.
-        tables: Its tables.
-        drawings: The figures of each table, by its slug; under the empty one, those of the whole suite.
-        without_result: (run, state, reason) of every run that has no result.
+        title: What stands above it.
+        chapters: Its suites.
+        drawings: The figures of each table, by its slug; under the empty one, those of the whole suite. For a page of
+            several suites: none. Of more than MOST_DRAWN bytes the page says in which folder they are.
 
     Returns:
-        A whole document.
+        A whole document. Its Content-Security-Policy allows the two scripts by their digests, and nothing else that
+        runs or is loaded.
     """
+    scripts = [asset(LIBRARIES), '"use strict";\n{\n' + "".join(map(asset, SCRIPTS)) + "}\n"]
+    drawn = sum(len(drawing.svg) for figures in drawings.values() for drawing in figures)
+    shown = drawings if drawn <= MOST_DRAWN else {}
+    tables = [t for chapter in chapters for t in chapter.tables]
     return _ENVIRONMENT.get_template("page.html.jinja").render(
-        suite=suite,
-        progress=progress,
+        title=title,
+        policy=" ".join(digest(script) for script in scripts),
+        styles=Markup("\n".join(map(asset, STYLES))),
+        scripts=[Markup(script) for script in scripts],
+        data=Markup(data_block(chapters)),
+        licences="\n".join(map(asset, LICENCES)),
         quick=QUICK,
         text_columns=TEXT_COLUMNS,
-        without_result=without_result,
-        tables=[
+        chapters=[
             {
-                "slug": table.table.slug,
-                "title": table.title,
-                "columns": list(table.cells),
-                "rows": list(zip(table.numbers["state"], table.cells.to_dict("records"), strict=True)),
-                "figures": _shown(drawings.get(table.table.slug, ())),
-                "notes": table.notes,
+                "suite": chapter.suite,
+                "progress": chapter.progress,
+                "without_result": chapter.without_result,
+                "tables": [_section(anchor(number, t), t, shown) for t in chapter.tables],
             }
-            for table in tables
+            for number, chapter in enumerate(chapters)
         ],
+        across=[("", row) for row in across_data(tables).to_dict("records")] if len(ranked_data(tables)) > 1 else [],
         across_data=ACROSS_DATA,
-        figures=_shown(drawings.get("", ())),
+        figures=_shown(shown.get("", ())),
+        left_out=drawn > MOST_DRAWN,
     )
+
+
+def asset(name: str) -> str:
+    """The text of a file in assets/."""
+    return (ASSETS / name).read_text(encoding="utf-8")
+
+
+def digest(script: str) -> str:
+    """What a Content-Security-Policy calls a script by."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+
+def _section(name: str, table: FormattedTable, drawings: Mapping[str, Sequence[Drawing]]) -> dict[str, Any]:
+    return {
+        "id": name,
+        "title": table.title,
+        "columns": list(table.cells),
+        "rows": list(zip(table.numbers["state"], table.cells.to_dict("records"), strict=True)),
+        "figures": _shown(drawings.get(table.table.slug, ())),
+        "notes": table.notes,
+    }
 
 
 def _shown(drawings: Sequence[Drawing]) -> list[tuple[str, Markup, str]]:

@@ -21,6 +21,7 @@ from benchmarks.reporting.curves import check_chosen, curve_rows, curves
 from benchmarks.reporting.figures import Picture
 from benchmarks.reporting.heatmap import heatmaps
 from benchmarks.reporting.page import ACROSS_DATA, Drawing, page
+from benchmarks.reporting.page_data import Chapter
 from benchmarks.reporting.pareto import has_passes, pareto
 from benchmarks.reporting.published import PUBLISHED
 from benchmarks.reporting.runs import runs_frame
@@ -103,10 +104,33 @@ def files(
         drawings.setdefault("", []).append(_drawn(picture.kind, picture))
         yield from _picture_files(drawings[""][-1], picture)
     yield "README.md", readme(suite, formatted, records, drawings).encode()
-    yield (
-        "report.html",
-        page(suite, progress(suite, records), formatted, drawings, runs_without_result(suite, records)).encode(),
-    )
+    yield "report.html", page(suite.title, [_chapter(suite, formatted, records)], drawings).encode()
+
+
+def page_of(folders: Sequence[tuple[Suite, Path]], title: str, published: Path = PUBLISHED) -> str:
+    """One page of several results folders, without figures.
+
+    Args:
+        folders: Each suite with the folder that its records are in.
+        title: What stands above the page.
+        published: The file with the numbers that papers print.
+
+    Returns:
+        The page as HTML.
+
+    Raises:
+        ValueError: A record cannot be used.
+    """
+    chapters = []
+    for suite, folder in folders:
+        records = {r.key: r for r in read_records(folder)}
+        formatted = tables.format_tables(suite.tables, records, quick=suite.quick, published=published)
+        chapters.append(_chapter(suite, formatted, records))
+    return page(title, chapters, {})
+
+
+def _chapter(suite: Suite, formatted: Sequence[FormattedTable], records: Mapping[str, RunRecord]) -> Chapter:
+    return Chapter(suite, progress(suite, records), formatted, records, runs_without_result(suite, records))
 
 
 def pictures(
