@@ -24,10 +24,12 @@ ROOT = REFERENCE.parents[1]
 SOURCE, PAGE = ROOT / "docs" / "surprises.yaml", ROOT / "docs" / "surprises.md"
 COMPARED = {"grid": "GRID words", "synthav": "SynthAV", "mfeat": "mfeat", "avmnist": "AV-MNIST"}
 TESTED = {"grid": "recordings-grid", "synthav": "generated-synthav", "mfeat": "views-mfeat"}  # tables of the suite
-LOST, MOST, SOME = 2.0, 0.5, 0.2  # points below joint training; shares of them that an experiment gives back
+LOST = 2.0  # points below joint training
+ALL, MOST, SOME = 0.8, 0.5, 0.2  # shares of a loss that an experiment gives back
 BRANCHES = ("only", "vanilla")
 LONGER = ", 60 epochs"
-PLACE = re.compile(r"\{(\w+) ([^}]+)\}")
+LEAST_SHOWN = 0.05  # of a curve, with two decimals
+PLACE = re.compile(r"\{(\w+)\s+([^}]+)\}")
 
 
 class Entry(BaseModel):
@@ -144,11 +146,13 @@ def verdict(lost: float, after: Summary) -> str:
         lost: The method's difference to joint training, below 0.
         after: The same without the suspect.
     """
+    back = 1 - after.mean / lost
     if after.low > 0:
         return "above joint training: the suspect costs all that was lost and more"
-    if after.high >= 0:
+    if after.high >= 0 and after.low <= lost:
+        return "these runs cannot tell: the interval holds the whole loss and none"
+    if after.high >= 0 and back >= ALL:
         return "no loss is left that these runs could show"
-    back = 1 - after.mean / lost
     if back >= MOST:
         return f"the suspect costs most of it, {100 * back:.0f} %"
     if back >= SOME:
@@ -167,7 +171,8 @@ def filled(text: str, entry: Entry) -> str:
         if kind in ("last", "first"):  # of a curve, its mean over the runs
             (line,) = (x for x in found.tables[slug].table.rows if x.label == row)
             curves = [found.records[c.key].curves[arguments[0]] for c in line.configs]
-            return f"{statistics.mean(curve[-1 if kind == 'last' else 0] for curve in curves):.2f}"
+            value = statistics.mean(curve[-1 if kind == "last" else 0] for curve in curves)
+            return f"{value:.2f}" if abs(value) >= LEAST_SHOWN else f"{value:.1g}"
         if kind in ("branch", "probe"):
             return format_number(numbers.loc[row, f"{kind}_{arguments[0]}_mean"])
         if kind == "accuracy":
@@ -189,7 +194,7 @@ def section(entry: Entry) -> str:
     if entry.parts:
         outcome = f"Its parts: {listed(done) if len(done) > 1 else done[0]}; {said[0]}."
     else:
-        outcome = f"Taken away: {'. Another: '.join(f'{x}; {y}' for x, y in zip(done, said, strict=True))}."
+        outcome = f"Taken away: {'. A second suspect: '.join(f'{x}; {y}' for x, y in zip(done, said, strict=True))}."
     text = f"{filled(entry.why, entry)} {outcome} {filled(entry.then, entry)}"
     return f"### `{entry.method}`: {interval(default_difference(entry))}\n\n{wrapped(text.strip())}"
 

@@ -45,6 +45,8 @@ def summary(mean: float, low: float, high: float) -> Summary:
     [
         ((2.0, 1.0, 3.0), "above joint training"),
         ((-0.5, -2.0, 1.0), "no loss is left"),
+        ((-2.5, -6.0, 1.0), "most of it, 75 %"),
+        ((-5.0, -30.0, 20.0), "cannot tell"),
         ((-2.0, -3.0, -1.0), "most of it, 80 %"),
         ((-7.0, -8.0, -6.0), "a part of it, 30 %"),
         ((-9.9, -11.0, -9.0), "not the cause"),
