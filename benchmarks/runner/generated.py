@@ -49,8 +49,11 @@ class Fingerprints:
         return found if whole and sorted(found) == ["test", "train", "val"] else None
 
     def write(self, found: dict[str, str]) -> None:
-        """Keep them, where that is possible: a folder that cannot be written to costs time, and nothing else."""
-        if self._path is not None:
+        """Keep them, if there is a folder of temporary files: a command that is refused leaves none behind.
+
+        One that cannot be written to costs time, and nothing else.
+        """
+        if self._path is not None and self._path.parents[1].is_dir():
             with contextlib.suppress(Unwritable):
                 write_whole(self._path, json.dumps(found))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -62,7 +63,8 @@ def test_records_without_counts_have_no_such_figure_and_no_such_words() -> None:
     made = dict(report.files(suite, records))
     assert not [name for name in made if "passes" in name]
     for name in ("README.md", "report.html", "tables/table2-synthav.md"):
-        assert b"passes" not in made[name].lower()
+        text = re.sub(rb"<script.*?</script>", b"", made[name], flags=re.DOTALL)  # the page's program knows the word
+        assert b"passes" not in text.lower()
     assert runs_frame(list(records.values()))["passes"].isna().sum() == 3  # one for each selection
 
 

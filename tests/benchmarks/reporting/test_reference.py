@@ -37,8 +37,10 @@ def test_tables_follow_from_the_records(
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_records_come_from_one_commit_and_say_so(folder: Path) -> None:
-    records = list(read_records(folder))
-    assert all(RunConfig(**r.config).key == r.key for r in records)
+    found = list(read_records(folder))
+    assert all(RunConfig(**r.config).key == r.key for r in found)
+    records = [r for r in found if r.provenance]  # a run that was refused or failed has made nothing
+    assert {r.status for r in found if not r.provenance} <= {"skipped", "failed"}
     assert {(r.provenance["commit"], r.provenance["dirty"]) for r in records} == {
         (records[0].provenance["commit"], False)
     }
@@ -64,6 +66,6 @@ def test_the_results_are_small_enough_for_git() -> None:
     kept = [path for path in REFERENCE.rglob("*") if path.is_file() and path.suffix not in (".html", ".pdf")]
     sizes = {path: path.stat().st_size for path in kept}
     logits = [size for path, size in sizes.items() if path.name == "logits.npz"]
-    assert kept and sum(sizes.values()) - sum(logits) < 15e6 and sum(logits) < 80e6
+    assert kept and sum(sizes.values()) - sum(logits) < 30e6 and sum(logits) < 80e6
     assert max(sizes.values()) < 50e6  # what hosts of repositories take without a warning
     assert not [path for path in kept if path.parent.name == "records"]

@@ -45,6 +45,7 @@ def test_one_run_looks_each_name_up_once(tmp_path: Path, monkeypatch: pytest.Mon
         ("fusion", "concat"),
         ("encoder", "cnn"),
         ("dataset", "synthav"),
+        ("dataset", "synthav"),  # once more, for whether its fingerprints may be kept
     ]
     assert looked_up == Counter(names)
 
