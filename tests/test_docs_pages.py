@@ -22,6 +22,7 @@ from tests.test_readme import short
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
+MINUS = "\N{MINUS SIGN}"
 HAND = ("index", "your_own_method", "many_runs", *docs_pages.PAGES)
 SLOW = re.compile(r"torch.distributed|--recipes| (tune|check|compare|grid) ")
 # What makes a run on CREMA-D short; its preparation too, where a command prepares.
@@ -55,7 +56,7 @@ def test_no_number_of_a_template_is_a_result(name: str, committed: dict[str, Res
     text = (docs_pages.TEMPLATES / f"{name}.md").read_text("utf-8")
     assert set(re.findall(r"\{(\w+)\}", text)) == set(docs_pages.PAGES[name](committed))
     prose = re.sub(r"```.*?```|`[^`]*`|\]\([^)]*\)", "", text, flags=re.DOTALL).replace("Python 3.11", "")
-    assert not re.findall("\\d+\\.\\d|[+\N{MINUS SIGN}]\d|± ?\d", prose.replace("p < 0.05", ""))
+    assert not re.findall(rf"\d+\.\d|[+{MINUS}]\d|± ?\d", prose.replace("p < 0.05", ""))
 
 
 def test_words_that_the_numbers_do_not_bear_are_noticed(committed: dict[str, Results]) -> None:
