@@ -36,12 +36,22 @@ def page(name: str, made: Mapping[str, Results]) -> str:
     """A page with its numbers. Raises ValueError for a claim that they do not bear."""
     text = (TEMPLATES / f"{name}.md").read_text("utf-8").format(**PAGES[name](made))
     parts = re.split(r"(^```.*?^```$)", text, flags=re.MULTILINE | re.DOTALL)
-    return "".join(part if i % 2 else "\n".join(map(_wrapped, part.split("\n"))) for i, part in enumerate(parts))
+    return "".join(part if i % 2 else wrapped(part) for i, part in enumerate(parts))
 
 
-def _wrapped(line: str) -> str:
-    """A line that a number has made too long, in several; a row of a table stays one."""
-    if len(line) <= WIDTH or line.startswith("|"):
-        return line
-    indent = "  " if line.startswith(("- ", "  ")) else ""
-    return textwrap.fill(line, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+def wrapped(text: str) -> str:
+    """Paragraphs and entries of lists, as long as lines may be; tables and headings stay as they are."""
+    blocks = []
+    for block in text.split("\n\n"):
+        items = [block] if block.strip().startswith(("|", "#")) else re.split(r"\n(?=- )", block)
+        blocks.append("\n".join(item if item.strip().startswith(("|", "#")) else _filled(item) for item in items))
+    return "\n\n".join(blocks)
+
+
+def _filled(text: str) -> str:
+    """One paragraph, with the line breaks before and after it."""
+    core = text.strip("\n")
+    before, _, after = text.partition(core) if core else (text, "", "")
+    indent = "  " if core.startswith("- ") else ""
+    filled = textwrap.fill(core, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return f"{before}{filled}{after}"
