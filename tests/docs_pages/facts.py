@@ -81,6 +81,8 @@ def faq(made: Mapping[str, Results]) -> dict[str, str]:
         "mfeat_rows": str(len(mfeat.joint)),
         "grid_ogm_ge": str(grid.cells.loc["ogm_ge", DIFFERENCE]),
         "synthav_ogm_ge": str(synthav.cells.loc["ogm_ge", DIFFERENCE]),
+        "alpha_synthav": str(METHODS["ogm_ge"].per_dataset["synthav"]["alpha"]),
+        "alpha_grid": str(METHODS["ogm_ge"].per_dataset.get("grid", {}).get("alpha", ogm_ge["alpha"].default)),
         "ogm_end": str(ogm_ge["end"].default),
         "small_epochs": str(SMALL["epochs"]),
     }
