@@ -74,7 +74,7 @@ def test_words_that_the_numbers_do_not_bear_are_noticed(committed: dict[str, Res
 @pytest.mark.parametrize("page", HAND)
 def test_a_method_has_its_full_name_where_it_is_first_used(page: str) -> None:
     text = re.sub(r"```.*?```", "", (DOCS / f"{page}.md").read_text("utf-8"), flags=re.DOTALL)
-    text = " ".join(text.split())
+    text = " ".join(text.split()).replace("package `ogm`", "")  # which has the name of a method
     for name in STRATEGIES:
         first = text.find(f"`{name}`")
         title = title_of(name)
@@ -167,6 +167,7 @@ def test_the_commands_on_crema_d_run_in_order(
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)  # steps of two ResNet-18s
 def test_how_long_a_run_on_crema_d_takes_can_be_asked() -> None:
     (line,) = [line for line in lines("reproduce_crema_d") if " bench " in line]
     carry_out(line, Path())
