@@ -10,7 +10,7 @@ PLUGIN_TESTS := tests/contract/test_methods.py tests/ogm/test_loop.py tests/ogm/
 OLD_TORCH := -W 'ignore:Failed to initialize NumPy' -W 'ignore:You are using `torch.load`'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce-paper compare tune test test-all test-plugin smoke lint bench report clean
+.PHONY: help setup reproduce-paper compare tune test test-all test-plugin smoke lint bench report docs clean
 
 help: ## this list
 	@echo "OGM-Bench: balanced multimodal learning, reproducibly. Targets:"
@@ -95,6 +95,19 @@ report: setup ## tables, figures and report of a results folder again (RESULTS=r
 	$(if $(FOLDERS),$(PY) -m benchmarks page $(FOLDERS) --out $(or $(RESULTS),results)/page.html,\
 		$(PY) -m benchmarks tables $(or $(RESULTS),results/paper))
 
+docs: setup .work/docs/.ready ## the documentation site in site/, to be read from its files: open site/index.html
+	PYTHONPATH=.work/docs/packages $(PY) -m mkdocs build --strict
+
+# Beside the environment, not in it: what builds pages is no part of what trains.
+.work/docs/.ready: requirements-docs.txt | setup
+	rm -rf .work/docs
+	@if command -v uv > /dev/null; then \
+		uv pip install --quiet --python $(PY) --target .work/docs/packages --require-hashes -r requirements-docs.txt; \
+	else \
+		$(PY) -m pip install --disable-pip-version-check --quiet --target .work/docs/packages --require-hashes -r requirements-docs.txt; \
+	fi
+	@touch $@
+
 clean: ## remove the environment, checkpoints and caches; results and data stay
-	rm -rf .venv .work .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
+	rm -rf .venv .work site .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
 	find . -name __pycache__ -prune -exec rm -rf {} +

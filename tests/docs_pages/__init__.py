@@ -1,0 +1,57 @@
+"""Pages of docs/ whose numbers are made from the records: ``python -m tests.docs_pages`` writes them anew.
+
+The words are in the folder of this file, with a name for each number. What the words claim is checked where the
+numbers are made: a claim that the records or the repository's files do not bear is a ValueError, and its sentence has
+to change.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from tests.docs_pages.evidence import which_method
+from tests.docs_pages.facts import faq, reproduce_crema_d, statistics
+from tests.readme_parts import Results
+
+WIDTH = 120
+TEMPLATES = Path(__file__).parent
+DOCS = TEMPLATES.parents[1] / "docs"
+FOLDERS = ("compare-grid", "compare-synthav", "compare-mfeat", "synthav", "tune-synthav")
+PAGES: dict[str, Callable[[Mapping[str, Results]], dict[str, str]]] = {
+    "which_method": which_method,
+    "faq": faq,
+    "reproduce_crema_d": reproduce_crema_d,
+    "statistics": statistics,
+}
+
+
+def read_all() -> dict[str, Results]:
+    return {name: Results(name) for name in FOLDERS}
+
+
+def page(name: str, made: Mapping[str, Results]) -> str:
+    """A page with its numbers. Raises ValueError for a claim that they do not bear."""
+    text = (TEMPLATES / f"{name}.md").read_text("utf-8").format(**PAGES[name](made))
+    parts = re.split(r"(^```.*?^```$)", text, flags=re.MULTILINE | re.DOTALL)
+    return "".join(part if i % 2 else wrapped(part) for i, part in enumerate(parts))
+
+
+def wrapped(text: str) -> str:
+    """Paragraphs and entries of lists, as long as lines may be; tables and headings stay as they are."""
+    blocks = []
+    for block in text.split("\n\n"):
+        items = [block] if block.strip().startswith(("|", "#")) else re.split(r"\n(?=- )", block)
+        blocks.append("\n".join(item if item.strip().startswith(("|", "#")) else _filled(item) for item in items))
+    return "\n\n".join(blocks)
+
+
+def _filled(text: str) -> str:
+    """One paragraph, with the line breaks before and after it."""
+    core = text.strip("\n")
+    before, _, after = text.partition(core) if core else (text, "", "")
+    indent = "  " if core.startswith("- ") else ""
+    filled = textwrap.fill(core, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return f"{before}{filled}{after}"
