@@ -16,8 +16,10 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.cli.method_page import LEGEND, facts, heading, options
-from benchmarks.cli.method_text import MethodText, method_text
+from benchmarks.cli.method_page import LEGEND, heading
+from benchmarks.config import parts
+from benchmarks.config.method_facts import described
+from benchmarks.config.method_text import MethodText, method_text
 from benchmarks.records.suite_file import read
 from benchmarks.reporting.tables import EMPTY, format_number
 from datasets.core.card_page import committed_results, page
@@ -42,13 +44,13 @@ def pages() -> dict[str, str]:
 
 def method_page(name: str) -> str:
     """A method: idea, facts, steps, options, differences, references, and its rows in the committed comparisons."""
-    cls = find(name, STRATEGIES, "method")
-    text = method_text(cls)
+    cls, told = find(name, STRATEGIES, "method"), parts.facts("method", name)
+    text = method_text(cls.__doc__)
     legend = dict(line.split(": ", 1) for line in LEGEND.splitlines()[:-1])
-    rows = [(what, "; ".join(map(prose, lines))) for what, lines in facts(name, cls, text).items()]
+    rows = [(what, "; ".join(map(prose, lines))) for what, lines in described(told, name).items()]
     notes = [f"*{what}*: {prose(legend[what])}." for what, _ in rows if what in legend]
     return _joined(
-        [f"# {heading(name, cls)}", prose(text.idea), _table(("", ""), rows), " ".join(notes)],
+        [f"# {heading(name, told)}", prose(text.idea), _table(("", ""), rows), " ".join(notes)],
         _section("Steps", [*steps(text.algorithm)]),
         _options(cls, text, "method_args"),
         _bullets("Paper, code and this suite", text.differences),
@@ -62,7 +64,7 @@ def method_page(name: str) -> str:
 def fusion_page(name: str) -> str:
     """A fusion: idea, steps, options, differences, references, and its rows in the committed comparison of fusions."""
     cls = find(name, FUSIONS, "fusion")
-    text = method_text(cls)
+    text = method_text(cls.__doc__)
     rows = [
         ("from", prose(cls.source)),
         ("reads", {"features": "one feature per modality"}.get(cls.input_kind, f"the encoders' {cls.input_kind}")),
@@ -83,7 +85,7 @@ def encoder_page(name: str) -> str:
     """An encoder, or a family of them from another library: idea, notes and options."""
     family = name in FAMILIES
     cls = find(name, FAMILIES if family else ENCODERS, "encoder")
-    text = method_text(cls)
+    text = method_text(cls.__doc__)
     chosen = f"{name}:NAME" if family else name
     return _joined(
         [f"# {chosen}", prose(text.idea)],
@@ -166,7 +168,7 @@ def _bullets(title: str, lines: tuple[str, ...]) -> list[str]:
 
 def _options(cls: type[Any], text: MethodText, given_by: str, *given: str) -> list[str]:
     """The options of a constructor, but for those that the suite gives."""
-    shown = options(cls, *given)
+    shown = {option.partition("=")[0]: option for option in parts.class_options(cls, *given)}
     lines = [
         f"- `{default}`: {prose(text.options[name])}" if name in text.options else f"- `{default}`"
         for name, default in shown.items()

@@ -24,7 +24,7 @@ def print_short() -> None:
     """Print every method: idea, kind, cost, needs, paper, code and defaults, as wide as the terminal."""
     for name in STRATEGIES:
         told = parts.facts("method", name)
-        print(_heading(name, told), *_wrapped(told["idea"], "  "), *_labelled(told, name), "", sep="\n")
+        print(heading(name, told), *_wrapped(told["idea"], "  "), *_labelled(told, name), "", sep="\n")
     print(*(line for text in LEGEND.splitlines() for line in _wrapped(text, "", "  ")), sep="\n")
 
 
@@ -42,7 +42,7 @@ def print_full(name: str) -> None:
         raise ValueError(f"no method is called {name!r}{hint} python -m benchmarks list methods prints them all")
     told = parts.facts("method", name)
     text = method_text(parts.docstring(STRATEGIES[name]))
-    print(_heading(name, told), *_wrapped(text.idea, "  "), "", *_labelled(told, name), sep="\n")
+    print(heading(name, told), *_wrapped(text.idea, "  "), "", *_labelled(told, name), sep="\n")
     if text.algorithm:
         print("", "Steps", *_laid_out(text.algorithm), sep="\n")
     if shown := options(told):
@@ -74,7 +74,7 @@ def markdown() -> str:
     return "\n\n".join(page) + "\n"
 
 
-def _heading(name: str, told: Mapping[str, str]) -> str:
+def heading(name: str, told: Mapping[str, str]) -> str:
     """The id of a method, and its full name if it has one of its own."""
     return f"{name}: {told['title']}" if told["title"] else name
 

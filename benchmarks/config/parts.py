@@ -110,7 +110,7 @@ def _method(cls: type[Any], name: str) -> dict[str, str]:
         "predicts": "" if cls.prediction == "fused" else cls.prediction,
         "paper": "\n".join([*(text.papers if text.references else [cls.paper]), *text.arxiv]),
         "code": "\n".join(text.code),
-        "options": "\n".join(_options(cls)),
+        "options": "\n".join(class_options(cls)),
     }
 
 
@@ -122,7 +122,7 @@ def _fusion(cls: type[Any], _: str) -> dict[str, str]:
         "unimodal logits": logits,
         "parameters": f"{_fusion_parameters(cls):,}",
         "source": cls.source,
-        "defaults": " ".join(_options(cls, "dims", "num_classes")),
+        "defaults": " ".join(class_options(cls, "dims", "num_classes")),
     }
 
 
@@ -133,7 +133,7 @@ def _encoder(cls: type[Any], _: str) -> dict[str, str]:
         "gives": "features, maps, tokens" if any(size and size[1] for size in sizes.values()) else "features",
         "weights": "scratch, imagenet, file" if "weights" in inspect.signature(cls).parameters else "scratch",
         "source": cls.source,
-        "defaults": " ".join(_options(cls, "shape")),
+        "defaults": " ".join(class_options(cls, "shape")),
     }
 
 
@@ -144,7 +144,7 @@ def _family(cls: type[Any], name: str) -> dict[str, str]:
         "gives": "features",
         "weights": "scratch, file" if name == "timm" else "scratch, imagenet, file",
         "source": "timm, an extra: pip install timm" if name == "timm" else cls.source,
-        "defaults": " ".join(_options(cls, "shape", "name")),
+        "defaults": " ".join(class_options(cls, "shape", "name")),
     }
 
 
@@ -155,7 +155,7 @@ def _example(cls: type[Any], name: str) -> Any:
     return cls(**{**missing, **usual})
 
 
-def _options(cls: type[Any], *given: str) -> list[str]:
+def class_options(cls: type[Any], *given: str) -> list[str]:
     """The options of a class's constructor as "option=default", but for those that every caller gives."""
     parameters = [p for p in inspect.signature(cls).parameters.values() if p.name not in given]
     return [f"{p.name}={'?' if p.default is p.empty else p.default}" for p in parameters]

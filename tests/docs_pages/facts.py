@@ -9,9 +9,9 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from benchmarks.cli.method_text import method_text
 from benchmarks.config import suite as suites
 from benchmarks.config.method_defaults import METHODS
+from benchmarks.config.method_text import method_text
 from benchmarks.reporting import statistics as rules
 from benchmarks.reporting.tables import format_number
 from benchmarks.tuning.request import Tuning
@@ -49,7 +49,7 @@ def faq(made: Mapping[str, Results]) -> dict[str, str]:
     most = {name: find(name, STRATEGIES, "method").most_modalities for name in STRATEGIES}
     claim("methods are for two modalities or for any number", set(most.values()) == {2, None})
     ogm_ge = inspect.signature(find("ogm_ge", STRATEGIES, "method")).parameters
-    (released,) = [x for x in method_text(find("film", FUSIONS, "fusion")).differences if "cannot train" in x]
+    (released,) = [x for x in method_text(find("film", FUSIONS, "fusion").__doc__).differences if "cannot train" in x]
     claim("the paper's FiLM row cannot be run", "shape error" in printed["table1", "film + ogm_ge"][1])
     gains = {x.slug: x.numbers["test_best_mean"] - x.numbers["val_best_mean"] for x in (grid, synthav)}
     page = (ROOT / "docs" / "paper_and_code.md").read_text("utf-8")
