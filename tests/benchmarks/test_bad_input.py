@@ -167,7 +167,8 @@ def refused(argv: list[str], folder: Path, capsys: pytest.CaptureFixture[str]) -
     captured = capsys.readouterr()
     lines = captured.err.strip().splitlines()
     assert lines and all(line.startswith("error: ") for line in lines), captured.err
-    assert not [p for p in folder.rglob("*") if p.suffix in (".json", ".part", ".pt")]
+    left = [p for p in folder.rglob("*") if p.suffix in (".json", ".part", ".pt")]
+    assert not [p for p in left if p.parent.name != "fingerprints"]  # what is known of generated data is of every run
     return lines
 
 
