@@ -1,13 +1,15 @@
 """The page docs/surprises.md, from docs/surprises.yaml and the records: ``python -m tests.surprises`` writes it anew.
 
-An entry is a method that is more than two points below joint training on one of the data, a suspect, and an experiment
-that takes the suspect away: a row of the suite ``surprises``, the same runs read by another rule of prediction, or rows
-of the comparison that have parts of the method. What the experiment says of the suspect is decided here, by numbers.
+An entry is a method that is more than two points below joint training on one of the data, or above the ensemble
+``ume``; a suspect; and an experiment that takes the suspect away: a row of the suite ``surprises`` or its like, the
+same runs read by another rule of prediction, or rows of the comparison that have parts of the method. What the
+experiment says of the suspect is decided here, by numbers.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 import re
 import statistics
 from typing import Literal
@@ -23,7 +25,12 @@ from tests.readme_parts import REFERENCE, Results, interval, listed, table
 ROOT = REFERENCE.parents[1]
 SOURCE, PAGE = ROOT / "docs" / "surprises.yaml", ROOT / "docs" / "surprises.md"
 COMPARED = {"grid": "GRID words", "synthav": "SynthAV", "mfeat": "mfeat", "avmnist": "AV-MNIST"}
-TESTED = {"grid": "recordings-grid", "synthav": "generated-synthav", "mfeat": "views-mfeat"}  # tables of the suite
+TESTED = {  # the folder and the table of the experiments
+    "grid": ("surprises", "recordings-grid"),
+    "synthav": ("surprises", "generated-synthav"),
+    "mfeat": ("surprises", "views-mfeat"),
+    "avmnist": ("surprises-avmnist", "speakers-av-mnist"),
+}  # tables of the suite
 LOST = 2.0  # points below joint training
 ALL, MOST, SOME = 0.8, 0.5, 0.2  # shares of a loss that an experiment gives back
 BRANCHES = ("only", "vanilla")
@@ -94,11 +101,17 @@ def comparison(data: str) -> tuple[Results, str]:
     return found, slug
 
 
-def losers(data: str) -> list[str]:
-    """The methods that are to be explained: more than LOST points below joint training, the lowest last."""
+def surprising(data: str) -> list[str]:
+    """The methods that are to be explained: more than LOST points below joint training, or above ``ume``.
+
+    Where ``ume`` is below joint training itself, it is what has to be explained, and not who is above it.
+    """
     found, slug = comparison(data)
     numbers = found.rows(slug)[0]
-    return [x for x in numbers.index if numbers.loc[x, "difference_mean"] < -LOST and not x.endswith(BRANCHES)]
+    below = [x for x in numbers.index if numbers.loc[x, "difference_mean"] < -LOST and not x.endswith(BRANCHES)]
+    scores = numbers["val_best_mean"]
+    above = [] if "ume" in below else [x for x in numbers.index if scores[x] > scores["ume"] + LOST]
+    return above + below
 
 
 def default_difference(entry: Entry) -> Summary:
@@ -113,12 +126,12 @@ def outcomes(entry: Entry) -> dict[str, Summary]:
         return {f"read by `{entry.rule}`": found.between(slug, entry.method, "vanilla", entry.rule)}
     if entry.parts:
         return {f"`{part}`": found.between(slug, part, "vanilla") for part in entry.parts}
-    made = {entry.row: of_suite(TESTED[entry.data], entry.row)}
-    return made | ({entry.again: of_second_suite(TESTED[entry.data], entry.again)} if entry.again else {})
+    made = {entry.row: of_suite(*TESTED[entry.data], entry.row)}
+    return made | ({entry.again: of_second_suite(TESTED[entry.data][1], entry.again)} if entry.again else {})
 
 
-def of_suite(slug: str, label: str) -> Summary:
-    suite = results("surprises")
+def of_suite(folder: str, slug: str, label: str) -> Summary:
+    suite = results(folder)
     (row,) = (x for x in suite.tables[slug].table.rows if x.label == label)
     assert row.against is not None
     return suite.between(slug, label, row.against)
@@ -139,24 +152,40 @@ def verdicts(entry: Entry) -> list[str]:
     return [verdict(lost, after) for after in found]
 
 
-def verdict(lost: float, after: Summary) -> str:
-    """What is left of a loss without the suspect.
+def ends(found: Summary) -> tuple[float, float]:
+    """The ends of an interval; of the range, where the units are too few for one."""
+    return (found.least, found.greatest) if math.isnan(found.low) else (found.low, found.high)
+
+
+def shown(found: Summary) -> str:
+    """Mean and interval, or mean and range."""
+    if not math.isnan(found.low):
+        return interval(found)
+    mean, least, greatest = (format_number(x, sign=True) for x in (found.mean, found.least, found.greatest))
+    return f"{mean} ({least} to {greatest})"
+
+
+def verdict(difference: float, after: Summary) -> str:
+    """What is left of a loss, or of a gain, without the suspect.
 
     Args:
-        lost: The method's difference to joint training, below 0.
+        difference: The method's difference to joint training.
         after: The same without the suspect.
     """
-    back = 1 - after.mean / lost
-    if after.low > 0:
+    low, high = ends(after)
+    back = 1 - after.mean / difference
+    if difference > 0:
+        if back >= SOME:
+            return f"the suspect gives {'most' if back >= MOST else 'a part'} of it, {100 * back:.0f} %"
+        return "the suspect is not what it gains by"
+    if low > 0:
         return "above joint training: the suspect costs all that was lost and more"
-    if after.high >= 0 and after.low <= lost:
+    if high >= 0 and low <= difference:
         return "these runs cannot tell: the interval holds the whole loss and none"
-    if after.high >= 0 and back >= ALL:
+    if high >= 0 and back >= ALL:
         return "no loss is left that these runs could show"
-    if back >= MOST:
-        return f"the suspect costs most of it, {100 * back:.0f} %"
     if back >= SOME:
-        return f"the suspect costs a part of it, {100 * back:.0f} %"
+        return f"the suspect costs {'most' if back >= MOST else 'a part'} of it, {100 * back:.0f} %"
     return "the suspect is not the cause"
 
 
@@ -180,7 +209,7 @@ def filled(text: str, entry: Entry) -> str:
         if kind == "rule":  # the same runs, read by another rule
             return format_number(statistics.mean(found.by_unit(slug, row, arguments[0])))
         if kind == "difference":
-            return interval(found.between(slug, arguments[0], "vanilla"))
+            return shown(found.between(slug, arguments[0], "vanilla"))
         if kind == "deviation":
             return format_number(numbers.loc[arguments[0], "val_best_std"])
         raise ValueError(f"{SOURCE.name}: {{{place[0]}}} is no number that there is")
@@ -189,14 +218,14 @@ def filled(text: str, entry: Entry) -> str:
 
 
 def section(entry: Entry) -> str:
-    done = [f"**{what}** {interval(found)}" for what, found in outcomes(entry).items()]
+    done = [f"**{what}** {shown(found)}" for what, found in outcomes(entry).items()]
     said = verdicts(entry)
     if entry.parts:
         outcome = f"Its parts: {listed(done) if len(done) > 1 else done[0]}; {said[0]}."
     else:
         outcome = f"Taken away: {'. A second suspect: '.join(f'{x}; {y}' for x, y in zip(done, said, strict=True))}."
     text = f"{filled(entry.why, entry)} {outcome} {filled(entry.then, entry)}"
-    return f"### `{entry.method}`: {interval(default_difference(entry))}\n\n{wrapped(text.strip())}"
+    return f"### `{entry.method}`: {shown(default_difference(entry))}\n\n{wrapped(text.strip())}"
 
 
 def page() -> str:
@@ -205,7 +234,7 @@ def page() -> str:
         *(wrapped(paragraph) for paragraph in source().intro.strip().split("\n\n")),
     ]
     lines = [
-        [f"`{e.method}`", COMPARED[e.data], interval(default_difference(e)), what, interval(found)]
+        [f"`{e.method}`", COMPARED[e.data], shown(default_difference(e)), what, shown(found)]
         for e in entries()
         for what, found in outcomes(e).items()
     ]
