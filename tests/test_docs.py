@@ -120,4 +120,6 @@ def test_costs_of_compared_data_are_those_of_the_committed_runs(name: str, digit
 
 def test_results_are_those_of_the_folders() -> None:
     found = committed_results()
-    assert found["avmnist"] == ["avmnist", "compare-avmnist", "fusions"] and set(found) <= set(DATASETS)
+    assert found["avmnist"] == ["avmnist", "compare-avmnist", "fusions", "surprises-avmnist"] and set(found) <= set(
+        DATASETS
+    )

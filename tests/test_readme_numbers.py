@@ -8,7 +8,6 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-import pandas as pd
 import pytest
 
 from benchmarks.reporting.statistics import Summary
@@ -107,9 +106,7 @@ def test_words_about_two_rows_are_noticed(what: str, made: dict[str, readme.Resu
 
 
 def test_another_order_is_noticed(made: dict[str, readme.Results]) -> None:
-    tables = made["compare-avmnist"].tables
-    table = tables["compare-avmnist"]
-    best_first = pd.concat([table.numbers[table.numbers["row"] == "static_lr"], table.numbers])
-    tables["compare-avmnist"] = dataclasses.replace(table, numbers=best_first.drop_duplicates("row"))
-    with pytest.raises(ValueError, match="comes last"):
+    numbers = made["compare-avmnist"].tables["compare-avmnist"].numbers
+    numbers.loc[numbers["row"] == "visual only", "val_best_mean"] = 0.0
+    with pytest.raises(ValueError, match="below pictures alone"):
         readme.numbers_of(made)

@@ -103,6 +103,7 @@ def test_fingerprints_are_asked_again_where_source_or_numpy_are_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = {"train": "a", "val": "b", "test": "c"}
+    (tmp_path / "work").mkdir()
     Fingerprints(tmp_path / "work", "synthav", "options").write(words)
     assert Fingerprints(tmp_path / "work", "synthav", "options").read() == words
     with monkeypatch.context() as patch:
