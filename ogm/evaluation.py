@@ -69,17 +69,14 @@ def evaluate(
             where three or more modalities are fused by something else than a sum.
 
     Returns:
-        Split -> name -> number:
-
-        - ``accuracy``: share of the samples that are classified correctly, from 0 to 1; ``accuracy/<modality>``: the
-          same of the unimodal logits.
-        - ``discrepancy_ratio/<modality>``: above 1 for a modality that leads, see ``ogm.imbalance``; from the sum over
-          the split of the probability of the true class.
-        - ``shapley/<modality>``: its Shapley value of the accuracy. A subset of the modalities is worth its accuracy
-          with the other modalities left out, and no modality at all is worth guessing, 1/C for C classes. The values
-          of all modalities add up to ``accuracy`` - 1/C.
-        - ``probe/<modality>``: accuracy of a linear classifier of its features (logistic regression, L2 with C = 1, on
-          standardised features) that is fitted on "train".
+        Split -> name -> number. ``accuracy`` is the share of the samples that are classified correctly, from 0 to 1,
+        and ``accuracy/<modality>`` the same of the unimodal logits. ``discrepancy_ratio/<modality>`` is above 1 for a
+        modality that leads, see ``ogm.imbalance``; it is formed of the sum over the split of the probability of the
+        true class. ``shapley/<modality>`` is its Shapley value of the accuracy: a subset of the modalities is worth its
+        accuracy with the other modalities left out, and no modality at all is worth guessing, 1/C for C classes. The
+        values of all modalities add up to ``accuracy`` - 1/C. ``probe/<modality>`` is the accuracy of a linear
+        classifier of its features (logistic regression, L2 with C = 1, on standardised features) that is fitted on
+        "train".
 
     Raises:
         ValueError: If a loader is empty, a batch or output does not fit, a logit is not finite, or scikit-learn, which
