@@ -97,7 +97,7 @@ def callbacks_of(
     from benchmarks.config.run_config import recorded as config_of
 
     if grid is None:
-        progress = ProgressDisplay(times=times_from(environment.results, asked.values(), []))
+        progress = ProgressDisplay(times=None if complete else times_from(environment.results, asked.values(), []))
     else:
         done = {**(recorded or {}), **grid.records}
         planned = {**{key: config_of(record.config) for key, record in done.items()}, **grid.configs}

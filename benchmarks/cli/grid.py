@@ -20,6 +20,7 @@ from benchmarks.cli.shared import prepare_data, print_ending, print_reused
 if TYPE_CHECKING:
     from benchmarks.config.run_config import RunConfig
     from benchmarks.records.record import RunRecord
+    from benchmarks.runner.environment import RunEnvironment
 
 BRIEF = "every combination of lists"
 DESCRIPTION = """\
@@ -52,9 +53,10 @@ def execute(args: argparse.Namespace) -> int:
     there = recorded_keys(args.results)
     _check_options([config for key, config in configs.items() if key not in there])
     prepare_data(list(configs.values()))
-    done = environment_to_read(args).all_recorded(configs)
+    environment = environment_to_read(args)
+    done = environment.all_recorded(configs)
     print_reused(done.values(), len(configs))
-    made = _make(configs, done, args)
+    made = _make(configs, done, environment, args)
     return print_ending([*done.values(), *made], args)
 
 
@@ -66,11 +68,13 @@ def _check_options(configs: Sequence[RunConfig]) -> None:
         resolve_all(configs)
 
 
-def _make(configs: Mapping[str, RunConfig], done: Mapping[str, RunRecord], args: argparse.Namespace) -> list[RunRecord]:
+def _make(
+    configs: Mapping[str, RunConfig], done: Mapping[str, RunRecord], known: RunEnvironment, args: argparse.Namespace
+) -> list[RunRecord]:
     """Make the runs that are not done. Returns their records, and those of the runs that they build on."""
     missing = [config for key, config in configs.items() if key not in done]
     if not missing:
         return []
     from benchmarks.runner.experiment import resolve_all
 
-    return carry_out(resolve_all(missing), environment_of(args), args, recorded=done)
+    return carry_out(resolve_all(missing), environment_of(args, known), args, recorded=done)

@@ -158,20 +158,25 @@ def is_printing(args: argparse.Namespace) -> bool:
     return bool(getattr(args, "executor", "local") == "print")
 
 
-def environment_of(args: argparse.Namespace) -> RunEnvironment:
+def environment_of(args: argparse.Namespace, known: RunEnvironment | None = None) -> RunEnvironment:
     """Where and how the runs of a command are made.
+
+    Args:
+        args: The command line.
+        known: The environment in which the command has looked up records: of which data these are is not asked again.
 
     Raises:
         OSError: A folder cannot be written to.
         ConfigError: The device cannot be used.
     """
+    known = known or environment_to_read(args)
     if is_printing(args):
-        return environment_to_read(args)
+        return known
     from benchmarks.runner.failures import require_writable
 
     require_writable(args.results)
     require_writable(args.work)
-    return replace(environment_to_read(args), device=device_of(args.device))
+    return replace(known, device=device_of(args.device))
 
 
 def environment_to_read(args: argparse.Namespace) -> RunEnvironment:

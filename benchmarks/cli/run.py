@@ -21,6 +21,7 @@ from benchmarks.cli.shared import print_dashboards, print_reused
 if TYPE_CHECKING:
     from benchmarks.config.run_config import RunConfig
     from benchmarks.records.record import RunRecord
+    from benchmarks.runner.environment import RunEnvironment
 
 BRIEF = "one run"
 DESCRIPTION = """\
@@ -56,15 +57,15 @@ def execute(args: argparse.Namespace) -> int:
 
     config = configure(parse(args.settings))
     require_dashboards(args)
-    record = None if args.export_weights or "RANK" in os.environ else _reused(config, args)
-    return _end(config, record, args) if record is not None else _make(config, args)
+    environment = environment_to_read(args)
+    record = None if args.export_weights or "RANK" in os.environ else _reused(config, environment, args)
+    return _end(config, record, args) if record is not None else _make(config, environment, args)
 
 
-def _reused(config: RunConfig, args: argparse.Namespace) -> RunRecord | None:
+def _reused(config: RunConfig, environment: RunEnvironment, args: argparse.Namespace) -> RunRecord | None:
     """The record that is there already: read without torch, which takes longer to import than all of this."""
     from benchmarks.runner.events import RunFinished
 
-    environment = environment_to_read(args)
     record = environment.recorded(config)
     if record is not None:
         print_reused([record], 1)
@@ -73,7 +74,7 @@ def _reused(config: RunConfig, args: argparse.Namespace) -> RunRecord | None:
     return record
 
 
-def _make(config: RunConfig, args: argparse.Namespace) -> int:
+def _make(config: RunConfig, known: RunEnvironment, args: argparse.Namespace) -> int:
     from benchmarks.callbacks.base import Callbacks
     from benchmarks.runner.distributed import ranks
     from benchmarks.runner.experiment import resolve
@@ -82,7 +83,7 @@ def _make(config: RunConfig, args: argparse.Namespace) -> int:
     experiment = resolve(config)
     asked = {config.key: config}
     with ranks(args.device) as rank:
-        environment = environment_of(args)
+        environment = environment_of(args, known)
         if rank == 0:
             before = environment.finished(experiment)
             print_reused([] if before is None else [before], 1)
