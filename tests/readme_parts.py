@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -105,6 +106,10 @@ def unclear(numbers: pd.Series) -> bool:
 
 
 def interval(found: Summary) -> str:
+    """Mean and interval; mean and range, where the units are too few for one."""
+    if math.isnan(found.low):
+        mean, least, greatest = (format_number(x, sign=True) for x in (found.mean, found.least, found.greatest))
+        return f"{mean} ({least} to {greatest})"
     ends = ", ".join(format_number(x, sign=True) for x in (found.low, found.high))
     return f"{format_number(found.mean, sign=True)} [{ends}]"
 

@@ -157,14 +157,6 @@ def ends(found: Summary) -> tuple[float, float]:
     return (found.least, found.greatest) if math.isnan(found.low) else (found.low, found.high)
 
 
-def shown(found: Summary) -> str:
-    """Mean and interval, or mean and range."""
-    if not math.isnan(found.low):
-        return interval(found)
-    mean, least, greatest = (format_number(x, sign=True) for x in (found.mean, found.least, found.greatest))
-    return f"{mean} ({least} to {greatest})"
-
-
 def verdict(difference: float, after: Summary) -> str:
     """What is left of a loss, or of a gain, without the suspect.
 
@@ -209,7 +201,7 @@ def filled(text: str, entry: Entry) -> str:
         if kind == "rule":  # the same runs, read by another rule
             return format_number(statistics.mean(found.by_unit(slug, row, arguments[0])))
         if kind == "difference":
-            return shown(found.between(slug, arguments[0], "vanilla"))
+            return interval(found.between(slug, arguments[0], "vanilla"))
         if kind == "deviation":
             return format_number(numbers.loc[arguments[0], "val_best_std"])
         raise ValueError(f"{SOURCE.name}: {{{place[0]}}} is no number that there is")
@@ -218,14 +210,14 @@ def filled(text: str, entry: Entry) -> str:
 
 
 def section(entry: Entry) -> str:
-    done = [f"**{what}** {shown(found)}" for what, found in outcomes(entry).items()]
+    done = [f"**{what}** {interval(found)}" for what, found in outcomes(entry).items()]
     said = verdicts(entry)
     if entry.parts:
         outcome = f"Its parts: {listed(done) if len(done) > 1 else done[0]}; {said[0]}."
     else:
         outcome = f"Taken away: {'. A second suspect: '.join(f'{x}; {y}' for x, y in zip(done, said, strict=True))}."
     text = f"{filled(entry.why, entry)} {outcome} {filled(entry.then, entry)}"
-    return f"### `{entry.method}`: {shown(default_difference(entry))}\n\n{wrapped(text.strip())}"
+    return f"### `{entry.method}`: {interval(default_difference(entry))}\n\n{wrapped(text.strip())}"
 
 
 def page() -> str:
@@ -234,7 +226,7 @@ def page() -> str:
         *(wrapped(paragraph) for paragraph in source().intro.strip().split("\n\n")),
     ]
     lines = [
-        [f"`{e.method}`", COMPARED[e.data], shown(default_difference(e)), what, shown(found)]
+        [f"`{e.method}`", COMPARED[e.data], interval(default_difference(e)), what, interval(found)]
         for e in entries()
         for what, found in outcomes(e).items()
     ]

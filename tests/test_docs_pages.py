@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from datasets.__main__ import main as datasets_main
 from ogm.registry import STRATEGIES
 from tests import docs_pages
 from tests.datasets.test_crema_d_download import files, lfs  # noqa: F401  # fixtures
-from tests.helpers.commands import run_here, run_process
+from tests.helpers.commands import run_here, run_process, run_program
 from tests.readme_parts import Results
 from tests.test_readme import short
 
@@ -85,16 +84,7 @@ def test_a_method_has_its_full_name_where_it_is_first_used(page: str) -> None:
 
 @pytest.mark.parametrize("page", [page for page in HAND if blocks(page, "python")])
 def test_python_blocks_run(page: str, tmp_path: Path) -> None:
-    (tmp_path / "block.py").write_text("\n".join(blocks(page, "python")), "utf-8")
-    done = subprocess.run(
-        [sys.executable, "block.py"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        env={"PYTHONPATH": str(ROOT), "PATH": ""},
-    )
-    assert done.returncode == 0, done.stderr
+    run_program("\n".join(blocks(page, "python")), tmp_path, 240)
 
 
 def test_the_method_of_the_page_is_the_example() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from benchmarks.runner.events import RunFinished
 from datasets.registry import DATASETS
 from models.registry import ENCODERS, FUSIONS
 from ogm.registry import STRATEGIES
-from tests.helpers.commands import run_here, run_process
+from tests.helpers.commands import run_here, run_process, run_program
 
 ROOT = Path(__file__).resolve().parents[1]
 BLOCKS, CONTRIBUTING = (
@@ -45,17 +44,8 @@ def short(words: list[str]) -> list[str]:
 
 def test_the_python_blocks_run_as_they_stand(tmp_path: Path) -> None:
     blocks = [text for language, text in BLOCKS if language == "python"]
-    (tmp_path / "loop.py").write_text("\n".join(blocks))  # each goes on where the one before ended
-    done = subprocess.run(
-        [sys.executable, "loop.py"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={"PYTHONPATH": str(ROOT), "PATH": ""},
-    )
-    assert done.returncode == 0, done.stderr
-    assert "coefficient/audio" in done.stdout
+    # each goes on where the one before ended
+    assert "coefficient/audio" in run_program("\n".join(blocks), tmp_path, 120)
 
 
 def test_the_callback_that_contributing_shows_works(capsys: pytest.CaptureFixture[str]) -> None:

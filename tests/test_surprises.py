@@ -37,7 +37,7 @@ def test_what_an_experiment_says_of_a_gain(after: float, says: str) -> None:
 
 def test_few_units_have_a_range() -> None:
     few = Summary(3, -1.0, 1.0, float("nan"), float("nan"), -2.0, 0.5)
-    assert surprises.shown(few) == "\N{MINUS SIGN}1.0 (\N{MINUS SIGN}2.0 to +0.5)" and "no loss is left" in verdict(
+    assert surprises.interval(few) == "\N{MINUS SIGN}1.0 (\N{MINUS SIGN}2.0 to +0.5)" and "no loss is left" in verdict(
         -10.0, few
     )
 

@@ -43,6 +43,30 @@ def run_process(words: list[str], **env: str) -> subprocess.CompletedProcess[str
     return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=240, env=environment)
 
 
+def run_program(text: str, folder: Path, seconds: float) -> str:
+    """Run the Python of a page in a process that has the repository on its path and nothing else of this one.
+
+    Args:
+        text: The program.
+        folder: Where it is written and run.
+        seconds: After how long it is ended.
+
+    Returns:
+        What it prints.
+    """
+    (folder / "page.py").write_text(text, "utf-8")
+    done = subprocess.run(
+        [sys.executable, "page.py"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        env={"PYTHONPATH": str(ROOT), "PATH": ""},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def run_here(words: list[str]) -> subprocess.CompletedProcess[str]:
     """Carry out a command line of the benchmarks in this process, where everything is imported already.
 
