@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import json
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import mean
@@ -24,19 +23,26 @@ class RunTimes:
     """
 
     def __init__(self) -> None:
-        self._seconds: dict[tuple[str, ...], list[float]] = defaultdict(list)  # per epoch, by what they have in common
+        # Seconds per epoch, summed, and how many runs they are of; by what the runs have in common.
+        self._known: dict[tuple[str, ...], tuple[float, int]] = {}
+        self._groups: dict[str, list[tuple[str, ...]]] = {}  # by the key of a configuration: it is asked for often
 
     def add(self, record: RunRecord) -> None:
         """Learn from a record, if its run was done."""
         if record.status == "done" and "seconds" in record.cost:
             for similar in _groups(record.config):
-                self._seconds[similar].append(record.cost["seconds"] / max(record.config["epochs"], 1))
+                total, count = self._known.get(similar, (0.0, 0))
+                per_epoch = record.cost["seconds"] / max(record.config["epochs"], 1)
+                self._known[similar] = (total + per_epoch, count + 1)
 
     def seconds(self, config: RunConfig) -> float | None:
         """How long a run takes; None where no run of its data set is known."""
-        for similar in _groups(config.model_dump(mode="json")):
-            if self._seconds[similar]:
-                return mean(self._seconds[similar]) * max(config.epochs, 1)
+        if config.key not in self._groups:
+            self._groups[config.key] = _groups(config.model_dump(mode="json"))
+        for similar in self._groups[config.key]:
+            if similar in self._known:
+                total, count = self._known[similar]
+                return total / count * max(config.epochs, 1)
         return None
 
 

@@ -15,6 +15,8 @@ from benchmarks.config.run_config import RunConfig
 from benchmarks.records.record import RunRecord
 from benchmarks.runner.events import EpochEnded, Event, RunFinished, RunStarted, StepDone, Warned
 
+REFRESH_SECONDS = 1.0
+
 
 class Line(ProgressColumn):
     """All of a task in one line that fits the terminal: its name, cut where there is no room, and where it is."""
@@ -61,6 +63,7 @@ class ProgressDisplay:
         self._running: dict[str, RunningTime] = {}
         self._tasks: dict[str, TaskID] = {}
         self._all_runs: TaskID | None = None
+        self._left, self._next_estimate = "", 0.0
         if self._planned:
             self._all_runs = self._progress.add_task(
                 f"all runs {self._count()}", total=None, note="", left=self._left_of_all()
@@ -126,7 +129,12 @@ class ProgressDisplay:
         return f"[{len(self._planned) - len(self._waiting) - running}/{len(self._planned)}]"
 
     def _left_of_all(self) -> str:
-        return shown(time_left(list(self._running.values()), list(self._waiting.values()), self._times, self._slots))
+        """For all runs: estimated once a second, not at every step, because it looks at each run that is waiting."""
+        if not self._left or time.monotonic() >= self._next_estimate:
+            running, waiting = list(self._running.values()), list(self._waiting.values())
+            self._left = shown(time_left(running, waiting, self._times, self._slots))
+            self._next_estimate = time.monotonic() + REFRESH_SECONDS
+        return self._left
 
     def _print(self, text: str) -> None:
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)

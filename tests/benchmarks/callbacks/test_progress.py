@@ -106,6 +106,23 @@ def test_the_most_similar_runs_tell_how_long_one_takes() -> None:
     assert times.seconds(configure({"method": "ogm_ge", "epochs": 10})) == pytest.approx(60)
 
 
+def test_the_time_left_is_not_estimated_anew_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It looks at each run that is waiting: of a large grid that would keep the driver busy."""
+    planned = {config.key: config for config in (configure({"seed": seed}) for seed in range(50))}
+    times = RunTimes()
+    times.add(made(10))
+    asked = []
+    seconds = times.seconds
+    monkeypatch.setattr(times, "seconds", lambda config: asked.append(config) or seconds(config))
+    display = ProgressDisplay(planned, times=times)
+    key, config = next(iter(planned.items()))
+    display.on(RunStarted(key, config, 20, 0))
+    for step in range(300):
+        display.on(StepDone(key, 0, step / 300))
+    display.close()
+    assert len(asked) < 50 * 20
+
+
 def test_the_time_left_is_shared_by_the_runs_at_a_time() -> None:
     times, waiting = RunTimes(), [configure({"seed": seed, "epochs": 10}) for seed in range(4)]
     assert time_left([], waiting, times, 2) is None and time_left([], [], times, 2) == 0
