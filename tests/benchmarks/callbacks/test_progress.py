@@ -111,9 +111,14 @@ def test_the_time_left_is_not_estimated_anew_at_every_step(monkeypatch: pytest.M
     planned = {config.key: config for config in (configure({"seed": seed}) for seed in range(50))}
     times = RunTimes()
     times.add(made(10))
-    asked = []
+    asked: list[RunConfig] = []
     seconds = times.seconds
-    monkeypatch.setattr(times, "seconds", lambda config: asked.append(config) or seconds(config))
+
+    def counted(config: RunConfig) -> float | None:
+        asked.append(config)
+        return seconds(config)
+
+    monkeypatch.setattr(times, "seconds", counted)
     display = ProgressDisplay(planned, times=times)
     key, config = next(iter(planned.items()))
     display.on(RunStarted(key, config, 20, 0))
