@@ -22,7 +22,7 @@ from tests.test_readme import short
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 MINUS = "\N{MINUS SIGN}"
-HAND = ("index", "your_own_method", "many_runs", *docs_pages.PAGES)
+HAND = ("index", "your_own_method", "many_runs", "results_folders", *docs_pages.PAGES)
 SLOW = re.compile(r"torch.distributed|--recipes| (tune|check|compare|grid) ")
 # What makes a run on CREMA-D short; its preparation too, where a command prepares.
 TINY = ["dataset_args.image_size=64", "epochs=1", "batch_size=4", "encoders.audio=cnn", "encoders.visual=cnn"]
@@ -111,7 +111,7 @@ def carry_out(line: str, folder: Path) -> str:
     ("page", "line"),
     [
         pytest.param(page, line, marks=pytest.mark.long if SLOW.search(line) and "print" not in line else ())
-        for page in ("index", "many_runs", "statistics")
+        for page in ("index", "many_runs", "results_folders", "statistics")
         for line in lines(page)
         if line.startswith(".venv/bin/python")
     ],

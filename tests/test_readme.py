@@ -14,7 +14,6 @@ from benchmarks.callbacks.base import Callbacks
 from benchmarks.runner.events import RunFinished
 from datasets.registry import DATASETS
 from models.registry import ENCODERS, FUSIONS
-from ogm.registry import STRATEGIES
 from tests.helpers.commands import run_here, run_process, run_program
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -90,10 +89,15 @@ def test_make_targets_say_what_they_would_do(line: str) -> None:
     assert ".venv/bin/python -m" in done.stdout
 
 
-def test_every_method_fusion_encoder_and_dataset_is_named() -> None:
+def test_every_fusion_encoder_and_dataset_is_named() -> None:
+    """Methods are in docs/methods.md: they are too many for ten minutes."""
     text = (ROOT / "README.md").read_text()
-    for names in (STRATEGIES, FUSIONS, ENCODERS, DATASETS):
+    for names in (FUSIONS, ENCODERS, DATASETS):
         assert [name for name in names if f"`{name}`" not in text] == []
+
+
+def test_the_readme_takes_ten_minutes() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 250
 
 
 def test_every_path_that_the_readme_links_to_is_there() -> None:

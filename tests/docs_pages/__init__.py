@@ -12,15 +12,18 @@ import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from benchmarks.reporting.method_names import title_of
+from ogm.registry import STRATEGIES
 from tests.docs_pages.evidence import which_method
 from tests.docs_pages.facts import faq, reproduce_crema_d, statistics
-from tests.readme_parts import Results
+from tests.docs_pages.results import results
+from tests.readme_parts import REFERENCE, Results
 
 WIDTH = 120
 TEMPLATES = Path(__file__).parent
 DOCS = TEMPLATES.parents[1] / "docs"
-FOLDERS = ("compare-grid", "compare-synthav", "compare-mfeat", "synthav", "tune-synthav")
 PAGES: dict[str, Callable[[Mapping[str, Results]], dict[str, str]]] = {
+    "results": results,
     "which_method": which_method,
     "faq": faq,
     "reproduce_crema_d": reproduce_crema_d,
@@ -29,14 +32,31 @@ PAGES: dict[str, Callable[[Mapping[str, Results]], dict[str, str]]] = {
 
 
 def read_all() -> dict[str, Results]:
-    return {name: Results(name) for name in FOLDERS}
+    return {folder.name: Results(folder.name) for folder in sorted(REFERENCE.iterdir())}
 
 
 def page(name: str, made: Mapping[str, Results]) -> str:
     """A page with its numbers. Raises ValueError for a claim that they do not bear."""
     text = (TEMPLATES / f"{name}.md").read_text("utf-8").format(**PAGES[name](made))
+    if name == "results":
+        text = with_full_names(text)
     parts = re.split(r"(^```.*?^```$)", text, flags=re.MULTILINE | re.DOTALL)
     return "".join(part if i % 2 else wrapped(part) for i, part in enumerate(parts))
+
+
+def with_full_names(text: str) -> str:
+    """Where a method is first named in a sentence, its full name follows in brackets."""
+    blocks = re.split(r"(\n\n)", text)
+    for name in STRATEGIES:
+        title = title_of(name)
+        for i, block in enumerate(blocks):
+            if title and f"`{name}`" in block and not block.startswith(("|", "#")):
+                if title.lower() not in block.lower():
+                    start, _, end = block.partition(f"`{name}`")
+                    after = f"; {end[2:]}" if end.startswith(" (") else f"){end}"
+                    blocks[i] = f"{start}`{name}` ({title}{after}"
+                break
+    return "".join(blocks)
 
 
 def wrapped(text: str) -> str:

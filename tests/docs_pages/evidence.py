@@ -11,7 +11,7 @@ from benchmarks.reporting.agreement import correlations
 from benchmarks.reporting.method_names import title_of
 from benchmarks.reporting.statistics import LEVEL
 from benchmarks.reporting.tables import ACCURACY, EMPTY, format_number
-from tests.readme import tuned
+from tests.docs_pages.results import tuned
 from tests.readme_parts import COUNTS, Results, claim, correlation, listed, loses, table, unclear, wins
 
 DATA = {  # folder, which is also the slug of its table -> what it is
