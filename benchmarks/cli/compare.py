@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks.cli.execution import add_flags_of_many_runs
+from benchmarks.cli.execution import add_flags_of_many_runs, add_live_flag
 from benchmarks.cli.options import add_results, add_settings, is_printing, require_dashboards
 from benchmarks.cli.shared import make_tables, methods_of, prepare_data
 
@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_settings(parser, "methods=all or methods=[ogm, ogm_ge], seeds=3, and as for run")
     add_results(parser, "results/compare/DATASET-FUSION-WORD", filled_in=True)
     add_flags_of_many_runs(parser)
+    add_live_flag(parser)
 
 
 def execute(args: argparse.Namespace) -> int:

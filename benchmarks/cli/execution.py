@@ -30,6 +30,15 @@ def add_flags_of_many_runs(parser: argparse.ArgumentParser) -> None:
     add_log_flags(parser)
 
 
+def add_live_flag(parser: argparse.ArgumentParser) -> None:
+    """Add ``--live``, for commands that make the page of a results folder."""
+    parser.add_argument(
+        "--live",
+        action="store_true",
+        help="write RESULTS/report.html, a file for a browser, anew as runs end (reload it; figures come at the end)",
+    )
+
+
 def add_log_flags(parser: argparse.ArgumentParser) -> None:
     """Add ``--log`` and ``--log-events``, for every command that makes runs."""
     add_dashboards(parser)
@@ -39,6 +48,7 @@ def add_log_flags(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="append what happens in the runs to a file, one JSON object per line",
     )
+    parser.set_defaults(live=False)  # for commands without a page
 
 
 def add_export_flag(parser: argparse.ArgumentParser) -> None:
@@ -106,7 +116,14 @@ def callbacks_of(
     logs: list[Callback] = [] if args.log_events is None else [JsonLinesLog(args.log_events)]
     names = [] if complete else chosen(args.log)  # what takes seconds to import is left out where it gets nothing
     dashboards = [DashboardLogger(name, environment.results, list(asked), job_type) for name in names]
-    return Callbacks([progress, *dashboards, *logs])
+    pages: list[Callback] = []
+    if args.live and not complete:
+        from benchmarks.callbacks.live_page import LivePage
+        from benchmarks.reporting.report import write_live_page
+
+        pages = [LivePage(lambda: write_live_page(environment.results))]
+        print(f"{environment.results / 'report.html'} is written anew as runs end")
+    return Callbacks([progress, *pages, *dashboards, *logs])
 
 
 def carry_out(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from benchmarks.cli.execution import add_flags_of_many_runs
+from benchmarks.cli.execution import add_flags_of_many_runs, add_live_flag
 from benchmarks.cli.options import add_results, is_printing, positive, require_dashboards
 from benchmarks.cli.shared import make_tables
 
@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quick", action="store_true", help="a shortened run, marked as such in every table")
     add_results(parser, "results/SUITE, or results/SUITE-quick", filled_in=True)
     add_flags_of_many_runs(parser)
+    add_live_flag(parser)
 
 
 def execute(args: argparse.Namespace) -> int:

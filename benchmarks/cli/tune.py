@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from benchmarks.cli.execution import add_flags_of_many_runs, carry_out, print_commands
+from benchmarks.cli.execution import add_flags_of_many_runs, add_live_flag, carry_out, print_commands
 from benchmarks.cli.options import (
     add_results,
     add_settings,
@@ -59,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_settings(parser, "methods=all or methods=[ogm, ogm_ge], trials=8, units=2, seeds=5, and as for run")
     add_results(parser, "results/tune/DATASET-FUSION-WORD", filled_in=True)
     add_flags_of_many_runs(parser)
+    add_live_flag(parser)
 
 
 def execute(args: argparse.Namespace) -> int:

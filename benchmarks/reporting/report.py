@@ -16,6 +16,7 @@ from benchmarks.config.run_config import ConfigError, RunConfig
 from benchmarks.config.suite import Suite
 from benchmarks.records.record import RunRecord, write_whole
 from benchmarks.records.store import read_records
+from benchmarks.records.suite_file import read
 from benchmarks.reporting import figures, tables
 from benchmarks.reporting.curves import check_chosen, curve_rows, curves
 from benchmarks.reporting.figures import Picture
@@ -127,6 +128,21 @@ def page_of(folders: Sequence[tuple[Suite, Path]], title: str, published: Path =
         formatted = tables.format_tables(suite.tables, records, quick=suite.quick, published=published)
         chapters.append(_chapter(suite, formatted, records))
     return page(title, chapters, {})
+
+
+def write_live_page(folder: Path) -> None:
+    """Write ``report.html`` of a results folder whose runs are being made: what is done so far, without figures.
+
+    Args:
+        folder: The folder; one without a ``suite.json`` has no tables, so that nothing is written.
+
+    Raises:
+        ValueError: A record cannot be used.
+        Unwritable: The page cannot be written.
+    """
+    made = read(folder)
+    if made is not None:
+        write_whole(folder / "report.html", page_of([(made.suite, folder)], made.suite.title).encode())
 
 
 def _chapter(suite: Suite, formatted: Sequence[FormattedTable], records: Mapping[str, RunRecord]) -> Chapter:
