@@ -23,8 +23,17 @@ import ray
 from ray.exceptions import GetTimeoutError, RayError
 
 from benchmarks.config.run_config import ConfigError, RunConfig
-from benchmarks.executors.remote import LostWorkers, Outcome, Task, UnpreparedError, carry_out, differences
-from benchmarks.executors.remote import store, task_of, versions
+from benchmarks.executors.remote import (
+    LostWorkers,
+    Outcome,
+    Task,
+    UnpreparedError,
+    carry_out,
+    differences,
+    store,
+    task_of,
+    versions,
+)
 from benchmarks.records.record import write_whole
 from benchmarks.runner.environment import RunEnvironment
 from benchmarks.runner.events import Event, RunFinished, StepDone, Warned

@@ -52,7 +52,7 @@ def test_the_records_of_a_cluster_are_those_of_this_machine(
     made = run_here(words)
     assert made.returncode == 0 and "4 done" in made.stdout, made.stderr
     assert records(tmp_path) == records(local) and logits(tmp_path) == logits(local)
-    assert not [path for path in tmp_path.rglob(".shared-*")]
+    assert not list(tmp_path.rglob(".shared-*"))
     again = run_here(command("grid", *GRID, folder=tmp_path))
     assert "2 of 2 runs are already recorded" in again.stdout
 
