@@ -259,6 +259,7 @@ def _connect(address: str | None, slots: int | None, needs: Mapping[str, float])
         except Exception as error:  # of many classes, with a text for people
             raise _refusal(f"--address {address}: {_first_line(error)}") from None
         return None
+    logging.getLogger("ray").setLevel(logging.ERROR)  # it would say that it uses a token, as it should
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     cpus = max(os.cpu_count() or 1, math.ceil((slots or 1) * needs["CPU"]))
     for attempt in range(STARTS):  # Ray waits for 30 s, which a busy machine can exceed
