@@ -27,7 +27,7 @@ def start_cluster(nodes: int) -> tuple[Any, list[Any]]:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     folder = Path(tempfile.mkdtemp(prefix="ogm-ray-"))
-    head = {**NODE, "num_cpus": 0 if nodes else 2, "_temp_dir": str(folder)}
+    head = {**NODE, "num_cpus": 0 if nodes else 2, "temp_dir": str(folder)}
     cluster = Cluster(initialize_head=True, head_node_args=head)
 
     def stop() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import subprocess
@@ -60,7 +61,8 @@ def test_the_records_of_a_cluster_are_those_of_this_machine(
 def test_without_ray_one_line_names_the_command_that_installs_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    find = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *more: None if name == "ray" else find(name, *more))
     done = run_here([*command("grid", *GRID, folder=tmp_path), "--executor", "ray"])
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
