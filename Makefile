@@ -10,7 +10,7 @@ PLUGIN_TESTS := tests/contract/test_methods.py tests/ogm/test_loop.py tests/ogm/
 OLD_TORCH := -W 'ignore:Failed to initialize NumPy' -W 'ignore:You are using `torch.load`'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce-paper compare tune test test-all test-plugin smoke lint bench report docs clean
+.PHONY: help setup reproduce-paper compare tune test test-all test-plugin test-ray smoke lint bench report docs clean
 
 help: ## this list
 	@echo "OGM-Bench: balanced multimodal learning, reproducibly. Targets:"
@@ -74,6 +74,20 @@ test-plugin: ## ogm as a wheel with torch alone: its contract and foreign traini
 	.work/plugin/venv/bin/python -m pip install --disable-pip-version-check --quiet .work/plugin/source \
 		torch$(if $(TORCH),==$(TORCH)) pytest pytest-timeout pytest-xdist
 	cd .work/plugin && venv/bin/python -m pytest -q -n $(JOBS) -m "not long" $(OLD_TORCH)
+
+test-ray: .work/ray/.ready ## the executor for Ray clusters, with Ray beside the environment
+	PYTHONPATH=$(CURDIR)/.work/ray/packages $(PY) -m pytest -q -m "not long" -k ray tests/benchmarks/executors
+
+# Beside the environment: its packages are none of those that train, and some are newer.
+.work/ray/.ready: pyproject.toml | setup
+	rm -rf .work/ray
+	$(PY) -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['ray'])" | \
+		if command -v uv > /dev/null; then \
+			xargs uv pip install --quiet --python $(PY) --target .work/ray/packages; \
+		else \
+			xargs $(PY) -m pip install --disable-pip-version-check --quiet --target .work/ray/packages; \
+		fi
+	@touch $@
 
 smoke: ## the paper's tables, shortened: a check that everything works together
 	WANDB_MODE=offline $(MAKE) reproduce-paper QUICK=1 RESULTS=results/smoke
