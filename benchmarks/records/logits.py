@@ -49,6 +49,23 @@ def save(folder: Path, record: RunRecord, kept: Mapping[str, Predictions]) -> No
     write_whole(logits_path(folder, record), content.getvalue())
 
 
+def check_file(record: RunRecord, content: bytes) -> None:
+    """Check the content of a file that ``save`` has written on another machine.
+
+    Raises:
+        ValueError: It is damaged, or not that of the record.
+    """
+    path = logits_path(Path(), record)
+    with _readable(path), zipfile.ZipFile(io.BytesIO(content)) as archive:
+        found = _read(archive, record)
+    _checked(record, found or {}, path)
+
+
+def save_file(folder: Path, record: RunRecord, content: bytes) -> None:
+    """Write such a content, whole or not at all, where ``save`` would have. Raises Unwritable."""
+    write_whole(logits_path(folder, record), content)
+
+
 def _arrays(kept: Mapping[str, Predictions]) -> Iterator[tuple[str, np.ndarray]]:
     for split, predictions in kept.items():
         yield split, predictions.logits.astype("<f2")
