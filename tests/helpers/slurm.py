@@ -29,9 +29,10 @@ TaskPlugin=task/none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
 ReturnToService=2
+SlurmdParameters=config_overrides
 SlurmdTimeout=8
 KillWait=2
-MessageTimeout=5
+MessageTimeout=10
 SchedulerParameters=batch_sched_delay=0,sched_min_interval=0
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool
