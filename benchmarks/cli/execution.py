@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import importlib.util
+import os
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.cli.options import DEFAULT_LOG, add_dashboards, add_execution, add_files, add_jobs
+from benchmarks.cli.options import DEFAULT_LOG, add_dashboards, add_execution, add_files, add_jobs, amount
 
 if TYPE_CHECKING:
     from benchmarks.callbacks.base import Callbacks
@@ -20,13 +24,15 @@ if TYPE_CHECKING:
     from benchmarks.runner.experiment import Experiment
     from benchmarks.runner.schedule import Grid
 
+RAY = "ray[client]==2.60.0"  # the extra "ray" of pyproject.toml
+
 
 def add_flags_of_many_runs(parser: argparse.ArgumentParser) -> None:
     """Add every flag that says how several runs are carried out."""
     add_execution(parser)
     add_files(parser)
     add_jobs(parser)
-    add_executor_flag(parser)
+    add_executor_flags(parser)
     add_log_flags(parser)
 
 
@@ -50,14 +56,37 @@ def add_export_flag(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_executor_flag(parser: argparse.ArgumentParser) -> None:
-    """Add ``--executor``, for commands that make several runs."""
+def add_executor_flags(parser: argparse.ArgumentParser) -> None:
+    """Add ``--executor`` and what belongs to a cluster's, for commands that make several runs."""
     parser.add_argument(
         "--executor",
-        choices=["local", "print"],
+        choices=["local", "ray", "print"],
         default="local",
-        help="local: make the runs on this machine; print: write a command line for each instead, those that others "
-        "build on first, and make nothing (default: %(default)s)",
+        help="local: make the runs on this machine; ray: on a Ray cluster; print: write a command line for each "
+        "instead, those that others build on first, and make nothing (default: %(default)s)",
+    )
+    cluster = parser.add_argument_group("a cluster (--executor ray)")
+    cluster.add_argument(
+        "--address",
+        help="of the Ray cluster: auto (the one that this machine is part of), ray://HOST:10001 or HOST:6379 (default: "
+        "one is started on this machine)",
+    )
+    cluster.add_argument(
+        "--cpus-per-run", type=amount, metavar="N", help="processor cores for each run (default: as --threads)"
+    )
+    cluster.add_argument(
+        "--gpus-per-run",
+        type=amount,
+        metavar="N",
+        help="GPUs for each run, and --device cuda; 0.25 puts four runs on one (default: 1 with --device cuda, else 0)",
+    )
+    cluster.add_argument(
+        "--memory-per-run", type=amount, metavar="GB", help="memory that is reserved for each run (default: none)"
+    )
+    cluster.add_argument(
+        "--allow-mixed",
+        action="store_true",
+        help="make runs also where versions or code differ from those here; each record has its own (default: refused)",
     )
 
 
@@ -70,6 +99,7 @@ def callbacks_of(
     grid: Grid | None = None,
     recorded: Mapping[str, RunRecord] | None = None,
     job_type: JobType = "run",
+    slots: int = 1,
 ) -> Callbacks:
     """Those that the flags ask for.
 
@@ -81,6 +111,7 @@ def callbacks_of(
         grid: All that is carried out for it, where that is to be counted.
         recorded: The records of further runs that the progress display counts as done, by their keys.
         job_type: What a dashboard calls the runs.
+        slots: How many runs are made at a time.
 
     Returns:
         A context that closes them at its end.
@@ -102,11 +133,46 @@ def callbacks_of(
         done = {**(recorded or {}), **grid.records}
         planned = {**{key: config_of(record.config) for key, record in done.items()}, **grid.configs}
         times = times_from(environment.results, grid.configs.values(), done.values())
-        progress = ProgressDisplay(planned, done, times, args.jobs)
+        progress = ProgressDisplay(planned, done, times, slots)
     logs: list[Callback] = [] if args.log_events is None else [JsonLinesLog(args.log_events)]
     names = [] if complete else chosen(args.log)  # what takes seconds to import is left out where it gets nothing
     dashboards = [DashboardLogger(name, environment.results, list(asked), job_type) for name in names]
     return Callbacks([progress, *dashboards, *logs])
+
+
+def executor_of(args: argparse.Namespace, environment: RunEnvironment, *, complete: bool) -> Executor:
+    """What makes the runs, as the flags say.
+
+    Args:
+        args: What the command line says.
+        environment: Where the runs are made.
+        complete: Whether nothing is left to be made, so that no cluster is needed.
+
+    Raises:
+        ConfigError: The cluster's library is not installed, or the cluster cannot be used.
+    """
+    if args.executor == "ray" and not complete:
+        require_ray()
+        from benchmarks.executors.ray_cluster import RayExecutor
+
+        needs = {"CPU": args.cpus_per_run or args.threads}
+        if environment.device == "cuda":
+            needs["GPU"] = args.gpus_per_run or 1
+        if args.memory_per_run is not None:
+            needs["memory"] = int(args.memory_per_run * 1e9)
+        return RayExecutor(environment, args.jobs, needs=needs, address=args.address, allow_mixed=args.allow_mixed)
+    from benchmarks.executors.local import LocalExecutor
+
+    return LocalExecutor(environment, args.jobs or os.cpu_count() or 1)
+
+
+def require_ray() -> None:
+    """Raise ConfigError, which says how to install it, where Ray is missing."""
+    if importlib.util.find_spec("ray") is None:
+        from benchmarks.config.run_config import ConfigError
+
+        install = f"{sys.executable} -m pip install '{RAY}'"
+        raise ConfigError([f"--executor ray: Ray is not installed: {install}"])
 
 
 def carry_out(
@@ -128,15 +194,24 @@ def carry_out(
     Returns:
         Their records.
     """
-    from benchmarks.executors.local import LocalExecutor
     from benchmarks.runner import schedule
 
     grid = schedule.plan_grid(experiments, environment)
-    executor: Executor = LocalExecutor(environment, args.jobs)
     asked, complete = {e.key: e.config for e in experiments}, len(grid.records) == len(grid.configs)
-    with callbacks_of(
-        args, environment, asked, complete=complete, grid=grid, recorded=recorded, job_type=job_type
-    ) as callbacks:
+    executor = executor_of(args, environment, complete=complete)
+    with (
+        contextlib.closing(executor),
+        callbacks_of(
+            args,
+            environment,
+            asked,
+            complete=complete,
+            grid=grid,
+            recorded=recorded,
+            job_type=job_type,
+            slots=executor.slots,
+        ) as callbacks,
+    ):
         return schedule.carry_out(grid, environment, executor, callbacks.on)
 
 

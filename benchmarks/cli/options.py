@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import os
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +35,17 @@ def process_count(text: str) -> int:
     if not text.isdigit() or int(text) > MOST:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {MOST}")
     return int(text)
+
+
+def amount(text: str) -> float:
+    """A number above 0, from the command line; fractions are allowed."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
 
 
 def add_settings(parser: argparse.ArgumentParser, text: str) -> None:
@@ -85,7 +96,9 @@ def add_execution(parser: argparse.ArgumentParser) -> None:
 def add_jobs(parser: argparse.ArgumentParser) -> None:
     """Add how many runs are made at a time."""
     parser.add_argument(
-        "--jobs", type=positive, default=max(os.cpu_count() or 1, 1), help="runs at a time (default: one per core)"
+        "--jobs",
+        type=positive,
+        help="runs at a time (default: one per core; on a cluster, as many as it has room for)",
     )
 
 
@@ -153,6 +166,25 @@ def device_of(name: str) -> str:
     return device
 
 
+def device_of_runs(args: argparse.Namespace) -> str:
+    """The device of the runs. Machines of a cluster are not asked: there, ``auto`` is ``cuda`` with ``--gpus-per-run``.
+
+    Raises:
+        ConfigError: The device cannot be used.
+    """
+    if getattr(args, "executor", "local") != "ray":
+        return device_of(args.device)
+    from benchmarks.config.run_config import ConfigError
+
+    if args.device not in ("auto", "cpu", "cuda"):
+        raise ConfigError([f"--device {args.device}: on a cluster the engine chooses which GPU; give --device cuda"])
+    if args.device == "cpu" and args.gpus_per_run is not None:
+        raise ConfigError(["--device cpu: leave --gpus-per-run out"])
+    if args.device == "auto":
+        return "cpu" if args.gpus_per_run is None else "cuda"
+    return str(args.device)
+
+
 def is_printing(args: argparse.Namespace) -> bool:
     """Whether a command prints the command lines of its runs instead of making them."""
     return bool(getattr(args, "executor", "local") == "print")
@@ -176,7 +208,7 @@ def environment_of(args: argparse.Namespace, known: RunEnvironment | None = None
 
     require_writable(args.results)
     require_writable(args.work)
-    return replace(known, device=device_of(args.device))
+    return replace(known, device=device_of_runs(args))
 
 
 def environment_to_read(args: argparse.Namespace) -> RunEnvironment:

@@ -7,6 +7,7 @@ shared; where one is, nothing is copied through it.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import socket
@@ -296,6 +297,7 @@ class LostWorkers:
         return failed_record(RunConfig(**job.config), "failed", reason)
 
 
+@functools.cache
 def versions() -> dict[str, str]:
     """What decides numbers in this process, by name: versions of libraries and of this code."""
     found: dict[str, Any] = provenance("cpu", 1)
