@@ -81,7 +81,6 @@ class SlurmExecutor:
         environment: RunEnvironment,
         slots: int,
         parameters: Mapping[str, Any],
-        *,
         allow_mixed: bool = False,
     ) -> None:
         self.slots = slots

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import importlib.util
 import io
 import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,6 +20,7 @@ from typing import Any, Literal
 
 from benchmarks.config.run_config import ConfigError
 
+SUBMITIT = "submitit==1.5.4"  # the extra "slurm" of pyproject.toml
 ASK_EVERY, ANSWER_WITHIN = 5.0, 60.0  # seconds between two questions, and for one answer
 OUTAGE = 1800.0  # seconds without any answer, after which Slurm is given up
 QUEUED_AT_MOST = "now+14days"  # after which Slurm drops a worker that it could not start
@@ -53,6 +56,18 @@ class Answer:
         return "waiting" if state in WAITING else "alive" if state in ALIVE else "ended", why
 
 
+def require_slurm() -> None:
+    """Raise ConfigError, which says what to do, where submitit or Slurm is missing."""
+    if importlib.util.find_spec("submitit") is None:
+        raise ConfigError(
+            [f"--executor slurm: submitit is not installed: {sys.executable} -m pip install '{SUBMITIT}'"]
+        )
+    if shutil.which("sbatch") is None:
+        raise ConfigError(
+            ["--executor slurm: there is no sbatch here: give the command where Slurm's jobs are submitted"]
+        )
+
+
 class SlurmQueue:
     """Jobs of one name in Slurm's queue.
 
@@ -66,14 +81,9 @@ class SlurmQueue:
     """
 
     def __init__(self, name: str, folder: Path, parameters: Mapping[str, Any]) -> None:
-        try:
-            import submitit
-        except ImportError:
-            raise ConfigError(["--executor slurm needs submitit: pip install submitit==1.5.4"]) from None
-        if shutil.which("sbatch") is None:
-            raise ConfigError(
-                ["--executor slurm: there is no sbatch on this machine: start it where jobs are submitted"]
-            )
+        require_slurm()
+        import submitit
+
         self._submitit, self._name, self._folder, self._parameters = submitit, name, folder, parameters
         self._ours = [f"--user={getpass.getuser()}", f"--name={name}"]
         self._pool = ThreadPoolExecutor(1)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import os
 import pwd
 import shutil
@@ -12,6 +14,11 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import pytest
+
+from benchmarks.executors.base import Executor
+from benchmarks.runner.environment import RunEnvironment
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel", "scontrol", "sinfo")
 PATIENCE = 60  # seconds for anything that Slurm itself does
@@ -153,6 +160,39 @@ class Slurm:
             return subprocess.run(words, capture_output=True, text=True, timeout=20).stdout
         except subprocess.TimeoutExpired:
             return ""
+
+
+@functools.cache
+def shared_slurm() -> Slurm:
+    """A Slurm that all tests of this process share; it ends with the process. The test is skipped where it cannot be."""
+    pytest.importorskip("submitit", reason="submitit is not installed")
+    if reason := missing():
+        pytest.skip(reason)
+    stack = contextlib.ExitStack()
+    atexit.register(stack.close)
+    return stack.enter_context(slurm())
+
+
+def slurm_executor(environment: RunEnvironment) -> Executor:
+    """An executor on the shared Slurm."""
+    shared_slurm()
+    from benchmarks.executors.slurm import SlurmExecutor
+
+    return SlurmExecutor(environment, 2, {"time": 60, "cpus_per_task": 1})
+
+
+def worker_process(number: str) -> int | None:
+    """The process on this machine that Slurm has started for a job and that makes its runs: its number."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile, or belongs to somebody else
+            if b"submitit.core._submit" not in (entry / "cmdline").read_bytes().split(b"\0")[3:4]:
+                continue
+            variables = dict(x.split(b"=", 1) for x in (entry / "environ").read_bytes().split(b"\0") if b"=" in x)
+            task = variables.get(b"SLURM_ARRAY_TASK_ID")
+            job = variables[b"SLURM_JOB_ID"] if task is None else variables[b"SLURM_ARRAY_JOB_ID"] + b"_" + task
+            if job.decode() == number:
+                return int(entry.name)
+    return None
 
 
 @contextlib.contextmanager
