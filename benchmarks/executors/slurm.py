@@ -25,7 +25,7 @@ from benchmarks.runner.events import EpochEnded, Event, RunFinished, Warned, fro
 from benchmarks.runner.failures import save_failure
 from benchmarks.runner.plan import Job
 
-SUBMISSIONS = 2  # how many in a row may bring no worker that makes a run
+SUBMISSIONS = 2  # how many in a row may bring no worker that can make a run
 LOST = "node failure, or requeued by Slurm"
 IDLE = 60.0  # seconds after which a worker that has nothing to do frees its place
 
@@ -93,7 +93,7 @@ class SlurmExecutor:
         self._numbers: set[str] = set()  # Slurm's, of the jobs that have not ended
         self._workers: dict[str, _Connection] = {}  # those that can make runs, by name
         self._known: set[str] = set()  # the names of all workers that ever reported
-        self._fruitless = 0  # how many times workers were submitted since a run was made
+        self._fruitless = 0  # how many times workers were submitted since anything was heard of a run
         self._reasons: set[str] = set()  # for which Slurm lets workers wait, as far as they were told
         self._trouble = ""  # why a worker ended that was still needed
         self._touched = 0.0
@@ -152,8 +152,10 @@ class SlurmExecutor:
         """What a worker has sent since the last look."""
         heard: list[Event] = []
         for message in worker.events.receive():
+            if worker.name not in self._workers:
+                break  # it has left: what it had still on its way is somebody else's to make
             if "event" in message:
-                event = from_json(message)
+                event, self._fruitless = from_json(message), 0
                 worker.advanced |= isinstance(event, EpochEnded) and event.key == getattr(worker.job, "key", None)
                 heard.append(event)
             elif "outcome" in message:
@@ -220,7 +222,7 @@ class SlurmExecutor:
                 self._numbers.discard(number)
                 if not any(name.startswith(f"{number}.") for name in self._known):
                     self._trouble = why
-            elif self._queue and why not in self._reasons:  # what never fits waits, too: somebody should know
+            elif self._queue and why not in {"None", *self._reasons}:  # what never fits waits, too: somebody should know
                 self._reasons.add(why)
                 heard.append(Warned(self._queue[0].key, f"Slurm has not started worker {number} yet: {why}"))
         return heard

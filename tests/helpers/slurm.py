@@ -164,7 +164,7 @@ class Slurm:
 
 @functools.cache
 def shared_slurm() -> Slurm:
-    """A Slurm that all tests of this process share; it ends with the process. The test is skipped where it cannot be."""
+    """A Slurm that all tests of this process share, and that ends with it. Skips the test where there is none."""
     pytest.importorskip("submitit", reason="submitit is not installed")
     if reason := missing():
         pytest.skip(reason)
