@@ -10,7 +10,7 @@ PLUGIN_TESTS := tests/contract/test_methods.py tests/ogm/test_loop.py tests/ogm/
 OLD_TORCH := -W 'ignore:Failed to initialize NumPy' -W 'ignore:You are using `torch.load`'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce-paper compare tune test test-all test-plugin smoke lint bench report docs clean
+.PHONY: help setup reproduce-paper compare tune test test-all test-plugin test-ray test-slurm smoke lint bench report docs clean
 
 help: ## this list
 	@echo "OGM-Bench: balanced multimodal learning, reproducibly. Targets:"
@@ -74,6 +74,23 @@ test-plugin: ## ogm as a wheel with torch alone: its contract and foreign traini
 	.work/plugin/venv/bin/python -m pip install --disable-pip-version-check --quiet .work/plugin/source \
 		torch$(if $(TORCH),==$(TORCH)) pytest pytest-timeout pytest-xdist
 	cd .work/plugin && venv/bin/python -m pytest -q -n $(JOBS) -m "not long" $(OLD_TORCH)
+
+test-ray: .work/ray/.ready ## the executor for Ray clusters, with Ray beside the environment
+	PYTHONPATH=$(CURDIR)/.work/ray/packages $(PY) -m pytest -q -m "not long" -k ray tests/benchmarks/executors
+
+test-slurm: .work/slurm/.ready ## the executor for Slurm clusters, on a Slurm of this machine where slurmctld, slurmd and munge are
+	PYTHONPATH=$(CURDIR)/.work/slurm/packages $(PY) -m pytest -q -m "not long" tests/benchmarks/executors/test_slurm.py
+
+# Extras beside the environment: their packages are none of those that train, and some are newer.
+.work/ray/.ready .work/slurm/.ready: .work/%/.ready: pyproject.toml | setup
+	rm -rf .work/$*
+	$(PY) -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['$*'])" | \
+		if command -v uv > /dev/null; then \
+			xargs uv pip install --quiet --python $(PY) --target .work/$*/packages; \
+		else \
+			xargs $(PY) -m pip install --disable-pip-version-check --quiet --target .work/$*/packages; \
+		fi
+	@touch $@
 
 smoke: ## the paper's tables, shortened: a check that everything works together
 	WANDB_MODE=offline $(MAKE) reproduce-paper QUICK=1 RESULTS=results/smoke

@@ -6,12 +6,9 @@ import contextlib
 import logging
 import math
 import os
-import queue
 import re
 import shutil
-import socket
 import tempfile
-import threading
 import time
 import uuid
 from collections import deque
@@ -20,81 +17,24 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayError
+from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
 from benchmarks.config.run_config import ConfigError, RunConfig
-from benchmarks.executors.remote import (
-    LostWorkers,
-    Outcome,
-    Task,
-    UnpreparedError,
-    carry_out,
-    differences,
-    store,
-    task_of,
-    versions,
-)
-from benchmarks.records.record import write_whole
+from benchmarks.executors.ray_worker import ANSWER, Worker
+from benchmarks.executors.remote import LostWorkers, Outcome, Task, UnpreparedError, differences, store, task_of
+from benchmarks.records.record import RunRecord, write_whole
 from benchmarks.runner.environment import RunEnvironment
-from benchmarks.runner.events import Event, RunFinished, StepDone, Warned
+from benchmarks.runner.events import Event, RunFinished, Warned
 from benchmarks.runner.failures import failed_record, save_failure
 from benchmarks.runner.plan import Job
+from benchmarks.runner.provenance import ROOT
 
-ANSWER = 2.0  # seconds after which a worker answers although nothing has happened
-GATHER = 0.2  # seconds in which it gathers what happens into one answer
 SILENCE = 300.0  # seconds without an answer after which a worker is given up
 START = 600.0  # seconds without a single worker after which no more are waited for: a cluster may have to grow first
 FAILED_STARTS = 10  # in a row, after which no more workers are started
 STARTS = 3  # how often a cluster is tried to be started on this machine
 OBJECT_STORE = 200 * 2**20  # bytes; more is written to disk
 QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-
-
-class Worker:
-    """A process of the cluster that makes one run after the other, each in a thread, and tells when asked."""
-
-    def __init__(self) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="ogm-bench-"))
-        self._messages: queue.SimpleQueue[Event | Outcome | Exception] = queue.SimpleQueue()
-
-    def describe(self) -> tuple[dict[str, str], str, int]:
-        """Its versions, the name of its machine, and the number of its process."""
-        return versions(), socket.gethostname(), os.getpid()
-
-    def sees(self, *files: Path) -> list[bool]:
-        """Which of these files are there."""
-        return [file.exists() for file in files]
-
-    def start(self, task: Task) -> list[Event | Outcome | Exception]:
-        """Begin with a job. Returns the first answer."""
-        threading.Thread(target=self._work, args=(task,), daemon=True).start()
-        return self.answer()
-
-    def answer(self) -> list[Event | Outcome | Exception]:
-        """What has happened since the last answer; the last of it, if the job has ended, is how."""
-        messages: list[Event | Outcome | Exception] = []
-        until = time.monotonic() + ANSWER
-        with contextlib.suppress(queue.Empty):
-            while not (messages and not isinstance(messages[-1], Event)):
-                message = self._messages.get(timeout=max(until - time.monotonic(), 0))
-                if not messages:
-                    until = time.monotonic() + GATHER
-                if messages and isinstance(messages[-1], StepDone) and isinstance(message, StepDone):
-                    messages.pop()  # the newest says all
-                messages.append(message)
-        return messages
-
-    def close(self) -> None:
-        """Remove what it has written."""
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-    def _work(self, task: Task) -> None:
-        try:
-            self._messages.put(carry_out(task, self._folder, self._messages.put))
-        except UnpreparedError as error:
-            self._messages.put(error)
-        except Exception as error:  # a full disk, a fault of ours: the run is tried elsewhere; any error can travel so
-            self._messages.put(RuntimeError(f"{type(error).__name__}: {error}"))
 
 
 class RayExecutor:
@@ -130,7 +70,7 @@ class RayExecutor:
         self.slots = slots or _room(needs)
         if not self.slots:
             self.close()
-            raise ConfigError([f"--executor ray: no machine of the cluster has room for a run, which needs {needs}"])
+            raise _refusal(f"no machine of the cluster has room for a run, which needs {dict(needs)}")
 
     def submit(self, job: Job) -> None:
         """Queue a job. It is started while ``events`` is read."""
@@ -160,7 +100,7 @@ class RayExecutor:
         """Store what has ended, stop what still runs, and leave the cluster; one that was started here is stopped."""
         if not ray.is_initialized():
             return
-        with contextlib.suppress(RayError, ConnectionError):
+        with contextlib.suppress(RayError, OSError):  # whatever is wrong with the cluster or a disk was told before
             for worker in [w for w in self._workers if w.job is not None]:
                 for _ in self._receive(worker) if ray.wait([worker.pending], timeout=0)[0] else ():
                     pass
@@ -198,6 +138,9 @@ class RayExecutor:
             answer = ray.get(worker.pending, timeout=SILENCE)
             if not worker.ready:
                 worker.meet(answer, self._environment)
+        except RayTaskError as error:
+            why = str(error).strip().splitlines()[-1]
+            raise _refusal(f"a worker cannot be used ({why}): start Ray where Python finds OGM-Bench") from None
         except (RayError, GetTimeoutError) as error:
             yield from self._lose(worker, _how(error))
             return
@@ -206,31 +149,29 @@ class RayExecutor:
             self._failed_starts = 0
             self._compare(worker, answer[0])
             return
-        worker.listen()
-        for message in answer:
-            if isinstance(message, Event):
-                yield message
-            elif isinstance(message, Outcome):
-                worker.rest()
-                yield store(job, message, self._environment)
-            elif isinstance(message, UnpreparedError):
-                self._dismiss(worker, str(message))
-                self._queue.appendleft(job)
-                self.slots -= 1
-                yield Warned(job.key, f"a worker is not used: {message}")
-            else:
-                yield from self._lose(worker, str(message))
+        end = answer[-1] if answer and not isinstance(answer[-1], Event) else None
+        finished = store(job, end, self._environment) if isinstance(end, Outcome) else None
+        if finished is not None:  # its record is written before anything of it is told: nobody can interrupt between
+            worker.rest()
+        elif end is None:
+            worker.listen()
+        yield from (message for message in answer if isinstance(message, Event))
+        if finished is not None:
+            yield finished
+        elif isinstance(end, UnpreparedError):
+            self._dismiss(worker, str(end))
+            self._queue.appendleft(job)
+            self.slots -= 1
+            yield Warned(job.key, f"a worker is not used: {end}")
+        elif end is not None:
+            yield from self._lose(worker, str(end))
 
     def _compare(self, worker: _Worker, there: Mapping[str, str]) -> None:
         """Refuse a worker with other versions. Raises ConfigError."""
         differing = differences(there)
         if differing and not self._allow_mixed:
-            raise ConfigError(
-                [
-                    f"--executor ray: {worker.host} differs in {', '.join(differing)}: give both the same, or "
-                    "--allow-mixed (records say what each run was made with)"
-                ]
-            )
+            names = ", ".join(differing)
+            raise _refusal(f"{worker.host} differs ({names}): make both alike, or give --allow-mixed")
 
     def _lose(self, worker: _Worker, how: str) -> Iterator[Event]:
         """A worker is gone: its run is tried once more, or has failed."""
@@ -247,17 +188,16 @@ class RayExecutor:
             self._queue.appendleft(job)
             yield Warned(job.key, f"its run is tried once more: {how}")
         else:
-            save_failure(record, RunConfig(**job.config), self._environment)
-            yield RunFinished(job.key, RunConfig(**job.config), record)
+            yield self._failed(job, record)
 
     def _dismiss(self, worker: _Worker, why: str) -> None:
         self._why_none = why
         self._workers.remove(worker)
         ray.kill(worker.handle)
 
-    def _failed(self, job: Job, reason: str) -> Event:
+    def _failed(self, job: Job, why: RunRecord | str) -> Event:
         config = RunConfig(**job.config)
-        record = failed_record(config, "failed", reason)
+        record = failed_record(config, "failed", why) if isinstance(why, str) else why
         save_failure(record, config, self._environment)
         return RunFinished(job.key, config, record)
 
@@ -317,8 +257,10 @@ def _connect(address: str | None, slots: int | None, needs: Mapping[str, float])
         try:
             ray.init(address, **QUIET)
         except Exception as error:  # of many classes, with a text for people
-            raise ConfigError([f"--executor ray --address {address}: {_first_line(error)}"]) from None
+            raise _refusal(f"--address {address}: {_first_line(error)}") from None
         return None
+    logging.getLogger("ray").setLevel(logging.ERROR)  # it would say that it uses a token, as it should
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     cpus = max(os.cpu_count() or 1, math.ceil((slots or 1) * needs["CPU"]))
     for attempt in range(STARTS):  # Ray waits for 30 s, which a busy machine can exceed
         folder = Path(tempfile.mkdtemp(prefix="ogm-ray-"))  # short: Ray's sockets lie in it
@@ -335,7 +277,7 @@ def _connect(address: str | None, slots: int | None, needs: Mapping[str, float])
             ray.shutdown()
             shutil.rmtree(folder, ignore_errors=True)
             if attempt == STARTS - 1:
-                raise ConfigError([f"--executor ray: no cluster could be started: {_first_line(error)}"]) from None
+                raise _refusal(f"no cluster could be started: {_first_line(error)}") from None
         else:
             break
     return folder
@@ -351,6 +293,10 @@ def _how(error: Exception) -> str:
     """In a few words why a worker is gone."""
     found = re.search(r"because (its [\w ]+ has died)", str(error))
     return f"{found[1]} (killed; out of memory?)" if found else _first_line(error)
+
+
+def _refusal(why: str) -> ConfigError:
+    return ConfigError([f"--executor ray: {why}"])
 
 
 def _first_line(error: Exception) -> str:

@@ -222,7 +222,10 @@ class SlurmExecutor:
                 self._numbers.discard(number)
                 if not any(name.startswith(f"{number}.") for name in self._known):
                     self._trouble = why
-            elif self._queue and why not in {"None", *self._reasons}:  # what never fits waits, too: somebody should know
+            elif self._queue and why not in {
+                "None",
+                *self._reasons,
+            }:  # what never fits waits, too: somebody should know
                 self._reasons.add(why)
                 heard.append(Warned(self._queue[0].key, f"Slurm has not started worker {number} yet: {why}"))
         return heard

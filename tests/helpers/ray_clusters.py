@@ -14,6 +14,7 @@ import pytest
 
 from benchmarks.executors.base import Executor
 from benchmarks.runner.environment import RunEnvironment
+from tests.helpers.commands import ROOT
 
 NODE = {"num_cpus": 2, "object_store_memory": 200 * 2**20, "include_dashboard": False}
 
@@ -24,6 +25,7 @@ def start_cluster(nodes: int) -> tuple[Any, list[Any]]:
     from ray.cluster_utils import Cluster
 
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     folder = Path(tempfile.mkdtemp(prefix="ogm-ray-"))
     head = {**NODE, "num_cpus": 0 if nodes else 2, "_temp_dir": str(folder)}
     cluster = Cluster(initialize_head=True, head_node_args=head)
