@@ -102,7 +102,7 @@ class Slurm:
     def start_slurmctld(self) -> None:
         """Start the controller, and wait until it answers."""
         self._start("slurmctld", "-D")
-        wait_until(lambda: self._answer("scontrol", "ping").find("UP") >= 0, "slurmctld")
+        wait_until(lambda: self.ask("scontrol", "ping").find("UP") >= 0, "slurmctld")
 
     def start_slurmd(self) -> None:
         """Start the node's daemon, and wait until the node takes jobs."""
@@ -117,11 +117,11 @@ class Slurm:
 
     def node_state(self) -> str:
         """What ``sinfo`` says of the node: idle, mixed, allocated, down, ..."""
-        return self._answer("sinfo", "--noheader", "--format=%T").rstrip("*\n")
+        return self.ask("sinfo", "--noheader", "--format=%T").rstrip("*\n")
 
     def states(self) -> dict[str, str]:
         """The state of each job that Slurm remembers, by its id (``12_0`` within an array)."""
-        lines = self._answer("squeue", "--noheader", "--array", "--states=all", "--format=%i %T").splitlines()
+        lines = self.ask("squeue", "--noheader", "--array", "--states=all", "--format=%i %T").splitlines()
         return {name: state for name, _, state in (line.partition(" ") for line in lines)}
 
     def running(self) -> list[str]:
@@ -135,7 +135,7 @@ class Slurm:
     def stop(self) -> None:
         """End all jobs, then the daemons."""
         if {"slurmctld", "slurmd"} <= self._processes.keys():
-            self._answer("scancel", f"--user={os.getuid()}")
+            self.ask("scancel", f"--user={os.getuid()}")
             over = {"RUNNING", "PENDING", "COMPLETING"}
             with contextlib.suppress(TimeoutError):
                 wait_until(lambda: not over & set(self.states().values()), "the end of all jobs", 20)
@@ -154,7 +154,7 @@ class Slurm:
             self._processes[name] = subprocess.Popen([program, *words], stdout=out, stderr=out, start_new_session=True)
 
     @staticmethod
-    def _answer(*words: str) -> str:
+    def ask(*words: str) -> str:
         """What a command of Slurm prints; nothing if Slurm does not answer."""
         try:
             return subprocess.run(words, capture_output=True, text=True, timeout=20).stdout
