@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import re
@@ -14,8 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.config.run_config import configure
 from benchmarks.executors.slurm_queue import Answer
 from benchmarks.executors.slurm_worker import Messages
+from benchmarks.runner.events import EpochEnded, RunFinished, RunStarted, StepDone, Warned, as_json, from_json
+from benchmarks.runner.failures import failed_record
 from tests.helpers.commands import command, records, run_here
 from tests.helpers.slurm import Slurm, shared_slurm, wait_until, worker_process
 
@@ -47,6 +51,20 @@ def test_messages_arrive_whole_and_once(tmp_path: Path) -> None:
         assert back.receive() == [{"text": "one\ntwo"}, None]
         file.write(b' a line"]\n')
     assert back.receive() == [["half a line"]] and back.receive() == []
+
+
+def test_events_survive_the_way_through_a_file() -> None:
+    config = configure({})
+    events = [
+        RunStarted("a", config, 3, 1, {"val/accuracy": [0.5, None]}),
+        StepDone("a", 1, 0.25),
+        EpochEnded("a", 2, {"val/loss": 0.1}),
+        Warned("a", "one line"),
+        RunFinished("a", config, failed_record(config, "failed", "why")),
+    ]
+    assert [from_json(json.loads(json.dumps(as_json(event)))) for event in events] == events
+    with pytest.raises(ValueError, match="not an event"):
+        from_json({"event": "Nonsense"})
 
 
 @pytest.mark.parametrize(
@@ -117,13 +135,6 @@ def test_workers_that_cannot_start_are_not_tried_for_ever(tmp_path: Path, monkey
     assert done.returncode == 2 and "no worker could make a run" in done.stderr and not records(tmp_path)
 
 
-def warned(process: int) -> bool:
-    """Whether Slurm's warning waits to be handled by a stopped process."""
-    found = re.search(r"^ShdPnd:\s*(\w+)$", Path(f"/proc/{process}/status").read_text(), re.MULTILINE)
-    assert found is not None
-    return bool(int(found[1], 16) >> (signal.SIGUSR2 - 1) & 1)
-
-
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_at_the_time_limit_a_run_is_requeued_and_goes_on_bit_for_bit(tmp_path: Path) -> None:
@@ -138,13 +149,11 @@ def test_at_the_time_limit_a_run_is_requeued_and_goes_on_bit_for_bit(tmp_path: P
     os.kill(process, signal.SIGSTOP)
     minutes = int(engine.ask("squeue", "--noheader", f"--jobs={number}", "--Format=TimeLeft").partition(":")[0])
     engine.ask("scontrol", "update", f"JobId={number}", f"TimeLimit=-{minutes - 1}")
-    wait_until(lambda: warned(process), "Slurm's warning", 180)
-    os.kill(process, signal.SIGCONT)
+    wait_until(lambda: "ended (time limit)" in log.read_text(), "Slurm's warning, which lets a process go on", 180)
     wait_until(lambda: engine.states()[number] == "PENDING", "the worker's place in the queue")
     engine.ask("scontrol", "update", f"JobId={number}", "TimeLimit=60")
     assert driver.wait(1200) == 0
-    text = log.read_text()
-    assert "ended (time limit)" in text and '"resumed_at": 0' in text and re.search(r'"resumed_at": [1-9]', text)
+    assert '"resumed_at": 0' in log.read_text() and re.search(r'"resumed_at": [1-9]', log.read_text())
     assert records(tmp_path / "slurm") == here(*long, folder=tmp_path / "here")
 
 
