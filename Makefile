@@ -10,7 +10,7 @@ PLUGIN_TESTS := tests/contract/test_methods.py tests/ogm/test_loop.py tests/ogm/
 OLD_TORCH := -W 'ignore:Failed to initialize NumPy' -W 'ignore:You are using `torch.load`'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce-paper compare tune test test-all test-plugin test-ray smoke lint bench report docs clean
+.PHONY: help setup reproduce-paper compare tune test test-all test-plugin test-ray test-slurm smoke lint bench report docs clean
 
 help: ## this list
 	@echo "OGM-Bench: balanced multimodal learning, reproducibly. Targets:"
@@ -78,14 +78,17 @@ test-plugin: ## ogm as a wheel with torch alone: its contract and foreign traini
 test-ray: .work/ray/.ready ## the executor for Ray clusters, with Ray beside the environment
 	PYTHONPATH=$(CURDIR)/.work/ray/packages $(PY) -m pytest -q -m "not long" -k ray tests/benchmarks/executors
 
-# Beside the environment: its packages are none of those that train, and some are newer.
-.work/ray/.ready: pyproject.toml | setup
-	rm -rf .work/ray
-	$(PY) -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['ray'])" | \
+test-slurm: .work/slurm/.ready ## the executor for Slurm clusters, on a Slurm of this machine where slurmctld, slurmd and munge are
+	PYTHONPATH=$(CURDIR)/.work/slurm/packages $(PY) -m pytest -q -m "not long" tests/benchmarks/executors/test_slurm.py
+
+# Extras beside the environment: their packages are none of those that train, and some are newer.
+.work/ray/.ready .work/slurm/.ready: .work/%/.ready: pyproject.toml | setup
+	rm -rf .work/$*
+	$(PY) -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['$*'])" | \
 		if command -v uv > /dev/null; then \
-			xargs uv pip install --quiet --python $(PY) --target .work/ray/packages; \
+			xargs uv pip install --quiet --python $(PY) --target .work/$*/packages; \
 		else \
-			xargs $(PY) -m pip install --disable-pip-version-check --quiet --target .work/ray/packages; \
+			xargs $(PY) -m pip install --disable-pip-version-check --quiet --target .work/$*/packages; \
 		fi
 	@touch $@
 

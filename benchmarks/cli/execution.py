@@ -5,14 +5,15 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib.util
+import math
 import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from benchmarks.cli.options import DEFAULT_LOG, add_dashboards, add_execution, add_files, add_jobs, amount
+from benchmarks.cli.options import DEFAULT_LOG, add_dashboards, add_execution, add_files, add_jobs, amount, positive
 
 if TYPE_CHECKING:
     from benchmarks.callbacks.base import Callbacks
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from benchmarks.runner.experiment import Experiment
     from benchmarks.runner.schedule import Grid
 
+SLURM_JOBS = 64  # that are queued without --jobs; how many of them are made at a time is up to Slurm
 RAY = "ray[client]==2.60.0"  # the extra "ray" of pyproject.toml
 
 
@@ -70,16 +72,26 @@ def add_executor_flags(parser: argparse.ArgumentParser) -> None:
     """Add ``--executor`` and what belongs to a cluster's, for commands that make several runs."""
     parser.add_argument(
         "--executor",
-        choices=["local", "ray", "print"],
+        choices=["local", "ray", "slurm", "print"],
         default="local",
-        help="local: make the runs on this machine; ray: on a Ray cluster; print: write a command line for each "
-        "instead, those that others build on first, and make nothing (default: %(default)s)",
+        help="local: make the runs on this machine; ray: on a Ray cluster; slurm: on the nodes of a Slurm cluster; "
+        "print: write a command line for each instead, those that others build on first, and make nothing "
+        "(default: %(default)s)",
     )
-    cluster = parser.add_argument_group("a cluster (--executor ray)")
+    cluster = parser.add_argument_group("a cluster (--executor ray or slurm)")
     cluster.add_argument(
         "--address",
         help="of the Ray cluster: auto (the one that this machine is part of), ray://HOST:10001 or HOST:6379 (default: "
         "one is started on this machine)",
+    )
+    cluster.add_argument("--partition", metavar="NAME", help="of the Slurm cluster (default: Slurm's)")
+    cluster.add_argument(
+        "--time-limit",
+        type=positive,
+        default=60,
+        metavar="MINUTES",
+        help="after which Slurm ends a process that makes runs; its run goes on from the last epoch in another one "
+        "(default: %(default)s)",
     )
     cluster.add_argument(
         "--cpus-per-run", type=amount, metavar="N", help="processor cores for each run (default: as --threads)"
@@ -178,9 +190,33 @@ def executor_of(args: argparse.Namespace, environment: RunEnvironment, *, comple
         if args.memory_per_run is not None:
             needs["memory"] = int(args.memory_per_run * 1e9)
         return RayExecutor(environment, args.jobs, needs=needs, address=args.address, allow_mixed=args.allow_mixed)
+    if args.executor == "slurm" and not complete:
+        from benchmarks.executors.slurm import SlurmExecutor
+
+        return SlurmExecutor(
+            environment, args.jobs or SLURM_JOBS, slurm_parameters(args, environment), args.allow_mixed
+        )
     from benchmarks.executors.local import LocalExecutor
 
     return LocalExecutor(environment, args.jobs or os.cpu_count() or 1)
+
+
+def slurm_parameters(args: argparse.Namespace, environment: RunEnvironment) -> dict[str, Any]:
+    """What each process that makes runs gets from Slurm, in submitit's words. Raises ConfigError."""
+    from benchmarks.config.run_config import ConfigError
+
+    cpus, gpus = args.cpus_per_run or args.threads, args.gpus_per_run or 1
+    for flag, number in {"--cpus-per-run": cpus, "--gpus-per-run": gpus}.items():
+        if number != int(number):
+            raise ConfigError([f"{flag} {number}: Slurm gives out whole ones; give a whole number"])
+    given: dict[str, Any] = {"time": args.time_limit, "cpus_per_task": int(cpus)}
+    if environment.device == "cuda":
+        given["gpus_per_node"] = int(gpus)
+    if args.memory_per_run is not None:
+        given["mem"] = f"{math.ceil(args.memory_per_run * 1000)}M"
+    if args.partition is not None:
+        given["partition"] = args.partition
+    return given
 
 
 def require_ray() -> None:

@@ -172,7 +172,7 @@ def device_of_runs(args: argparse.Namespace) -> str:
     Raises:
         ConfigError: The device cannot be used.
     """
-    if getattr(args, "executor", "local") != "ray":
+    if getattr(args, "executor", "local") not in ("ray", "slurm"):
         return device_of(args.device)
     from benchmarks.config.run_config import ConfigError
 
@@ -199,11 +199,15 @@ def environment_of(args: argparse.Namespace, known: RunEnvironment | None = None
 
     Raises:
         OSError: A folder cannot be written to.
-        ConfigError: The device cannot be used.
+        ConfigError: The device or the engine cannot be used.
     """
     known = known or environment_to_read(args)
     if is_printing(args):
         return known
+    if getattr(args, "executor", "local") == "slurm":
+        from benchmarks.executors.slurm_queue import require_slurm
+
+        require_slurm()  # before anything is written
     from benchmarks.runner.failures import require_writable
 
     require_writable(args.results)

@@ -116,3 +116,21 @@ def as_json(event: Event) -> dict[str, Any]:
         elif isinstance(value, RunRecord):
             fields[name] = dataclasses.asdict(value)
     return {"event": type(event).__name__, **fields}
+
+
+def from_json(content: Mapping[str, Any]) -> Event:
+    """The event that ``as_json`` has made plain.
+
+    Raises:
+        ValueError: It is not what ``as_json`` writes.
+    """
+    fields = dict(content)
+    kinds = {cls.__name__: cls for cls in (RunStarted, StepDone, EpochEnded, Warned, RunFinished, RunDeferred)}
+    try:
+        if "config" in fields:
+            fields["config"] = RunConfig(**fields["config"])
+        if "record" in fields:
+            fields["record"] = RunRecord(**fields["record"])
+        return kinds[fields.pop("event")](**fields)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"not an event: {error}") from None

@@ -24,10 +24,15 @@ from benchmarks.runner.plan import Job
 from benchmarks.runner.run import run
 from tests.helpers.commands import SMALL, records
 from tests.helpers.ray_clusters import ray_executor
+from tests.helpers.slurm import slurm_executor, worker_process
 
 Maker = Callable[[RunEnvironment], Executor]
-MAKING: dict[str, Maker] = {"local": lambda environment: LocalExecutor(environment, 2), "ray": ray_executor}
-EXECUTORS: dict[str, Maker] = {**MAKING, "print": lambda environment: PrintCommands(environment, lambda line: None)}
+MAKING: dict[str, Any] = {
+    "local": lambda environment: LocalExecutor(environment, 2),
+    "ray": ray_executor,
+    "slurm": pytest.param(slurm_executor, marks=pytest.mark.long),
+}
+EXECUTORS: dict[str, Any] = {**MAKING, "print": lambda environment: PrintCommands(environment, lambda line: None)}
 # The process that makes a run, by the executor's class: its number.
 PROCESSES: dict[str, Callable[[Any, str], int | None]] = {
     "LocalExecutor": lambda executor, key: next(
@@ -35,6 +40,9 @@ PROCESSES: dict[str, Callable[[Any, str], int | None]] = {
     ),
     "RayExecutor": lambda executor, key: next(
         (w.process for w in executor._workers if w.job is not None and w.job.key == key), None
+    ),
+    "SlurmExecutor": lambda executor, key: next(
+        (worker_process(w.number) for w in executor._workers.values() if w.job is not None and w.job.key == key), None
     ),
 }
 
