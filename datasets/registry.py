@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -64,6 +65,21 @@ def card_in_source(name: str) -> Card:
             case ast.Assign([ast.Name("card")], ast.Call(ast.Name("Card"), [], keywords)):
                 return Card(**{str(one.arg): ast.literal_eval(one.value) for one in keywords})
     raise ValueError(f"{module}: the class {class_name} has no line `card = Card(...)`")
+
+
+def option_table(dataset: type[Any]) -> list[tuple[str, str, str]]:
+    """The options of a dataset, as far as it declares them in a class ``Options``: name, values and default."""
+    fields = getattr(getattr(dataset, "Options", None), "model_fields", {})
+    return [
+        (name, _values(field.annotation), str(field.get_default(call_default_factory=True)))
+        for name, field in fields.items()
+    ]
+
+
+def _values(annotation: Any) -> str:
+    """The values that an option takes, as short as a table needs them."""
+    text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
+    return re.sub(r"typing\.|^Literal\[(.*)\]$", r"\1", text).replace("Literal[", "[")
 
 
 def load(name: str, args: Mapping[str, Any]) -> DataModule:

@@ -47,6 +47,10 @@ def imported(words: list[str]) -> set[str]:
 COMMANDS = {
     "list methods": "benchmarks list methods",
     "list methods NAME": "benchmarks list methods ogm_ge",
+    "list fusions NAME": "benchmarks list fusions film",
+    "list encoders NAME": "benchmarks list encoders timm:vit_tiny",
+    "list datasets NAME": "benchmarks list datasets crema_d",
+    "list suites NAME": "benchmarks list suites paper",
     "list fusions": "benchmarks list fusions",
     "list encoders": "benchmarks list encoders",
     "list datasets": "benchmarks list datasets",

@@ -213,9 +213,9 @@ def path_of(name: str) -> Path:
             raise ConfigError([f"suite: there is no file {name}"])
         return Path(name)
     try:
-        known(name, names())
+        known(name, [*names(), "FILE.yaml"])
     except ValueError as error:
-        raise ConfigError([f"suite: {error}; a file of your own ends in .yaml"]) from None
+        raise ConfigError([f"suite: {error}"]) from None
     return FOLDER / f"{name}.yaml"
 
 
