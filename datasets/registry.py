@@ -101,7 +101,9 @@ def ready(name: str, args: Mapping[str, Any]) -> bool:
 def command_to_get(name: str) -> str:
     """The one command that gets a dataset: to fetch it, or to prepare the files that are there."""
     dataset = find(name, DATASETS, "dataset")
-    return f"python -m datasets {'prepare' if dataset.raw_available() else 'download'} {name}"
+    if dataset.raw_available():
+        return f"python -m datasets prepare {name}"
+    return f"python -m datasets download {name}"
 
 
 def prepare(name: str, args: Mapping[str, Any]) -> None:

@@ -74,4 +74,4 @@ def _require(kind: str, name: str) -> None:
         return
     near = " or ".join(map(repr, closest(name, known, 3)))
     hint = f"; did you mean {near}?" if near else ";"
-    raise ValueError(f"no {kind} is called {name!r}{hint} python -m benchmarks list {kind}s prints them all")
+    raise ValueError(f"no {kind} is called {name!r}{hint} `python -m benchmarks list {kind}s` prints them all")

@@ -14,7 +14,7 @@ LEGEND = """\
 balances: how many modalities
 cost: encoder forward passes + backward passes of one training step with two modalities; joint training has 2 + 1
 defaults: the class's own; behind "here", what a dataset's runs use instead, and whose settings these are
-tune draws: what python -m benchmarks tune draws an option from; of every method it draws the learning rate, too
+tune draws: what `python -m benchmarks tune` draws an option from; of every method it draws the learning rate, too
 options are set with method_args.NAME=VALUE; one method in full: python -m benchmarks list methods NAME"""
 COLUMN = 12  # as wide as the longest heading
 

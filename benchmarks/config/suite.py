@@ -312,7 +312,8 @@ def compare(given: Mapping[str, Any], methods: Sequence[str], seeds: int) -> Sui
         ConfigError: One line per mistake.
     """
     shared = nest(given)
-    rows, mistakes = [], [f"{name}: a comparison is given {name}s=" for name in ("method", "seed") if name in given]
+    wrong = {name for name in ("method", "seed") if name in given}
+    rows, mistakes = [], [f"{name}: a comparison is given {name}s=" for name in sorted(wrong)]
     for method in methods:
         try:
             for label, args in _forms(method, given):
@@ -323,8 +324,9 @@ def compare(given: Mapping[str, Any], methods: Sequence[str], seeds: int) -> Sui
                 rows.append(Row(label, configs, None if method == "vanilla" else "vanilla"))
         except ConfigError as error:
             mistakes += error.mistakes
+            wrong |= error.settings
     if mistakes:
-        raise ConfigError(list(dict.fromkeys(mistakes)))
+        raise ConfigError(list(dict.fromkeys(mistakes)), wrong)
     one = rows[0].configs[0]
     title = f"{len(rows)} ways to train {one.fusion} on {one.dataset}"
     return Suite("compare", title, (Table("compare", title, one.dataset, one.dataset, tuple(rows), ranked=True),))
@@ -388,12 +390,13 @@ def expand(given: Mapping[str, Any]) -> list[RunConfig]:
 
     A setting that is a list itself is given as a list of one: ``lr_steps=[[70]]``.
     """
-    configs, mistakes = [], []
+    configs, mistakes, wrong = [], [], set[str]()
     for one in grid(given):
         try:
             configs.append(configure(one))
         except ConfigError as error:
             mistakes += error.mistakes
+            wrong |= error.settings
     if mistakes:
-        raise ConfigError(list(dict.fromkeys(mistakes)))
+        raise ConfigError(list(dict.fromkeys(mistakes)), wrong)
     return configs

@@ -70,10 +70,13 @@ def test_a_method_names_its_paper_and_its_code_or_that_there_is_none(name: str) 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["methods", "ogmge"], "no method is called 'ogmge'; did you mean 'ogm_ge' or 'ogm'? python -m benchmarks"),
-        (["methods", "\n"], r"no method is called '\n'; python -m benchmarks list methods prints them all"),
+        (
+            ["methods", "ogmge"],
+            "no method is called 'ogmge'; did you mean 'ogm_ge' or 'ogm'? `python -m benchmarks list",
+        ),
+        (["methods", "\n"], r"no method is called '\n'; `python -m benchmarks list methods` prints them all"),
         (["fusions", "flim"], "no fusion is called 'flim'; did you mean 'film'"),
-        (["encoders", "resnet"], "did you mean 'resnet50' or 'resnet34' or 'resnet18'? python -m benchmarks"),
+        (["encoders", "resnet"], "did you mean 'resnet50' or 'resnet34' or 'resnet18'? `python -m benchmarks list"),
         (["encoders", "torch:x"], "no encoder is called 'torch:x'"),
         (["datasets", "cremad"], "no dataset is called 'cremad'; did you mean 'crema_d'"),
         (["suites", "papr"], "did you mean 'paper'"),
