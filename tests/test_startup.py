@@ -55,6 +55,7 @@ COMMANDS = {
     "list encoders": "benchmarks list encoders",
     "list datasets": "benchmarks list datasets",
     "list suites": "benchmarks list suites",
+    "cite": "benchmarks cite method=ogm_ge dataset=crema_d",
     "datasets list": "datasets list",
     "datasets info": "datasets info crema_d",
     "show": "benchmarks show KEY --results FOLDER",
