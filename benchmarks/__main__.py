@@ -29,6 +29,9 @@ What changes a number is written name=value; how it is carried out is a flag:
   python -m benchmarks reproduce --quick
   python -m benchmarks list methods
   python -m benchmarks cite method=ogm_ge dataset=crema_d
+
+.venv/bin/ogm-bench, which make setup links, is the same from any folder: results and files that a command names are
+those of the folder where it is given, downloaded data those of this clone (OGM_DATA, OGM_CACHE).
 """
 COMMANDS: Mapping[str, ModuleType] = {
     "run": run,
