@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from benchmarks.config.run_config import ConfigError, RunConfig, configure, explain, known, merge, nest
 from benchmarks.config.units import DRAWS
 from datasets.registry import DATASETS
+from ogm.registry import STRATEGIES, find
 
 OWN = "own"  # the rule by which a method itself predicts
 RULE = rf"^({OWN}|logit_sum|prob_mean|branch/.+)$"
@@ -343,8 +344,6 @@ def replicate(config: RunConfig, chosen: Mapping[str, Any], number: int) -> dict
     Returns:
         A training seed, and a draw or a split of the data of its own where there are several and none is chosen.
     """
-    from ogm.registry import find
-
     if drawn := [name for name in DRAWS if name in config.dataset_args]:
         return {"seed": number, "dataset_args": {name: number for name in drawn if name not in chosen}}
     return {"seed": number, "dataset_args": find(config.dataset, DATASETS, "dataset").resplit(chosen, number)}
@@ -356,8 +355,6 @@ def competing(methods: Sequence[str]) -> list[str]:
     Args:
         methods: Their names; ``all`` stands for every one that competes.
     """
-    from ogm.registry import STRATEGIES, find
-
     every = [name for name in STRATEGIES if find(name, STRATEGIES, "strategy").competes] + list(FORMS)
     wanted = [name for method in methods for name in (every if method == "all" else [method])]
     return list(dict.fromkeys(["vanilla", *wanted]))
