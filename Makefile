@@ -30,7 +30,10 @@ help: ## this list
 	@echo "  PYTHON    python3             3.11 or newer, for the virtual environment"
 	@echo "  TORCH     newest              which torch for test-plugin; the oldest that is promised: 2.4.0"
 
-setup: .venv/.ready ## the virtual environment, with the exact versions of requirements.txt
+setup: .venv/.ready .venv/bin/ogm-bench ## the virtual environment, with the exact versions of requirements.txt
+
+.venv/bin/ogm-bench: | .venv/.ready
+	@ln -sf ../../benchmarks/ogm-bench $@
 
 .venv/.ready: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $(PYTHON) is older than Python 3.11; name another: make PYTHON=python3.11 ..." >&2; exit 2; }

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 
-from benchmarks.cli import agree, bench, check, compare, grid, pack, page, reproduce, run, show, tables, tune
+from benchmarks.cli import agree, bench, check, cite, compare, grid, pack, page, reproduce, run, show, tables, tune
 from benchmarks.cli import list as list_names
 from benchmarks.cli.options import files_of
 from benchmarks.cli.signals import Terminated, raise_on_signals
@@ -28,6 +28,10 @@ What changes a number is written name=value; how it is carried out is a flag:
   python -m benchmarks tune methods=all dataset=synthav trials=8
   python -m benchmarks reproduce --quick
   python -m benchmarks list methods
+  python -m benchmarks cite method=ogm_ge dataset=crema_d
+
+.venv/bin/ogm-bench, which make setup links, is the same from any folder: results and files that a command names are
+those of the folder where it is given, downloaded data those of this clone (OGM_DATA, OGM_CACHE).
 """
 COMMANDS: Mapping[str, ModuleType] = {
     "run": run,
@@ -43,6 +47,7 @@ COMMANDS: Mapping[str, ModuleType] = {
     "agree": agree,
     "bench": bench,
     "list": list_names,
+    "cite": cite,
 }
 
 

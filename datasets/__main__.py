@@ -143,9 +143,7 @@ def _info(args: argparse.Namespace) -> None:
     if _embedded(kind) or kind.ready(**given):
         samples = _counts(kind.module(**given), per_class=True)
     else:
-        samples = [
-            f"not prepared this way; `python -m datasets {' '.join(['prepare', args.name, *args.args])}` does it"
-        ]
+        samples = [f"not prepared this way; `python -m datasets prepare {' '.join([args.name, *args.args])}` does it"]
     facts = kind.card
     print(f"{args.name}: {facts.title}")
     for title, lines in (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -66,6 +67,21 @@ def card_in_source(name: str) -> Card:
     raise ValueError(f"{module}: the class {class_name} has no line `card = Card(...)`")
 
 
+def option_table(dataset: type[Any]) -> list[tuple[str, str, str]]:
+    """The options of a dataset, as far as it declares them in a class ``Options``: name, values and default."""
+    fields = getattr(getattr(dataset, "Options", None), "model_fields", {})
+    return [
+        (name, _values(field.annotation), str(field.get_default(call_default_factory=True)))
+        for name, field in fields.items()
+    ]
+
+
+def _values(annotation: Any) -> str:
+    """The values that an option takes, as short as a table needs them."""
+    text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
+    return re.sub(r"typing\.|^Literal\[(.*)\]$", r"\1", text).replace("Literal[", "[")
+
+
 def load(name: str, args: Mapping[str, Any]) -> DataModule:
     """The three splits of a dataset. Raises DataError where they cannot be had, with the command that helps."""
     return find(name, DATASETS, "dataset").module(**args)  # type: ignore[no-any-return]
@@ -85,7 +101,9 @@ def ready(name: str, args: Mapping[str, Any]) -> bool:
 def command_to_get(name: str) -> str:
     """The one command that gets a dataset: to fetch it, or to prepare the files that are there."""
     dataset = find(name, DATASETS, "dataset")
-    return f"python -m datasets {'prepare' if dataset.raw_available() else 'download'} {name}"
+    if dataset.raw_available():
+        return f"python -m datasets prepare {name}"
+    return f"python -m datasets download {name}"
 
 
 def prepare(name: str, args: Mapping[str, Any]) -> None:

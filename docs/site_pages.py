@@ -23,7 +23,7 @@ from benchmarks.config.method_text import MethodText, method_text
 from benchmarks.records.suite_file import read
 from benchmarks.reporting.tables import EMPTY, format_number
 from datasets.core.card_page import committed_results, page
-from datasets.registry import DATASETS, card
+from datasets.registry import DATASETS, card, option_table
 from models.registry import ENCODERS, FAMILIES, FUSIONS
 from ogm.registry import STRATEGIES, find
 
@@ -106,15 +106,7 @@ def dataset_page(name: str) -> str:
     _, listed = page({name: about}).split(f"## {name}\n\n", 1)
     listed = listed.replace("](../", "](../../").replace("- **", "\n- **", 1)
     module = inspect.cleandoc(sys.modules[cls.__module__].__doc__ or "").partition("\n\n")[2]
-    fields = getattr(getattr(cls, "Options", None), "model_fields", {})
-    chosen = [
-        (
-            f"`dataset_args.{option}`",
-            f"`{_kind(field.annotation)}`",
-            f"`{field.get_default(call_default_factory=True)}`",
-        )
-        for option, field in fields.items()
-    ]
+    chosen = [(f"`dataset_args.{option}`", f"`{kind}`", f"`{default}`") for option, kind, default in option_table(cls)]
     recipe = [(f"`{setting}`", f"`{value}`") for setting, value in cls.training_recipe.items()]
     return _joined(
         [f"# {name}", listed.strip()],
@@ -186,12 +178,6 @@ def _logits(cls: type[Any]) -> str:
     if cls.is_additive:
         return f"the {'mean' if cls.is_mean else 'sum'} of one part per modality, exactly"
     return "no sum of parts; a modality's own logits are those with the other features at zero, or of heads of its own"
-
-
-def _kind(annotation: Any) -> str:
-    """The values that an option takes, as short as a table needs them."""
-    text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
-    return re.sub(r"typing\.|^Literal\[(.*)\]$", r"\1", text).replace("Literal[", "[")
 
 
 def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:

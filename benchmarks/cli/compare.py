@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.cli.execution import add_flags_of_many_runs, add_live_flag
-from benchmarks.cli.options import add_results, add_settings, is_printing, require_dashboards
+from benchmarks.cli.mistakes import checked
+from benchmarks.cli.options import add_results, add_settings, is_printing
 from benchmarks.cli.shared import make_tables, methods_of, prepare_data
+
+if TYPE_CHECKING:
+    from benchmarks.config.suite import Suite
+    from benchmarks.records.suite_file import Comparison
 
 BRIEF = "methods in one ranked table"
 DESCRIPTION = """\
@@ -33,20 +39,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Make the comparison. Returns the exit code."""
-    from pydantic import ValidationError
-
-    from benchmarks.config.run_config import ConfigError, explain, parse
-    from benchmarks.records.suite_file import Comparison
-
-    given = parse(args.settings)
-    methods, seeds = methods_of(given.pop("methods", "all")), given.pop("seeds", 3)
-    try:
-        asked = Comparison(given=given, methods=methods, seeds=seeds)
-    except ValidationError as error:
-        raise ConfigError([explain(e, Comparison.model_fields) for e in error.errors()]) from None
-    suite = asked.suite()
-    require_dashboards(args)
+    asked, suite = checked(args, _asked, lambda made: made[1].configs())
     args.results = args.results or asked.folder()
     if not is_printing(args):
         prepare_data(suite.configs())
     return make_tables(suite, asked, args)
+
+
+def _asked(given: dict[str, Any]) -> tuple[Comparison, Suite]:
+    """What the settings ask for. Raises ConfigError."""
+    from pydantic import ValidationError
+
+    from benchmarks.config.run_config import refused
+    from benchmarks.records.suite_file import Comparison
+
+    methods, seeds = methods_of(given.pop("methods", "all")), given.pop("seeds", 3)
+    try:
+        asked = Comparison(given=given, methods=methods, seeds=seeds)
+    except ValidationError as error:
+        raise refused(error, Comparison.model_fields) from None
+    return asked, asked.suite()

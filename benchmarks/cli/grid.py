@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from benchmarks.cli.execution import add_flags_of_many_runs, carry_out, print_commands
+from benchmarks.cli.mistakes import checked
 from benchmarks.cli.options import (
     add_results,
     add_settings,
     environment_of,
     environment_to_read,
     is_printing,
-    require_dashboards,
 )
 from benchmarks.cli.shared import prepare_data, print_ending, print_reused
 
@@ -39,12 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Make the runs. Returns the exit code."""
-    from benchmarks.config.run_config import parse
     from benchmarks.config.suite import expand
     from benchmarks.records.store import recorded_keys
 
-    configs = {config.key: config for config in expand(parse(args.settings))}
-    require_dashboards(args)
+    configs = {config.key: config for config in checked(args, expand, list)}
     if is_printing(args):
         from benchmarks.runner.experiment import resolve_all
 

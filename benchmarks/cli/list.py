@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import sys
+from collections.abc import Iterable, Mapping
 
 from benchmarks.cli.options import add_files
 
@@ -13,60 +13,65 @@ The names that settings take, and what is known of each.
 
   python -m benchmarks list methods            every method in short
   python -m benchmarks list methods ogm_ge     one in full: steps, options, and where paper and code disagree
+  python -m benchmarks list datasets crema_d   one data set: how to get it, licence, options, recipe of a run
+
+On a terminal, what is longer than the screen goes through the pager that PAGER names (PAGER=cat: through none).
 """
+KINDS = {"methods": "method", "fusions": "fusion", "encoders": "encoder", "datasets": "dataset", "suites": "suite"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add_files(parser)
-    parser.add_argument("what", choices=["methods", "fusions", "encoders", "datasets", "suites"])
-    parser.add_argument("name", nargs="?", metavar="NAME", help="of one method, which is shown in full")
+    parser.add_argument("what", choices=list(KINDS))
+    parser.add_argument("name", nargs="?", metavar="NAME", help="one of them, which is shown in full")
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Print the list. Returns the exit code."""
-    if args.name is not None and args.what != "methods":
-        raise ValueError(f"list {args.what} takes no further name, got {args.name!r}; methods do")
-    if args.what == "methods":
-        _print_methods(args.name)
-    elif args.what == "suites":
-        _print_suites()
-    elif args.what == "datasets":
-        _print_datasets()
-    else:
-        from benchmarks.cli import listing
+    """Print the list, or one entry in full. Returns the exit code."""
+    from benchmarks.cli.terminal import show
 
-        getattr(listing, f"print_{args.what}")()
+    kind = KINDS[args.what]
+    show(_all(args.what) if args.name is None else _one(kind, args.name))
     return 0
 
 
-def _print_methods(name: str | None) -> None:
-    from benchmarks.cli import method_page
+def _all(what: str) -> Iterable[str]:
+    from benchmarks.cli import listing, method_page
 
-    if name is None:
-        method_page.print_short()
-    else:
-        method_page.print_full(name)
+    return method_page.short() if what == "methods" else getattr(listing, what)()
 
 
-def _print_suites() -> None:
-    from benchmarks.config.suite import FOLDER, names
+def _one(kind: str, name: str) -> Iterable[str]:
+    """The lines of one entry. Raises ValueError, with the nearest names, where there is none of this name."""
+    if kind == "suite":
+        from benchmarks.cli import data_page
 
-    for name in names():
-        print(f"{name:<24} {(FOLDER / f'{name}.yaml').read_text().splitlines()[0].lstrip('# ')}")
+        return data_page.suite(name)
+    _require(kind, name)
+    if kind == "dataset":
+        from benchmarks.cli import data_page
+
+        return data_page.dataset(name)
+    from benchmarks.cli import part_page
+
+    return getattr(part_page, kind)(name)  # type: ignore[no-any-return]
 
 
-def _print_datasets() -> None:
-    """Each as ``python -m datasets list`` shows it; of a file of the user's own, the first line of its docstring."""
-    from benchmarks.config.run_config import FILES
-    from datasets.core.card_page import committed_results, for_terminal
-    from datasets.registry import DATASETS, card
+def _require(kind: str, name: str) -> None:
+    from datasets.registry import DATASETS
+    from models.registry import ENCODERS, FAMILIES, FUSIONS
+    from ogm.registry import STRATEGIES, closest
 
-    results, shown = committed_results(), []
-    for name, place in DATASETS.items():
-        if name in FILES:
-            about = sys.modules[place.partition(":")[0]].__doc__ or "-"
-            shown.append(f"{name:<17}{about.splitlines()[0]}")
-        else:
-            shown.append(for_terminal(name, card(name), results))
-    print("\n\n".join(shown))
+    names: Mapping[str, Mapping[str, str]] = {
+        "method": STRATEGIES,
+        "fusion": FUSIONS,
+        "encoder": {**ENCODERS, **FAMILIES},
+        "dataset": DATASETS,
+    }
+    known = names[kind]
+    if name in known or (kind == "encoder" and name.partition(":")[0] in FAMILIES):
+        return
+    near = " or ".join(map(repr, closest(name, known, 3)))
+    hint = f"; did you mean {near}?" if near else ";"
+    raise ValueError(f"no {kind} is called {name!r}{hint} `python -m benchmarks list {kind}s` prints them all")

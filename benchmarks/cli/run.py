@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from benchmarks.cli.execution import add_export_flag, add_log_flags, callbacks_of
+from benchmarks.cli.mistakes import checked
 from benchmarks.cli.options import (
     add_execution,
     add_files,
@@ -14,7 +15,6 @@ from benchmarks.cli.options import (
     add_settings,
     environment_of,
     environment_to_read,
-    require_dashboards,
 )
 from benchmarks.cli.shared import print_dashboards, print_reused
 
@@ -53,10 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Make the run. Returns the exit code."""
-    from benchmarks.config.run_config import configure, parse
+    from benchmarks.config.run_config import configure
 
-    config = configure(parse(args.settings))
-    require_dashboards(args)
+    config = checked(args, configure, lambda config: [config])
     environment = environment_to_read(args)
     record = None if args.export_weights or "RANK" in os.environ else _reused(config, environment, args)
     return _end(config, record, args) if record is not None else _make(config, environment, args)

@@ -26,7 +26,7 @@ def methods_of(given: Any) -> list[str]:
 
     names = [given] if isinstance(given, str) else given
     if not isinstance(names, list):
-        raise ConfigError([f"methods={names!r}: names of methods, such as methods=[ogm, ogm_ge], or all"])
+        raise ConfigError([f"methods={names!r}: names of methods, such as methods=[ogm, ogm_ge], or all"], ["methods"])
     return competing([name for part in names for name in str(part).split(",")])
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.cli.execution import add_flags_of_many_runs, add_live_flag, carry_out, print_commands
+from benchmarks.cli.mistakes import checked
 from benchmarks.cli.options import (
     add_results,
     add_settings,
     environment_of,
     is_printing,
-    require_dashboards,
 )
 from benchmarks.cli.shared import methods_of, prepare_data, print_ending, print_reused, reused, write_report
 
@@ -66,11 +66,8 @@ def execute(args: argparse.Namespace) -> int:
     """Search, then compare. Returns the exit code."""
     from benchmarks.records.suite_file import claim
     from benchmarks.runner.experiment import resolve_all
-    from benchmarks.tuning.tables import before_search
 
-    asked = _asked(args)
-    suite = before_search(asked)
-    require_dashboards(args)
+    asked, suite = checked(args, _asked, lambda made: made[1].configs())
     args.results = args.results or asked.folder()
     experiments = {e.key: e for e in resolve_all(suite.configs())}
     trials = [experiments[key] for key in dict.fromkeys(c.key for trial in suite.trials for c in trial.configs)]
@@ -86,20 +83,21 @@ def execute(args: argparse.Namespace) -> int:
     return _compare(asked, suite, tried, environment, args)
 
 
-def _asked(args: argparse.Namespace) -> Tuning:
-    """What the command line asks for. Raises ConfigError."""
+def _asked(given: dict[str, Any]) -> tuple[Tuning, Suite]:
+    """What the settings ask for, and the trials and default rows of it. Raises ConfigError."""
     from pydantic import ValidationError
 
-    from benchmarks.config.run_config import ConfigError, explain, parse
+    from benchmarks.config.run_config import refused
     from benchmarks.tuning.request import Tuning
+    from benchmarks.tuning.tables import before_search
 
-    given = parse(args.settings)
     methods = methods_of(given.pop("methods", "all"))
     budget = {name: given.pop(name) for name in ("seeds", "trials", "units", "tuning_seed") if name in given}
     try:
-        return Tuning(given=given, methods=methods, **budget)
+        asked = Tuning(given=given, methods=methods, **budget)
     except ValidationError as error:
-        raise ConfigError([explain(e, Tuning.model_fields) for e in error.errors()]) from None
+        raise refused(error, Tuning.model_fields) from None
+    return asked, before_search(asked)
 
 
 def _compare(

@@ -122,7 +122,7 @@ def _fusion(cls: type[Any], _: str) -> dict[str, str]:
         "unimodal logits": logits,
         "parameters": f"{_fusion_parameters(cls):,}",
         "source": cls.source,
-        "defaults": " ".join(class_options(cls, "dims", "num_classes")),
+        "defaults": "\n".join(class_options(cls, "dims", "num_classes")),
     }
 
 
@@ -133,7 +133,7 @@ def _encoder(cls: type[Any], _: str) -> dict[str, str]:
         "gives": "features, maps, tokens" if any(size and size[1] for size in sizes.values()) else "features",
         "weights": "scratch, imagenet, file" if "weights" in inspect.signature(cls).parameters else "scratch",
         "source": cls.source,
-        "defaults": " ".join(class_options(cls, "shape")),
+        "defaults": "\n".join(class_options(cls, "shape")),
     }
 
 
@@ -144,7 +144,7 @@ def _family(cls: type[Any], name: str) -> dict[str, str]:
         "gives": "features",
         "weights": "scratch, file" if name == "timm" else "scratch, imagenet, file",
         "source": "timm, an extra: pip install timm" if name == "timm" else cls.source,
-        "defaults": " ".join(class_options(cls, "shape", "name")),
+        "defaults": "\n".join(class_options(cls, "shape", "name")),
     }
 
 

@@ -26,14 +26,25 @@ FILES: dict[str, str] = {}  # what has come from files outside the project (see 
 
 
 class ConfigError(ValueError):
-    """Every mistake in a configuration, one line each."""
+    """Every mistake in a configuration.
 
-    def __init__(self, mistakes: Sequence[str]) -> None:
+    Args:
+        mistakes: One line each.
+        settings: The settings that are wrong, without what stands behind a dot, as far as it is known.
+        values: What could be read nevertheless: name -> value.
+    """
+
+    def __init__(
+        self, mistakes: Sequence[str], settings: Collection[str] = (), values: Mapping[str, Any] | None = None
+    ) -> None:
         super().__init__("\n".join(mistakes))
         self.mistakes = list(mistakes)
+        self.settings = frozenset(settings)
+        self.values = dict(values or {})
 
-    def __reduce__(self) -> tuple[type[ConfigError], tuple[list[str]]]:
-        return type(self), (self.mistakes,)  # an exception is otherwise made again from its text, not from the lines
+    def __reduce__(self) -> tuple[type[ConfigError], tuple[Any, ...]]:
+        # An exception is otherwise made again from its text, not from the lines.
+        return type(self), (self.mistakes, self.settings, self.values)
 
 
 class RunConfig(BaseModel):
@@ -75,14 +86,17 @@ class RunConfig(BaseModel):
     def _known(cls, name: str, info: ValidationInfo) -> str:
         if info.context == RECORDED:
             return name
-        return known(name, {"dataset": DATASETS, "method": STRATEGIES, "fusion": FUSIONS}[str(info.field_name)])
+        kind = str(info.field_name)
+        names = {"dataset": DATASETS, "method": STRATEGIES, "fusion": FUSIONS}[kind]
+        return known(name, names, f"python -m benchmarks list {kind}s")
 
     @field_validator("encoders")
     @classmethod
     def _known_encoders(cls, encoders: dict[str, str], info: ValidationInfo) -> dict[str, str]:
         for name in encoders.values() if info.context != RECORDED else ():
             family, colon, _ = name.partition(":")
-            known(family, FAMILIES) if colon else known(name, [*ENCODERS, *(f"{family}:NAME" for family in FAMILIES)])
+            names = FAMILIES if colon else [*ENCODERS, *(f"{family}:NAME" for family in FAMILIES)]
+            known(family if colon else name, names, "python -m benchmarks list encoders")
         return encoders
 
     @functools.cached_property
@@ -120,10 +134,20 @@ def _defaults() -> dict[str, Any]:
     return RunConfig(protocol=1).model_dump(mode="json")
 
 
-def known(name: str, names: Collection[str]) -> str:
-    """The name itself. Raises ValueError, with the nearest of ``names``, for one that is not among them."""
+def known(name: str, names: Collection[str], command: str = "") -> str:
+    """The name itself.
+
+    Args:
+        name: The name.
+        names: Those that there are.
+        command: What prints them all, with what is known of each; without one, the message lists them.
+
+    Raises:
+        ValueError: There is no such name; the message has the nearest one.
+    """
     if name not in names:
-        raise ValueError(f"{name!r} is not one of {', '.join(names)}{nearest(name, names)}")
+        which = f"the {len(names)} that `{command}` prints" if command else ", ".join(names)
+        raise ValueError(f"{name!r} is not one of {which}{nearest(name, names)}")
     return name
 
 
@@ -147,15 +171,16 @@ def configure(given: Mapping[str, Any]) -> RunConfig:
     if given.get("optimizer") in ("adam", "adamw") and dataset in DATASETS:
         chosen["lr"] = adaptive_lr(dataset)
     if "protocol" in given:
-        raise ConfigError([f"protocol: runs are made by protocol {PROTOCOL}; leave it out"])
+        raise ConfigError([f"protocol: runs are made by protocol {PROTOCOL}; leave it out"], ["protocol"])
     if "files" in given:
         raise ConfigError(
-            ["files: there is no such setting; use --method-file, --fusion-file, --encoder-file, --dataset-file"]
+            ["files: there is no such setting; use --method-file, --fusion-file, --encoder-file, --dataset-file"],
+            ["files"],
         )
     try:
         return with_files(RunConfig(**merge(chosen, given)))
     except ValidationError as error:
-        raise ConfigError([explain(e, RunConfig.model_fields) for e in error.errors()]) from None
+        raise refused(error, RunConfig.model_fields) from None
 
 
 def recorded(settings: Mapping[str, Any]) -> RunConfig:
@@ -183,6 +208,12 @@ def with_files(config: RunConfig) -> RunConfig:
     files = {name: FILES[name] for name in used if name in FILES}
     files |= {w: hashlib.sha256(Path(w).read_bytes()).hexdigest()[:16] for w in weights if Path(w).is_file()}
     return config.model_copy(update={"files": files})
+
+
+def refused(error: ValidationError, names: Collection[str]) -> ConfigError:
+    """All of pydantic's errors, as mistakes in settings that may have ``names``."""
+    errors = error.errors()
+    return ConfigError([explain(e, names) for e in errors], {str(e["loc"][0]) for e in errors if e["loc"]})
 
 
 def explain(error: Mapping[str, Any], names: Collection[str]) -> str:
@@ -230,5 +261,5 @@ def parse(settings: Sequence[str]) -> dict[str, Any]:
     """
     values, mistakes = read_settings(settings, "method=ogm_ge or lr=0.05")
     if mistakes:
-        raise ConfigError(mistakes)
+        raise ConfigError(mistakes, values=values)
     return values

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from benchmarks.config.run_config import ConfigError, RunConfig, configure, explain, known, merge, nest
 from benchmarks.config.units import DRAWS
 from datasets.registry import DATASETS
+from ogm.registry import STRATEGIES, find
 
 OWN = "own"  # the rule by which a method itself predicts
 RULE = rf"^({OWN}|logit_sum|prob_mean|branch/.+)$"
@@ -213,9 +214,9 @@ def path_of(name: str) -> Path:
             raise ConfigError([f"suite: there is no file {name}"])
         return Path(name)
     try:
-        known(name, names())
+        known(name, [*names(), "FILE.yaml"])
     except ValueError as error:
-        raise ConfigError([f"suite: {error}; a file of your own ends in .yaml"]) from None
+        raise ConfigError([f"suite: {error}"]) from None
     return FOLDER / f"{name}.yaml"
 
 
@@ -312,7 +313,8 @@ def compare(given: Mapping[str, Any], methods: Sequence[str], seeds: int) -> Sui
         ConfigError: One line per mistake.
     """
     shared = nest(given)
-    rows, mistakes = [], [f"{name}: a comparison is given {name}s=" for name in ("method", "seed") if name in given]
+    wrong = {name for name in ("method", "seed") if name in given}
+    rows, mistakes = [], [f"{name}: a comparison is given {name}s=" for name in sorted(wrong)]
     for method in methods:
         try:
             for label, args in _forms(method, given):
@@ -323,8 +325,9 @@ def compare(given: Mapping[str, Any], methods: Sequence[str], seeds: int) -> Sui
                 rows.append(Row(label, configs, None if method == "vanilla" else "vanilla"))
         except ConfigError as error:
             mistakes += error.mistakes
+            wrong |= error.settings
     if mistakes:
-        raise ConfigError(list(dict.fromkeys(mistakes)))
+        raise ConfigError(list(dict.fromkeys(mistakes)), wrong)
     one = rows[0].configs[0]
     title = f"{len(rows)} ways to train {one.fusion} on {one.dataset}"
     return Suite("compare", title, (Table("compare", title, one.dataset, one.dataset, tuple(rows), ranked=True),))
@@ -341,8 +344,6 @@ def replicate(config: RunConfig, chosen: Mapping[str, Any], number: int) -> dict
     Returns:
         A training seed, and a draw or a split of the data of its own where there are several and none is chosen.
     """
-    from ogm.registry import find
-
     if drawn := [name for name in DRAWS if name in config.dataset_args]:
         return {"seed": number, "dataset_args": {name: number for name in drawn if name not in chosen}}
     return {"seed": number, "dataset_args": find(config.dataset, DATASETS, "dataset").resplit(chosen, number)}
@@ -354,8 +355,6 @@ def competing(methods: Sequence[str]) -> list[str]:
     Args:
         methods: Their names; ``all`` stands for every one that competes.
     """
-    from ogm.registry import STRATEGIES, find
-
     every = [name for name in STRATEGIES if find(name, STRATEGIES, "strategy").competes] + list(FORMS)
     wanted = [name for method in methods for name in (every if method == "all" else [method])]
     return list(dict.fromkeys(["vanilla", *wanted]))
@@ -388,12 +387,13 @@ def expand(given: Mapping[str, Any]) -> list[RunConfig]:
 
     A setting that is a list itself is given as a list of one: ``lr_steps=[[70]]``.
     """
-    configs, mistakes = [], []
+    configs, mistakes, wrong = [], [], set[str]()
     for one in grid(given):
         try:
             configs.append(configure(one))
         except ConfigError as error:
             mistakes += error.mistakes
+            wrong |= error.settings
     if mistakes:
-        raise ConfigError(list(dict.fromkeys(mistakes)))
+        raise ConfigError(list(dict.fromkeys(mistakes)), wrong)
     return configs

@@ -46,7 +46,9 @@ def _record(path: Path, line: int, text: str, row: Mapping[str, str] | None) -> 
     try:
         made = RunRecord.from_content(from_json(text))  # words that records share are kept once
         if row is not None and _row(made, line) != row:
-            raise ValueError(f"{INDEX} has something else there; python -m benchmarks pack writes it anew")
+            raise ValueError(
+                f"{INDEX} has something else there; `python -m benchmarks pack {path.parent}` writes it anew"
+            )
     except (ValueError, RecursionError) as error:
         why = " ".join(str(error).split())
         raise ValueError(f"{path}, line {line + 1}, cannot be used: {why}; restore the file") from None
@@ -99,7 +101,7 @@ def _index(path: Path) -> list[dict[str, str]]:
 
 def _other_index(path: Path) -> ValueError:
     return ValueError(
-        f"{path.with_name(INDEX)} is not the index of {path.name}: python -m benchmarks pack {path.parent} writes it "
+        f"{path.with_name(INDEX)} is not the index of {path.name}: `python -m benchmarks pack {path.parent}` writes it "
         "anew"
     )
 

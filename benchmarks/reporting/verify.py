@@ -251,11 +251,11 @@ def _verify_suite(folder: Path, records: Mapping[str, RunRecord], found: Finding
     for name, content in expected.items():
         path = folder / name
         if not path.exists():
-            found.problems.append(f"{name} is missing: python -m benchmarks tables {folder} makes it")
+            found.problems.append(f"{name} is missing: `python -m benchmarks tables {folder}` makes it")
         elif path.read_text() != content:
             found.problems.append(
-                f"{name} is not what its records say (or another version made it): python -m benchmarks tables "
-                f"{folder} makes it anew"
+                f"{name} is not what its records say (or another version made it): `python -m benchmarks tables "
+                f"{folder}` makes it anew"
             )
         else:
             found.tables += 1

@@ -30,7 +30,7 @@ def one_command(name: str, card: Card) -> str:
     command = f"python -m datasets download {name}"
     if card.how_to_get.startswith(f"`{command}`"):
         return f"{command}, then prepare {name}"
-    return f"by hand; python -m datasets info {name} says what and where"
+    return f"by hand; `python -m datasets info {name}` says what and where"
 
 
 def facts(name: str, card: Card, results: Mapping[str, list[str]]) -> dict[str, str]:

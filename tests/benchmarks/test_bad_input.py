@@ -226,6 +226,29 @@ def test_all_mistakes_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert len(lines) == 3
 
 
+@pytest.mark.parametrize(
+    ("words", "say"),
+    [
+        ("run method=nope dataset=nah epochs=x", ["'nah'", "'nope'", "epochs='x'"]),
+        (
+            "run lr method=ogm method_args.alhpa=1 epochs=x --log nothing",
+            ["'lr'", "epochs='x'", "--log: 'nothing'", "method_args.alhpa: there is no such setting; did you mean"],
+        ),
+        # nothing is said of the options of a method that there is not
+        ("run method=nope method_args.alpha=1 fusion_args.k=3", ["'nope'", "fusion_args.k"]),
+        ("grid method=[nope,ogm] fusoin=film epochs=[1,x] foo", ["'foo'", "'nope'", "'fusion'", "epochs='x'"]),
+        ("compare methods=nope dataset=nah seeds=x epochs=y", ["seeds='x'", "'nah'", "epochs='y'", "'nope'"]),
+        ("tune methods=ogm trials=x lr=-1 fusion_args.k=3", ["trials='x'", "lr=-1", "fusion_args.k"]),
+    ],
+)
+def test_all_mistakes_of_a_command_line_at_once(
+    words: str, say: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = refused([*words.split(), "--results", str(tmp_path / "r"), "--work", str(tmp_path / "w")], tmp_path, capsys)
+    assert len(lines) == len(say), lines
+    assert all(any(part in line for line in lines) for part in say), lines
+
+
 def test_there_are_a_hundred_of_them() -> None:
     assert len(RUN) + len(METHODS) + len(FUSIONS) + len(WORDS) + len(USAGE) >= 100
 

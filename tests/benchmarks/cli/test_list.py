@@ -1,4 +1,4 @@
-"""What `list methods` tells of each method, and the page of the docs that is written from the same."""
+"""What `list` tells of each method, fusion, encoder, dataset and suite, and the page of the docs on methods."""
 
 from __future__ import annotations
 
@@ -9,9 +9,14 @@ import pytest
 
 from benchmarks.__main__ import main
 from benchmarks.cli import method_page
+from benchmarks.config import parts
 from benchmarks.config.method_text import NO_CODE, method_text
+from benchmarks.config.suite import load
+from datasets.registry import DATASETS, card
+from models.registry import ENCODERS, FAMILIES, FUSIONS
 from ogm.registry import STRATEGIES, find
 from ogm.strategy import Strategy
+from tests.helpers.commands import forgotten_files
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -65,15 +70,69 @@ def test_a_method_names_its_paper_and_its_code_or_that_there_is_none(name: str) 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["methods", "ogmge"], "no method is called 'ogmge'; did you mean 'ogm_ge'? python -m benchmarks list methods"),
-        (["methods", "\n"], r"no method is called '\n'; python -m benchmarks list methods prints them all"),
-        (["fusions", "film"], "list fusions takes no further name, got 'film'"),
+        (
+            ["methods", "ogmge"],
+            "no method is called 'ogmge'; did you mean 'ogm_ge' or 'ogm'? `python -m benchmarks list",
+        ),
+        (["methods", "\n"], r"no method is called '\n'; `python -m benchmarks list methods` prints them all"),
+        (["fusions", "flim"], "no fusion is called 'flim'; did you mean 'film'"),
+        (["encoders", "resnet"], "did you mean 'resnet50' or 'resnet34' or 'resnet18'? `python -m benchmarks list"),
+        (["encoders", "torch:x"], "no encoder is called 'torch:x'"),
+        (["datasets", "cremad"], "no dataset is called 'cremad'; did you mean 'crema_d'"),
+        (["suites", "papr"], "did you mean 'paper'"),
+        (["suites", "nowhere.yaml"], "there is no file nowhere.yaml"),
     ],
 )
 def test_a_name_that_there_is_not(words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", *words]) == 2
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err.count("\n") == 1 and says in captured.err
+
+
+@pytest.mark.parametrize("name", [*FUSIONS, *ENCODERS, *(f"{family}:anything" for family in FAMILIES)])
+def test_one_fusion_or_encoder_in_full(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    kind, entry = ("fusion", name) if name in FUSIONS else ("encoder", name)
+    if ":" in name:
+        kind, entry = "encoder family", name.partition(":")[0]
+    words = " ".join(printed(capsys, "fusions" if kind == "fusion" else "encoders", name).split())
+    cls = find(entry, parts.KINDS[kind], kind)
+    text = method_text(cls.__doc__)
+    for part in (text.idea, " ".join(text.algorithm.split()), *text.differences, *text.references, cls.source):
+        assert part in words
+    for parameter in inspect.signature(cls).parameters.values():
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            assert f"{parameter.name}={parameter.default}" in words
+
+
+@pytest.mark.parametrize("name", list(DATASETS))
+def test_one_dataset_in_full(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = " ".join(printed(capsys, "datasets", name).split())
+    about, cls = card(name), find(name, DATASETS, "dataset")
+    for part in (about.title, about.licence, about.how_to_get, about.citation, *about.quirks):
+        assert " ".join(part.split()) in words
+    for option in getattr(getattr(cls, "Options", None), "model_fields", ()):
+        assert f"dataset_args.{option}=" in words
+    for setting, value in cls.training_recipe.items():
+        shown = [f"{setting}.{inner}" for inner in value] if isinstance(value, dict) else [f"{setting}={value}"]
+        assert all(part in words for part in shown)
+
+
+@pytest.mark.parametrize("name", ["paper", "regimes"])
+def test_one_suite_in_full(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = " ".join(printed(capsys, "suites", name).split())
+    whole = load(name)
+    assert f"runs: {len(whole.configs())}, and" in words and f"reproduce --suite {name}" in words
+    for table in whole.tables:
+        assert table.title in words and all(f"- {row.label}" in words for row in table.rows)
+
+
+def test_a_suite_of_ones_own_in_full(capsys: pytest.CaptureFixture[str]) -> None:
+    files = [str(ROOT / "examples" / f"two_noises.{suffix}") for suffix in ("yaml", "py")]
+    with forgotten_files():
+        words = " ".join(printed(capsys, "suites", files[0], "--dataset-file", files[1]).split())
+        assert words.startswith("two_noises: ") and "dataset=two_noises" in words
+        about = printed(capsys, "datasets", "two_noises", "--dataset-file", files[1])
+        assert about.startswith("two_noises\n") and "Recipe of a run" in about
 
 
 def test_a_method_of_ones_own_that_says_nothing_is_shown_with_its_options(
