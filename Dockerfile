@@ -1,7 +1,7 @@
 # The suite with the exact versions of requirements.txt, as a user who is not root:
 #   docker build --target cpu -t ogm-bench .     docker run --rm -v "$PWD/results:/suite/results" ogm-bench list methods
 #   docker build --target cuda -t ogm-bench .    docker run --rm --gpus all ...
-# Both have the same wheels, whose hashes are checked: torch's from PyPI bring CUDA's libraries along. The second lets
+# Both have the same wheels, whose hashes are checked: torch's bring CUDA's libraries along. The second lets
 # NVIDIA's container toolkit hand the host's driver in.
 FROM python:3.11-slim-bookworm AS cpu
 

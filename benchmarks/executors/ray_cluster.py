@@ -47,7 +47,7 @@ class RayExecutor:
         slots: How many runs are made at a time; None for as many as the cluster has room for.
         needs: What one run needs, by Ray's names: ``CPU``, ``GPU`` (may be a fraction), ``memory`` in bytes.
         address: Of a cluster: ``auto``, ``ray://host:port``, ``host:port``; None starts one on this machine.
-        allow_mixed: Make runs by workers whose versions differ from those of this process, and warn.
+        allow_mixed: Use workers whose versions differ from those of this process; each record has its own.
 
     Raises:
         ConfigError: The cluster cannot be reached, or has no room for a run.
