@@ -153,7 +153,7 @@ def measured_steps(
 
 
 def peak_bytes(row: str, size: int, device: str, precision: str) -> int:
-    """Peak memory of two steps: the device's own count on CUDA, with the network, else the growth of a fresh process."""
+    """Peak memory of two steps: on CUDA the device's own count, network included; else how a fresh process grows."""
     if not device.startswith("cuda"):
         with multiprocessing.get_context("spawn").Pool(1) as fresh:
             return fresh.apply(_growth, (row, size))

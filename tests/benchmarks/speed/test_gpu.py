@@ -17,7 +17,6 @@ from benchmarks.__main__ import main
 from benchmarks.config.run_config import configure, parse
 from benchmarks.runner.experiment import resolve_all
 from benchmarks.speed import gpu, gpu_runs, gpu_steps, steps
-from benchmarks.speed.parts import NO_TIME
 from models.registry import FUSIONS
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -157,7 +156,7 @@ def test_without_a_gpu_there_is_a_line(capsys: pytest.CaptureFixture[str]) -> No
 
 
 @pytest.mark.long
-@pytest.mark.timeout(660)
+@pytest.mark.timeout(570 * gpu.PATIENCE)
 def test_the_whole_bench_on_the_cpu(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "--gpu", "--device", "cpu", "--out", str(tmp_path / "new" / "found.json")]) == 0
     found = json.loads((tmp_path / "new" / "found.json").read_text("utf-8"))
@@ -165,6 +164,6 @@ def test_the_whole_bench_on_the_cpu(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert list(found["parts"]) == [part.name for part in gpu.PARTS]
     for part in gpu.PARTS:
         made = found["parts"][part.name]
-        assert made["rows"] or NO_TIME in made["left_out"].values()
-        assert part.title in out or not made["rows"]
+        assert made["rows"] and not made["left_out"]
+        assert part.title in out
     assert all(row["same_bits"] and row["status"] == "done" for row in found["parts"]["bits"]["rows"].values())
