@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.autograd import DeviceType
+from torch.autograd import DeviceType  # type: ignore[attr-defined]
 from torch.profiler import ProfilerActivity, profile
 from torch.utils import deterministic
 
@@ -74,7 +74,8 @@ class Asked:
 
 
 def with_precision(name: str) -> RunConfig:
-    """CREMA-D's recipe in one of the three precisions, which is torch's setting for the process from now on."""
+    """CREMA-D's recipe in one of the three precisions. The process is set as that of a run, and to this precision."""
+    torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     torch.set_float32_matmul_precision("high" if name == "tf32" else "highest")
     torch.backends.cudnn.allow_tf32 = name == "tf32"
@@ -135,7 +136,8 @@ def launches(asked: Asked) -> Measurements:
 def _launches(asked: Asked, row: str, precision: str) -> Rows:
     one, data = warm_engine(row, asked, precision)
     queued, busy = device_work(one, data)
-    wall = statistics.median(steps.seconds(one, data, 1) for _ in range(2 * asked.rounds))
+    number = asked.rounds * asked.steps
+    wall = steps.seconds(one, data, number) / number
     share = None if busy is None else busy / wall
     columns = {"launches": queued, "ms_busy": None if busy is None else 1e3 * busy, "share_busy": share}
     return {f"{row}, {precision}": columns}
@@ -284,7 +286,7 @@ def _modes(asked: Asked, precision: str) -> Rows:
     for turn in range(1 + asked.rounds):
         for name, (exact, fill) in MODES.items():
             torch.use_deterministic_algorithms(exact)
-            deterministic.fill_uninitialized_memory = fill
+            deterministic.fill_uninitialized_memory = fill  # type: ignore[attr-defined]
             took = steps.seconds(one, data, asked.steps) / asked.steps
             times[name] += [took] if turn else []  # the first round chooses algorithms
     return {
