@@ -37,7 +37,7 @@ def loading(asked: Asked) -> Measurements:
     """Epochs over prepared data of CREMA-D's shapes, with several numbers of processes that load."""
     cores = os.cpu_count() or 1
     return {
-        f"{precision}, {workers} workers": partial(_loading, asked, precision, workers)
+        f"{precision}, workers={workers}": partial(_loading, asked, precision, workers)
         for precision in reversed(TWO)
         for workers in asked.workers
         if workers <= cores
@@ -63,7 +63,7 @@ def _loading(asked: Asked, precision: str, workers: int) -> Rows:
         "share_of_steps": alone / epoch,
         "share_busy": None if busy is None else number * busy / epoch,
     }
-    return {f"{precision}, batch {size}, {workers} workers": columns}
+    return {f"{precision}, batch {size}, workers={workers}": columns}
 
 
 @functools.cache
@@ -146,8 +146,8 @@ def _steps(asked: Asked) -> Callable[[], object]:
 
 
 def _epoch(asked: Asked) -> Callable[[], object]:
-    settings = [*asked.runs, f"dataset_args.num_train={asked.clips}"]
-    return build(resolve(configure(parse(settings))), device=asked.device).train_epoch
+    settings = {**parse(asked.runs), "dataset_args.num_train": asked.clips}
+    return build(resolve(configure(settings)), device=asked.device).train_epoch
 
 
 TRAINING = {"steps, two ResNet-18s": _steps, "an epoch of SynthAV": _epoch}

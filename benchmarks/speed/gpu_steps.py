@@ -179,7 +179,8 @@ def summed(events: Iterable[Any]) -> tuple[int, float]:
 # ---- waiting
 def synchronisations(asked: Asked) -> Measurements:
     """How often the host waits for the device within steps of every method. The count does not depend on shapes."""
-    return {row: partial(_synchronisations, asked, row) for row in steps.methods()}
+    rows = steps.methods() if asked.on_gpu else asked.methods
+    return {row: partial(_synchronisations, asked, row) for row in rows}
 
 
 def _synchronisations(asked: Asked, row: str) -> Rows:

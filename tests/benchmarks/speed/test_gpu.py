@@ -51,9 +51,7 @@ def test_steps_of_every_method_and_precision(asked: gpu_steps.Asked) -> None:
 def test_what_only_cuda_can_tell_is_left_empty(asked: gpu_steps.Asked) -> None:
     row = gpu_steps.launches(asked)["ogm, tf32"]()["ogm, tf32"]
     assert row == {"launches": None, "ms_busy": None, "share_busy": None}
-    waits = gpu_steps.synchronisations(asked)
-    assert waits.keys() == steps.methods().keys()
-    assert waits["ogm"]()["ogm"] == {"in_3_steps": None, "says_so": False, "first_at": ""}
+    assert gpu_steps.synchronisations(asked)["ogm"]()["ogm"] == {"in_3_steps": None, "says_so": False, "first_at": ""}
 
 
 def test_deterministic_algorithms_have_three_modes(asked: gpu_steps.Asked) -> None:
@@ -100,10 +98,11 @@ def test_where_the_host_waits_is_said_by_file_and_line() -> None:
     assert "called a synchronizing" in (ROOT / path).read_text("utf-8").splitlines()[int(line) - 1]
 
 
-def test_every_method_and_fusion_is_run_twice(tmp_path: Path) -> None:
+def test_every_method_waits_or_not_and_is_run_twice(tmp_path: Path) -> None:
     asked = gpu.asked_for("cuda", tmp_path)
     timed, others = gpu_runs.same_bits(asked)
     assert timed.startswith("methods") and others.startswith("other")
+    assert gpu_steps.synchronisations(asked).keys() == steps.methods().keys()
     runs = [[f"method={method}"] for method in asked.methods] + list(asked.other_runs.values())
     configs = [configure(parse([*asked.runs, *settings])) for settings in runs]
     assert {c.method for c in configs} == steps.methods().keys() - steps.FORMS.keys()
