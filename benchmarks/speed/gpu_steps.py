@@ -240,7 +240,8 @@ def _peaks(asked: Asked, precision: str) -> Rows:
 # ---- compiled encoders, deterministic algorithms
 def compiled(asked: Asked) -> Measurements:
     """Step time with ``compile=true``, beside that without."""
-    return {precision: partial(_compiled, asked, precision) for precision in reversed(TWO)}
+    precisions = TWO[::-1] if asked.on_gpu else TWO[1:]
+    return {precision: partial(_compiled, asked, precision) for precision in precisions}
 
 
 def _compiled(asked: Asked, precision: str) -> Rows:
