@@ -106,10 +106,14 @@ lint: setup ## style, types, and which package imports which
 	.venv/bin/lint-imports --no-cache --no-logo
 	$(PY) -m mypy
 
-bench: setup ## what loading and reading records cost; time, operations and memory of a step of every method, as ratios to vanilla (DEVICE=)
+bench: setup ## what loading and reading records cost; time, operations and memory of a step of every method, as ratios to vanilla; DEVICE=cuda: instead, all that only a GPU can tell, in under ten minutes
+ifneq ($(filter cuda%,$(DEVICE)),)
+	$(PY) -m benchmarks bench --gpu --device $(DEVICE)
+else
 	$(PY) -m benchmarks bench --data
 	$(PY) -m benchmarks bench --records 2000
 	$(PY) -m benchmarks bench $(if $(DEVICE),--device $(DEVICE))
+endif
 
 report: setup ## tables, figures and report of a results folder again (RESULTS=results/paper); FOLDERS="A B": one page of several
 	$(if $(FOLDERS),$(PY) -m benchmarks page $(FOLDERS) --out $(or $(RESULTS),results)/page.html,\

@@ -19,7 +19,10 @@ With --recipes: how long one run with a dataset's recipe takes on this machine, 
 on random input, so that no data are needed. Of those whose data have to be fetched:
 
   python -m benchmarks bench --recipes crema_d ave
-  python -m benchmarks bench --recipes --device cuda"""
+  python -m benchmarks bench --recipes --device cuda
+
+With --gpu: all that only a GPU can tell, in under ten minutes: steps, launches, waiting, memory,
+loading, compiled encoders, equal bits, two runs at a time. What there was no time for is named."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +34,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--records", type=positive, metavar="N", help="instead: pack, tables and grid on N generated records"
     )
     parser.add_argument("--recipes", nargs="*", metavar="DATASET", help="instead: how long a run takes (default: all)")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="with --recipes: also write the numbers as JSON")
+    parser.add_argument("--gpu", action="store_true", help="instead: all that only a GPU can tell, in one call")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="with --recipes: also write the numbers as JSON; with --gpu: where (default: results/bench/DEVICE.json)",
+    )
 
 
 def execute(args: argparse.Namespace) -> int:
@@ -55,8 +64,12 @@ def execute(args: argparse.Namespace) -> int:
             known(name, SIZES)
         bench_recipes(args.recipes, device_of(args.device), args.out)
         return 0
+    if args.gpu:
+        from benchmarks.speed.gpu import bench_gpu
+
+        return bench_gpu(device_of(args.device), args.out)
     if args.out:
-        raise ValueError("--out belongs to --recipes: say both")
+        raise ValueError("--out belongs to --recipes or --gpu: say both")
     import torch
 
     from benchmarks.speed.steps import bench

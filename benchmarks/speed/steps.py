@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import statistics
 import time
@@ -20,7 +21,7 @@ from benchmarks.runner.build import build_optimizer
 from benchmarks.speed.operations import count_operations
 from models.encoders.resnet import ResNet18
 from models.fusions.concat import Concat
-from models.model import MultimodalModel
+from models.model import MultimodalModel, channels_last
 from ogm.engine import Engine
 from ogm.registry import STRATEGIES, find
 from ogm.types import Batch, EpochSampling
@@ -66,6 +67,8 @@ def engine(method: str, options: Mapping[str, Any], config: RunConfig, device: s
     torch.manual_seed(0)
     encoders = {m: ResNet18(x.shape[1:]) for m, x in data.inputs.items()}
     model = MultimodalModel(encoders, Concat({m: e.dim for m, e in encoders.items()}, CLASSES)).to(device)
+    if device.startswith("cuda"):
+        channels_last(model)  # as a run does
     strategy = find(method, STRATEGIES, "strategy")(**options)
     trained = {}
     for name, prerequisite in strategy.prerequisites(list(encoders)).items():
@@ -113,7 +116,13 @@ def seconds(one: Engine, data: Batch, steps: int) -> float:
 
 
 def measured_steps(
-    rows: Sequence[str], size: int, rounds: int, steps: int, device: str, precision: str
+    rows: Sequence[str],
+    size: int,
+    rounds: int,
+    steps: int,
+    device: str,
+    precision: str,
+    shapes: Mapping[str, Sequence[int]] = SHAPES,
 ) -> tuple[dict[str, list[float]], dict[str, int]]:
     """How long a step takes, and its operations. The methods take turns, so that a busy machine slows all alike.
 
@@ -124,12 +133,13 @@ def measured_steps(
         steps: Steps in a turn.
         device: Where the steps are made.
         precision: ``fp32``, ``fp64`` or ``bf16``.
+        shapes: Modality -> shape of a sample.
 
     Returns:
         Row -> seconds per step, one number for each round; row -> operations of a step.
     """
     config = configure({"dataset": "crema_d", "precision": precision})
-    data = batch(size, device)
+    data = batch(size, device, shapes)
     known = methods()
     engines = {row: engine(*known[row], config, device, data) for row in rows}
     times: dict[str, list[float]] = {row: [] for row in rows}
@@ -143,15 +153,17 @@ def measured_steps(
 
 
 def peak_bytes(row: str, size: int, device: str, precision: str) -> int:
-    """Peak memory of two steps: the device's own count on CUDA, else the growth of a fresh process."""
+    """Peak memory of two steps: on CUDA the device's own count, network included; else how a fresh process grows."""
     if not device.startswith("cuda"):
         with multiprocessing.get_context("spawn").Pool(1) as fresh:
             return fresh.apply(_growth, (row, size))
+    gc.collect()  # earlier engines, which their hooks keep
+    before = torch.cuda.memory_allocated(device)
     data = batch(size, device)
     one = engine(*methods()[row], configure({"dataset": "crema_d", "precision": precision}), device, data)
     torch.cuda.reset_peak_memory_stats(device)
     seconds(one, data, 2)
-    return torch.cuda.max_memory_allocated(device)
+    return torch.cuda.max_memory_allocated(device) - before
 
 
 def _growth(row: str, size: int) -> int:
