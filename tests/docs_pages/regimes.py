@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from benchmarks.reporting.agreement import Correlation, Ranking, correlations
+from benchmarks.reporting.method_names import title_of
 from benchmarks.reporting.tables import ACCURACY, format_number
 from datasets.core.information import decompose
 from datasets.core.regimes import REGIMES, presence
@@ -24,7 +25,6 @@ def regimes(made: Mapping[str, Results]) -> dict[str, str]:
     ranks = [[f"`{name}`", correlation(rho)] for name, rho in against(grid, found).items()]
     return {
         "regimes_count": COUNTS[len(REGIMES)].capitalize(),
-        "regimes_settings": str(len(found[DEFAULT].scores)),
         "regimes_units": COUNTS[min(one.units for one in found.values())],
         "regimes_default_units": COUNTS[found[DEFAULT].units],
         "regimes_summed": interval(made[FOLDERS["complementary"]].between(SLUG, "ume", "vanilla", "logit_sum")),
@@ -55,7 +55,7 @@ def nearest(made: Mapping[str, Results]) -> dict[str, str]:
     return {
         "nearest_rho": correlation(rho[best]),
         "nearest_default": correlation(rho[DEFAULT]),
-        "nearest_settings": str(len(grid.scores)),
+        "regimes_settings": str(len(grid.scores)),
         "nearest_ume": cells.loc["ume", DIFFERENCE],
         "nearest_ogm_ge": cells.loc["ogm_ge", DIFFERENCE],
     }
@@ -91,4 +91,4 @@ def _reached(made: Results, name: str) -> list[str]:
     best = next(label for label in numbers.index if not label.endswith(" only"))
     claim(f"the best is above joint training in {name}", wins(numbers.loc[best]))
     differences = [cells.loc[label, DIFFERENCE] for label in ("ogm_ge", "ume")]
-    return [f"`{name}`", *accuracies, *differences, f"`{best}` {cells.loc[best, DIFFERENCE]}"]
+    return [f"`{name}`", *accuracies, *differences, f"`{best}` ({title_of(best)}) {cells.loc[best, DIFFERENCE]}"]
