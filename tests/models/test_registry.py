@@ -26,7 +26,7 @@ def test_a_network_of_another_library_is_made_by_its_name() -> None:
 def test_names_are_checked_before_anything_is_made() -> None:
     for given, why in {
         "tomvision:x": "did you mean 'torchvision'",
-        "resnet": "torchvision:NAME.*did you mean 'resnet",
+        "resnet": "list encoders.*did you mean 'resnet",
     }.items():
         with pytest.raises(ConfigError, match=why):
             configure({"encoders.audio": given})
