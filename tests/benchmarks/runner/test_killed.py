@@ -19,7 +19,7 @@ ENV = {**os.environ, "WANDB_MODE": "disabled"}
 
 @pytest.mark.parametrize(
     ("times", "epochs"),
-    [(2, 100), pytest.param(10, 200, marks=pytest.mark.long)],  # long enough for so many kills on a fast machine
+    [(1, 50), pytest.param(10, 200, marks=pytest.mark.long)],  # long enough for so many kills on a fast machine
 )
 def test_kills_leave_no_trace(times: int, epochs: int, tmp_path: Path) -> None:
     """SIGKILL at random moments: while torch is imported, while data are made, within epochs and writes."""

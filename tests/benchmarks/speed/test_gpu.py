@@ -39,6 +39,7 @@ def asked(tmp_path: Path) -> gpu_steps.Asked:
     return gpu.asked_for("cpu", tmp_path)
 
 
+@pytest.mark.long
 def test_steps_of_every_method_and_precision(asked: gpu_steps.Asked) -> None:
     plan = gpu_steps.step_times(asked)
     assert list(plan) == ["fp32, batch 4", "tf32, batch 4", "bf16, batch 4"]
@@ -48,6 +49,7 @@ def test_steps_of_every_method_and_precision(asked: gpu_steps.Asked) -> None:
     assert all(float(str(row["ms_per_step"])) > 0 for row in rows.values())
 
 
+@pytest.mark.long
 def test_what_only_cuda_can_tell_is_left_empty(asked: gpu_steps.Asked) -> None:
     row = gpu_steps.launches(asked)["ogm, tf32"]()["ogm, tf32"]
     assert row == {"launches": None, "ms_busy": None, "share_busy": None}
