@@ -7,7 +7,6 @@ made: a claim that the records do not bear is a ValueError, and its sentence has
 from __future__ import annotations
 
 import sys
-import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,13 +17,16 @@ from tests.docs_pages.regimes import nearest
 from tests.readme_parts import (
     BASELINES,
     COUNTS,
+    DIFFERENCE,
     REFERENCE,
     Results,
     claim,
     correlation,
+    fill_lines,
     interval,
     listed,
     loses,
+    read_all,
     table,
     wins,
 )
@@ -34,10 +36,6 @@ BEGIN = "<!-- From the records, by python -m tests.readme; the words are in test
 END = "<!-- Until here. -->\n"
 LEADING = 3  # of each ranking are shown
 SHOWN = ["ogm_ge", "ogm", "modality_dropout", "equal_weight_multiloss", "ume"]
-
-
-def read_all() -> dict[str, Results]:
-    return {folder.name: Results(folder.name) for folder in sorted(REFERENCE.iterdir())}
 
 
 def numbers_of(made: Mapping[str, Results]) -> dict[str, str]:
@@ -51,11 +49,7 @@ def numbers_of(made: Mapping[str, Results]) -> dict[str, str]:
 def results(made: Mapping[str, Results]) -> str:
     """The README's part with the results."""
     blocks = TEMPLATE.read_text().format(**numbers_of(made)).strip().split("\n\n")
-    return "\n\n".join(block if block.startswith(("|", "#")) else wrapped(block) for block in blocks)
-
-
-def wrapped(text: str) -> str:
-    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
+    return "\n\n".join(block if block.startswith(("|", "#")) else fill_lines(block) for block in blocks)
 
 
 def recordings(grid: Results, synthav: Results) -> dict[str, str]:
@@ -66,8 +60,7 @@ def recordings(grid: Results, synthav: Results) -> dict[str, str]:
     on_grid, on_synthav = numbers.values()
     best = [label for found in numbers.values() for label in found.index[:LEADING]]
     named = [label for label in on_grid.index if label in {*best, *SHOWN} and label not in BASELINES]
-    difference = "difference to vanilla"
-    lines = [[x, *(found.loc[x, name] for found in cells.values() for name in (ACCURACY, difference))] for x in
+    lines = [[x, *(found.loc[x, name] for found in cells.values() for name in (ACCURACY, DIFFERENCE))] for x in
              [*BASELINES, *named]]  # fmt: skip
     claim("ume is first on SynthAV", on_synthav.index[0] == "ume")
     claim("ume loses on recordings", loses(on_grid.loc["ume"]))
@@ -99,7 +92,7 @@ def recordings(grid: Results, synthav: Results) -> dict[str, str]:
     config = grid.tables["compare-grid"].table.rows[0].configs[0]
     report = grid.records[config.key].data["report"]
     return {
-        "recordings": table(["setting", "GRID words", difference, "SynthAV", difference], *lines),
+        "recordings": table(["setting", "GRID words", DIFFERENCE, "SynthAV", DIFFERENCE], *lines),
         "grid_words": f"{sum(part['found'] for part in report.values()):,}",
         "grid_classes": str(len(report["test"]["per_class"])),
         "grid_noise": format_number(config.dataset_args["noise_db"], digits=0),
@@ -107,11 +100,11 @@ def recordings(grid: Results, synthav: Results) -> dict[str, str]:
         "compared_draws": COUNTS[int(on_synthav["units"].max())],
         "agree_rows": str(len(set(on_grid.index) & set(on_synthav.index))),
         "agree_rho": correlation(rho),
-        "grid_ume": cells["compare-grid"].loc["ume", difference],
-        "grid_ogm_ge": cells["compare-grid"].loc["ogm_ge", difference],
-        "beside_ume": cells["compare-synthav"].loc["ume", difference],
-        "beside_ogm_ge": cells["compare-synthav"].loc["ogm_ge", difference],
-        "grid_leaders": listed([f"`{x}` ({cells['compare-grid'].loc[x, difference]})" for x in leaders]),
+        "grid_ume": cells["compare-grid"].loc["ume", DIFFERENCE],
+        "grid_ogm_ge": cells["compare-grid"].loc["ogm_ge", DIFFERENCE],
+        "beside_ume": cells["compare-synthav"].loc["ume", DIFFERENCE],
+        "beside_ogm_ge": cells["compare-synthav"].loc["ogm_ge", DIFFERENCE],
+        "grid_leaders": listed([f"`{x}` ({cells['compare-grid'].loc[x, DIFFERENCE]})" for x in leaders]),
         "grid_rules": table(
             ["training", *(f"{name}: `{kind}`" for name in ("GRID words", "SynthAV") for kind in kinds)], *rules_of
         ),

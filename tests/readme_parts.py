@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import math
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,8 +21,10 @@ from benchmarks.reporting.statistics import Summary, paired
 from benchmarks.reporting.tables import FormattedTable, format_number, format_tables
 
 REFERENCE = Path(__file__).resolve().parents[1] / "results" / "reference"
+WIDTH = 120
 COUNTS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 COUNTS += ["thirteen", "fourteen", "fifteen", "sixteen"]
+DIFFERENCE = "difference to vanilla"  # a column of tables
 BASELINES = ["audio only", "visual only", "vanilla"]  # stand first in a table, in this order
 
 
@@ -85,6 +89,17 @@ class Results:
             for r in [self.records[c.key]]
         }
         return recipe
+
+
+@functools.cache
+def read_all() -> dict[str, Results]:
+    """The committed folders, by their names; read once per process. Copy what a test changes."""
+    return {folder.name: Results(folder.name) for folder in sorted(REFERENCE.iterdir())}
+
+
+def fill_lines(text: str, indent: str = "") -> str:
+    """A paragraph in lines as long as they may be; ``indent`` stands before all but the first."""
+    return textwrap.fill(text, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def claim(what: str, holds: bool) -> None:

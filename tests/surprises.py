@@ -19,8 +19,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from benchmarks.reporting.statistics import Summary, paired
 from benchmarks.reporting.tables import format_number
-from tests.readme import wrapped
-from tests.readme_parts import REFERENCE, Results, interval, listed, table
+from tests.readme_parts import REFERENCE, Results, fill_lines, interval, listed, table
 
 ROOT = REFERENCE.parents[1]
 SOURCE, PAGE = ROOT / "docs" / "surprises.yaml", ROOT / "docs" / "surprises.md"
@@ -217,13 +216,13 @@ def section(entry: Entry) -> str:
     else:
         outcome = f"Taken away: {'. A second suspect: '.join(f'{x}; {y}' for x, y in zip(done, said, strict=True))}."
     text = f"{filled(entry.why, entry)} {outcome} {filled(entry.then, entry)}"
-    return f"### `{entry.method}`: {interval(default_difference(entry))}\n\n{wrapped(text.strip())}"
+    return f"### `{entry.method}`: {interval(default_difference(entry))}\n\n{fill_lines(text.strip())}"
 
 
 def page() -> str:
     blocks = [
         "# Methods that lose, and why",
-        *(wrapped(paragraph) for paragraph in source().intro.strip().split("\n\n")),
+        *(fill_lines(paragraph) for paragraph in source().intro.strip().split("\n\n")),
     ]
     lines = [
         [f"`{e.method}`", COMPARED[e.data], interval(default_difference(e)), what, interval(found)]

@@ -16,7 +16,7 @@ from ogm.registry import STRATEGIES
 from tests import docs_pages
 from tests.datasets.test_crema_d_download import files, lfs  # noqa: F401  # fixtures
 from tests.helpers.commands import run_here, run_process, run_program
-from tests.readme_parts import Results
+from tests.readme_parts import Results, read_all
 from tests.test_readme import short
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,7 +40,7 @@ def lines(page: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def committed() -> dict[str, Results]:
-    return docs_pages.read_all()
+    return read_all()
 
 
 @pytest.mark.parametrize("name", docs_pages.PAGES)

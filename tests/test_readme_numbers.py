@@ -7,13 +7,14 @@ import re
 import pytest
 
 from tests import readme
+from tests.readme_parts import read_all
 
 NUMBER = re.compile(rf"\d|\b({'|'.join([*readme.COUNTS[2:], 'dozen', 'half', 'twice', 'all but'])})\b", re.IGNORECASE)
 
 
 @pytest.fixture(scope="module")
 def committed() -> dict[str, readme.Results]:
-    return readme.read_all()
+    return read_all()
 
 
 @pytest.fixture

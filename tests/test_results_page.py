@@ -10,13 +10,13 @@ import pytest
 from benchmarks.reporting.statistics import Summary
 from tests import docs_pages
 from tests.docs_pages.results import results
-from tests.readme_parts import Results
+from tests.readme_parts import Results, read_all
 from tests.test_readme_numbers import NUMBER
 
 
 @pytest.fixture(scope="module")
 def committed() -> dict[str, Results]:
-    return docs_pages.read_all()
+    return read_all()
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ to change.
 from __future__ import annotations
 
 import re
-import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -17,9 +16,8 @@ from ogm.registry import STRATEGIES
 from tests.docs_pages.evidence import which_method
 from tests.docs_pages.facts import faq, reproduce_crema_d, statistics
 from tests.docs_pages.results import results
-from tests.readme_parts import REFERENCE, Results
+from tests.readme_parts import Results, fill_lines
 
-WIDTH = 120
 TEMPLATES = Path(__file__).parent
 DOCS = TEMPLATES.parents[1] / "docs"
 PAGES: dict[str, Callable[[Mapping[str, Results]], dict[str, str]]] = {
@@ -29,10 +27,6 @@ PAGES: dict[str, Callable[[Mapping[str, Results]], dict[str, str]]] = {
     "reproduce_crema_d": reproduce_crema_d,
     "statistics": statistics,
 }
-
-
-def read_all() -> dict[str, Results]:
-    return {folder.name: Results(folder.name) for folder in sorted(REFERENCE.iterdir())}
 
 
 def page(name: str, made: Mapping[str, Results]) -> str:
@@ -73,5 +67,4 @@ def _filled(text: str) -> str:
     core = text.strip("\n")
     before, _, after = text.partition(core) if core else (text, "", "")
     indent = "  " if core.startswith("- ") else ""
-    filled = textwrap.fill(core, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
-    return f"{before}{filled}{after}"
+    return f"{before}{fill_lines(core, indent)}{after}"

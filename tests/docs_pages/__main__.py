@@ -1,6 +1,7 @@
 """Writes the pages anew."""
 
-from tests.docs_pages import DOCS, PAGES, page, read_all
+from tests.docs_pages import DOCS, PAGES, page
+from tests.readme_parts import read_all
 
 made = read_all()
 for name in PAGES:

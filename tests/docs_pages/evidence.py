@@ -12,14 +12,13 @@ from benchmarks.reporting.method_names import title_of
 from benchmarks.reporting.statistics import LEVEL
 from benchmarks.reporting.tables import ACCURACY, EMPTY, format_number
 from tests.docs_pages.results import tuned
-from tests.readme_parts import COUNTS, Results, claim, correlation, listed, loses, table, unclear, wins
+from tests.readme_parts import COUNTS, DIFFERENCE, Results, claim, correlation, listed, loses, table, unclear, wins
 
 DATA = {  # folder, which is also the slug of its table -> what it is
     "compare-grid": ("GRID words", "recordings of one talker in noise, sound and mouth"),
     "compare-synthav": ("SynthAV", "generated; a cue is there or not"),
     "compare-mfeat": ("six views of digits", "six vectors of one digit"),
 }
-DIFFERENCE = "difference to vanilla"
 BASELINE = "vanilla"
 
 

@@ -10,9 +10,9 @@ from benchmarks.reporting.method_names import title_of
 from benchmarks.reporting.tables import ACCURACY, format_number
 from datasets.core.information import decompose
 from datasets.core.regimes import REGIMES, presence
-from tests.readme_parts import COUNTS, Results, claim, correlation, interval, loses, table, wins
+from datasets.synthav import PRESETS
+from tests.readme_parts import COUNTS, DIFFERENCE, Results, claim, correlation, interval, loses, table, wins
 
-DIFFERENCE = "difference to vanilla"
 DEFAULT = "default"
 FOLDERS = {DEFAULT: "compare-synthav", **{name: f"compare-{name}" for name in REGIMES}}
 GRID = "compare-grid"
@@ -22,7 +22,8 @@ SLUG = "compare-synthav"  # of the table of each regime
 def regimes(made: Mapping[str, Results]) -> dict[str, str]:
     """What each regime's clips say about the class, what methods reach there, and whether they rank as on GRID."""
     found, grid = _rankings(made)
-    ranks = [[f"`{name}`", correlation(rho)] for name, rho in against(grid, found).items()]
+    rho = against(grid, found)
+    ranks = [[f"`{name}`", correlation(one)] for name, one in rho.items()]
     return {
         "regimes_count": COUNTS[len(REGIMES)].capitalize(),
         "regimes_units": COUNTS[min(one.units for one in found.values())],
@@ -36,14 +37,17 @@ def regimes(made: Mapping[str, Results]) -> dict[str, str]:
             *(_reached(made[folder], name) for name, folder in FOLDERS.items()),
         ),
         "regimes_ranks": table(["regime", "rank correlation with GRID words"], *ranks),
-        **nearest(made),
+        **_nearest(made, grid, rho),
     }
 
 
 def nearest(made: Mapping[str, Results]) -> dict[str, str]:
     """The regime that ranks methods most as GRID does, and what it has in common with it."""
     found, grid = _rankings(made)
-    rho = against(grid, found)
+    return _nearest(made, grid, against(grid, found))
+
+
+def _nearest(made: Mapping[str, Results], grid: Ranking, rho: Mapping[str, Correlation]) -> dict[str, str]:
     best = max(rho, key=lambda name: rho[name].value)
     claim("complementary ranks most as GRID does", best == "complementary")
     claim("default ranks otherwise, surely", rho[DEFAULT].high < rho[best].low)
@@ -80,7 +84,7 @@ def _few(one: Ranking, settings: set[str]) -> Ranking:
 
 
 def _information(name: str) -> list[str]:
-    parts = decompose(presence(0.7, 0.9) if name == DEFAULT else REGIMES[name].joint())
+    parts = decompose(presence(**PRESETS[DEFAULT]) if name == DEFAULT else REGIMES[name].joint())
     bits = (parts.redundant, parts.unique_first, parts.unique_second, parts.synergy)
     return [f"`{name}`", *(format_number(x, digits=2) for x in bits)]
 

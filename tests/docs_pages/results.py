@@ -14,6 +14,7 @@ from tests.docs_pages.regimes import regimes
 from tests.readme_parts import (
     BASELINES,
     COUNTS,
+    DIFFERENCE,
     Results,
     claim,
     correlation,
@@ -48,7 +49,7 @@ def strategies(synthav: Results, avmnist: Results) -> dict[str, str]:
     others = [
         n for n in numbers["val_best_mean"].sort_values().index if n not in BASELINES and not n.startswith("random")
     ]
-    columns = [ACCURACY, "difference to vanilla", "wins", "p (Holm)", "visual branch", "visual probe"]
+    columns = [ACCURACY, DIFFERENCE, "wins", "p (Holm)", "visual branch", "visual probe"]
     shown = [[n, *cells.loc[n, columns]] for n in [*BASELINES, *others]]
     heads = ["setting", "accuracy", *columns[1:]]
     claim("joint training leaves vision far below", vanilla["branch_visual_mean"] + 10 < alone["branch_visual_mean"])
@@ -82,9 +83,9 @@ def strategies(synthav: Results, avmnist: Results) -> dict[str, str]:
         "alone_branch": format_number(alone["branch_visual_mean"]),
         "vanilla_probe": format_number(vanilla["probe_visual_mean"]),
         "alone_probe": format_number(alone["probe_visual_mean"]),
-        "noise": cells.loc["ge_noise", "difference to vanilla"],
+        "noise": cells.loc["ge_noise", DIFFERENCE],
         "factor": interval(factor),
-        "ogm_ge": cells.loc["ogm_ge 0.8", "difference to vanilla"],
+        "ogm_ge": cells.loc["ogm_ge 0.8", DIFFERENCE],
         **{
             n: format_number(gaps[label], sign=True)
             for n, label in zip(["losses", "dropout", "ensemble"], better, strict=True)
@@ -94,7 +95,7 @@ def strategies(synthav: Results, avmnist: Results) -> dict[str, str]:
         "avmnist_seeds": avmnist.seeds("table2-av-mnist"),
         "avmnist_ogm_ge": format_number(theirs[0].loc["ogm_ge", "val_best_mean"]),
         "avmnist_vanilla": format_number(theirs[0].loc["vanilla", "val_best_mean"]),
-        "avmnist_difference": theirs[1].loc["ogm_ge", "difference to vanilla"],
+        "avmnist_difference": theirs[1].loc["ogm_ge", DIFFERENCE],
     }
 
 
@@ -183,7 +184,7 @@ def compared(synthav: Results, avmnist: Results) -> dict[str, str]:
         "speakers_visual": format_number(scores["visual only"]),
         "speakers_vanilla": format_number(scores["vanilla"]),
         "speakers_leaders": named(theirs, complete[:LEADING]),
-        "speakers_ogm_ge": their_cells.loc["ogm_ge", "difference to vanilla"],
+        "speakers_ogm_ge": their_cells.loc["ogm_ge", DIFFERENCE],
         "speakers_lowest": named(theirs, complete[: -SHOWN_LOWEST - 1 : -1]),
     }
 
@@ -216,7 +217,7 @@ def views(made: Results, grid: Results, synthav: Results) -> dict[str, str]:
         "mfeat_lowest": format_number(rest.min()),
         "mfeat_highest": format_number(rest.max()),
         "mfeat_above": listed(
-            [f"`{x}` ({cells.loc[x, 'difference to vanilla']})" for x in joint if wins(complete.loc[x])][:LEADING]
+            [f"`{x}` ({cells.loc[x, DIFFERENCE]})" for x in joint if wins(complete.loc[x])][:LEADING]
         ),
         "mfeat_lost": listed([f"`{x}` ({scored(x)})" for x in lost]),
         "mfeat_unfinished": listed([f"`{x}`" for x in sorted(unfinished)]),
