@@ -32,8 +32,7 @@ PAGES: dict[str, Callable[[Mapping[str, Results]], dict[str, str]]] = {
 def page(name: str, made: Mapping[str, Results]) -> str:
     """A page with its numbers. Raises ValueError for a claim that they do not bear."""
     text = (TEMPLATES / f"{name}.md").read_text("utf-8").format(**PAGES[name](made))
-    if name == "results":
-        text = with_full_names(text)
+    text = with_full_names(text)
     parts = re.split(r"(^```.*?^```$)", text, flags=re.MULTILINE | re.DOTALL)
     return "".join(part if i % 2 else wrapped(part) for i, part in enumerate(parts))
 
