@@ -27,7 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Print the entries. Returns the exit code."""
-    print("\n\n".join(entries_of(asked(args.settings) or [SUITE])))
+    from benchmarks.cli.terminal import show
+
+    show(["\n\n".join(entries_of(asked(args.settings) or [SUITE]))])
     return 0
 
 
