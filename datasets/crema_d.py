@@ -117,7 +117,7 @@ class CremaDOptions(ClipOptions):
     split: Literal["ogm", "ogm_val", "speaker_independent"] = "ogm"
     fold: int = Field(0, ge=0, lt=FOLDS)  # of speaker_independent
     clean: bool | None = None  # None: where actors are kept apart
-    augment: Literal["batched", "parity"] = "batched"  # parity: picture by picture with PIL, as the released code
+    augment: Literal["batched", "parity"] = "batched"  # parity: picture by picture, as the released code
 
     @model_validator(mode="after")
     def _read_all(self) -> Self:
