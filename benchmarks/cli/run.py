@@ -33,7 +33,7 @@ settings (name=value; dots go deeper; values are YAML):
   method_args.alpha=0.8  dataset_args.preset=textbook      options of the method, the data, the fusion (fusion_args.)
   encoders.audio=cnn  encoder_args.audio.widths=[16,32]    per modality
   epochs= batch_size= optimizer=sgd|adam|adamw lr= momentum= weight_decay= schedule=constant|step|cosine
-  lr_steps=[70] lr_factor=0.1 max_norm= micro_batch= precision=fp32|fp64|bf16
+  lr_steps=[70] lr_factor=0.1 max_norm= micro_batch= precision=fp32|tf32|fp64|bf16
 What is not given comes from the dataset's recipe and the method's defaults (benchmarks/config/method_defaults.py).
 
 several processes on one run:

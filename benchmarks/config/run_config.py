@@ -76,7 +76,7 @@ class RunConfig(BaseModel):
     lr_factor: float = Field(default=0.1, gt=0, le=1)
     max_norm: float | None = Field(default=None, gt=0)  # clips the gradient's norm
     micro_batch: int | None = Field(default=None, ge=1)  # accumulates a batch in parts of this size
-    precision: Literal["fp32", "fp64", "bf16"] = "fp32"
+    precision: Literal["fp32", "tf32", "fp64", "bf16"] = "fp32"  # tf32: fp32 whose products are rounded, on CUDA alone
     compile: bool = False  # torch.compile on the encoders: faster on an accelerator, other last bits
     files: dict[str, str] = {}  # what of it came from a file outside the project -> digest of its content
     protocol: Literal[1, 2] = PROTOCOL  # goes up when the same settings change their meaning

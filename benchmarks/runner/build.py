@@ -75,10 +75,19 @@ def build(
         seed=config.seed,
         debug=debug,
         scheduler=build_scheduler(config, optimizer),
-        precision=config.precision,
+        precision="fp32" if config.precision == "tf32" else config.precision,
         micro_batch=config.micro_batch,
         max_norm=config.max_norm,
     )
+
+
+def allow_tf32(allowed: bool) -> None:
+    """Set for this process whether CUDA may round the factors of float32 products to TF32, which has 10 bits.
+
+    By torch's default it may in convolutions and not in matrix products.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    torch.backends.cudnn.allow_tf32 = allowed
 
 
 def _placed(

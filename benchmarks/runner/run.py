@@ -13,7 +13,7 @@ from benchmarks.config.run_config import RunConfig
 from benchmarks.records import logits
 from benchmarks.records.predictions import Predictions, scores
 from benchmarks.records.record import SCORED, RunRecord
-from benchmarks.runner.build import build
+from benchmarks.runner.build import allow_tf32, build
 from benchmarks.runner.checkpoint import CorruptFileError, RunState, load_checked, locked
 from benchmarks.runner.distributed import by_first_rank
 from benchmarks.runner.environment import RunEnvironment
@@ -82,6 +82,7 @@ def _make(
 ) -> RunRecord:
     """Train, evaluate and record one run, whose folder is locked."""
     config = experiment.config
+    allow_tf32(config.precision == "tf32" and environment.device.startswith("cuda"))
     engine = build(
         experiment,
         device=environment.device,

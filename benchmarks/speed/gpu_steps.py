@@ -1,8 +1,8 @@
 """What a training step costs on a GPU: time, launches, waiting, memory, compiled encoders, deterministic algorithms.
 
 The networks are those of ``benchmarks.speed.steps``. Three precisions: ``fp32`` without TF32, ``tf32`` with it in
-convolutions and matrix products, ``bf16`` autocast. (A run with ``precision=fp32`` has torch's defaults: TF32 in
-convolutions alone.) Everything but the part on deterministic algorithms is measured with them, as runs have them.
+convolutions and matrix products, ``bf16`` autocast. Everything but the part on deterministic algorithms is measured
+with them, as runs have them.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils import deterministic
 
 from benchmarks.config.run_config import RunConfig, configure
+from benchmarks.runner.build import allow_tf32
 from benchmarks.speed import steps
 from benchmarks.speed.parts import Measurements, Number, Rows
 from models.model import MultimodalModel, compile_encoders
@@ -77,8 +78,7 @@ def with_precision(name: str) -> RunConfig:
     """CREMA-D's recipe in one of the three precisions. The process is set as that of a run, and to this precision."""
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
-    torch.set_float32_matmul_precision("high" if name == "tf32" else "highest")
-    torch.backends.cudnn.allow_tf32 = name == "tf32"
+    allow_tf32(name == "tf32")
     return configure({"dataset": "crema_d", "precision": "bf16" if name == "bf16" else "fp32"})
 
 
