@@ -35,7 +35,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -144,7 +144,7 @@ class Manifest(Prepared):
         many = any(int(self.count[m].max()) > options.picks for m in self.picture_modalities)
         self.static = options.augment != "parity" and not many
         missing = {f"missing_{m}": int((self.count[m] == 0).sum()) for m in self.modalities}
-        notes = notes + Counter(missing) + sum((Counter(cache.facts[name]) for name in self.ids), Counter())
+        notes = notes + Counter(missing) + sum((Counter(facts) for name in self.ids if (facts := cache.facts[name])), Counter())
         per_class = Counter(self.labels)
         self.report = ScanReport(
             len(rows), len(rows), {name: per_class[i] for i, name in enumerate(self.classes)}, dict(notes)
@@ -263,9 +263,13 @@ class Manifest(Prepared):
     @classmethod
     def listing(cls, options: ManifestOptions) -> Listing:
         """The CSV that these options name, read and checked."""
-        resplit = options.folds is not None
-        digest = cls.lists_digest(options)
-        return _listing(csv_path(options.path), options.classes, options.allow_missing, resplit, digest)
+        return _listing(*cls.identity(options))
+
+    @classmethod
+    def identity(cls, options: ManifestOptions) -> tuple[Path, int | None, bool, bool, str]:
+        """All that decides what ``listing`` returns."""
+        resplit, digest = options.folds is not None, cls.lists_digest(options)
+        return csv_path(options.path), options.classes, options.allow_missing, resplit, digest
 
     @classmethod
     @override
@@ -283,12 +287,11 @@ class Manifest(Prepared):
         """What is decoded, and how; not who is in which split or class, so that these may change at no cost."""
         listing = cls.listing(options)
         kinds = set(listing.kinds.values())
-        files = [[row.id, list(row.files.values()), [row.start, min(row.end, 1e9)]] for row in listing.samples]
         return {
             "dataset": "manifest",
             "version": 1,
             "modalities": [list(item) for item in listing.kinds.items()],
-            "files": hashlib.sha256(canonical(files).encode()).hexdigest(),
+            "files": _cells_digest(*cls.identity(options)),
             "audio": dict(SOUNDS[options.sound], seconds=options.seconds) if "audio" in kinds else None,
             "pictures": stored_size(options) if kinds & {*PICTURE_KINDS} else None,
             "frames_per_second": options.frames_per_second if "video" in kinds else None,
@@ -302,9 +305,9 @@ class Manifest(Prepared):
         path, root, listing = csv_path(options.path), _root(options), cls.listing(options)
         _check_names(path, listing)
         rows_by_split(path, listing, options)
-        missing = []
+        missing, files = [], {row.id: _files(root, listing, row) for row in listing.samples}
         for row in listing.samples:
-            for m, file in _files(root, listing, row).items():
+            for m, file in files[row.id].items():
                 if not (image_files.any_in(file) if listing.kinds[m] == "frames" else file.is_file()):
                     missing.append(f"line {row.line}, column {m}:{listing.kinds[m]}: {file}")
         if missing:
@@ -313,17 +316,7 @@ class Manifest(Prepared):
                 f"{path}: {len(missing)} files are not there: {'; '.join(missing[:MAX_SHOWN])}{more}; put them there, "
                 "correct the paths, or say root=FOLDER"
             )
-        columns = {}
-        for m, kind in listing.kinds.items():
-            here = [row for row in listing.samples if row.files[m]]
-            if kind == "audio":
-                columns[m] = Column("<f4", sound_shape(options.sound, options.seconds), len(here))
-            elif kind in PICTURE_KINDS:
-                columns[m] = Column("|u1", (stored_size(options), stored_size(options), 3), len(here))
-            elif kind == "text":
-                columns[m] = Column("|u1", (options.text_bytes,), len(here))
-            else:
-                columns[m] = Column("<f4", common_shape(path, root, here, m, kind, options.length), len(here))
+        columns = cache(lambda: {m: _column(path, root, listing, options, m) for m in listing.kinds})
         by_id = {row.id: row for row in listing.samples}
 
         def decode(item: RawItem) -> Decoded:
@@ -331,13 +324,13 @@ class Manifest(Prepared):
             for m, cell in row.files.items():
                 if cell:
                     try:
-                        rows[m] = decode_cell(root, cell, listing.kinds[m], row, options, columns[m].shape, notes)
+                        rows[m] = decode_cell(root, cell, listing.kinds[m], row, options, columns()[m].shape, notes)
                     except DataError as error:
                         column = f"{m}:{listing.kinds[m]}"
                         raise type(error)(f"{path}, line {row.line}, column {column}: {error}") from error
             return Decoded(rows, notes)
 
-        return DecodePlan([RawItem(*item) for item in cls.sources(options, list(by_id)).items()], columns, decode)
+        return DecodePlan([RawItem(*item) for item in content.sources(files).items()], columns, decode)
 
     @classmethod
     @override
@@ -357,6 +350,18 @@ class Manifest(Prepared):
             shared = 0 if name == "train" else len({row.group for row in rows} & known)
             spectrogram[name] = cls(options, cache, listing, rows, +(notes + Counter(groups_also_in_train=shared)))
         return DataModule(**spectrogram)
+
+
+def _column(path: Path, root: Path, listing: Listing, options: ManifestOptions, modality: str) -> Column:
+    """The array of a modality in the prepared set. That of array files asks every one of them for its shape."""
+    kind, rows = listing.kinds[modality], [row for row in listing.samples if row.files[modality]]
+    if kind == "audio":
+        return Column("<f4", sound_shape(options.sound, options.seconds), len(rows))
+    if kind in PICTURE_KINDS:
+        return Column("|u1", (stored_size(options), stored_size(options), 3), len(rows))
+    if kind == "text":
+        return Column("|u1", (options.text_bytes,), len(rows))
+    return Column("<f4", common_shape(path, root, rows, modality, kind, options.length), len(rows))
 
 
 def _root(options: ManifestOptions) -> Path:
@@ -380,6 +385,14 @@ def _check_names(path: Path, listing: Listing) -> None:
                 f"{path}, column {m}:{kind}: {m!r} has another meaning in a model or a sample; name the modality "
                 f"otherwise, such as {m}_1"
             )
+
+
+@lru_cache(maxsize=4)
+def _cells_digest(path: Path, classes: int | None, allow_missing: bool, resplit: bool, digest: str) -> str:
+    """The sha256 of which file and which seconds of it each row names; arguments as of ``_listing``."""
+    rows = _listing(path, classes, allow_missing, resplit, digest).samples
+    files = [[row.id, list(row.files.values()), [row.start, min(row.end, 1e9)]] for row in rows]
+    return hashlib.sha256(canonical(files).encode()).hexdigest()
 
 
 @lru_cache(maxsize=4)

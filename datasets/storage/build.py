@@ -7,6 +7,7 @@ import io
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
@@ -22,7 +23,8 @@ from datasets.core.progress import Progress
 from datasets.storage.cache import FORMAT, Cache, Column, Decoded, RawItem, canonical, digest_of, sha256, source_digest
 
 DECODERS = ("av", "soundfile", "numpy", "torch", "torchaudio")
-CHUNK = 64  # pieces between two lines of the journal
+CHUNK = 64  # pieces between two lines of the journal, at first
+BRIEF, MOST = 0.5, 4096  # twice as many after a chunk that took fewer seconds, up to so many: each costs some writes
 
 
 def build(
@@ -66,13 +68,17 @@ def build(
                 _ask_for_space(part, columns, journal)
             todo = [item for item in items if item.key not in journal.done]
             with ThreadPoolExecutor(os.cpu_count()) as pool:
-                for start in range(0, len(todo), CHUNK):
+                start, size = 0, CHUNK
+                while start < len(todo):
                     if progress:
                         progress("decoding", len(journal.done), len(items))
-                    chunk = todo[start : start + CHUNK]
+                    chunk = todo[start : start + size]
+                    start, began = start + size, time.monotonic()
                     decoded = list(pool.map(decode, chunk))
                     with convert_disk_errors(part):
                         journal.add(chunk, decoded)
+                    if time.monotonic() - began < BRIEF:
+                        size = min(2 * size, MOST)
             with convert_disk_errors(part):
                 journal.finish(items, progress)
                 shutil.rmtree(folder, ignore_errors=True)

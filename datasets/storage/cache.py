@@ -64,9 +64,12 @@ class Column:
         return np.dtype(self.dtype).itemsize * math.prod(self.shape)
 
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
 def canonical(value: Any) -> str:
     """JSON with sorted keys and no blanks: equal values give equal texts."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return _CANONICAL.encode(value)
 
 
 def short_digest(recipe: Mapping[str, Any]) -> str:

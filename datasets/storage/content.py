@@ -17,8 +17,8 @@ import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from datasets.core.checks import advice
 from datasets.core.errors import DataError, MissingMediaError
@@ -29,13 +29,13 @@ from datasets.storage.cache import canonical, sha256
 
 TICK = 2_000_000_000  # ns: the coarsest clock of a file system in use (FAT)
 CHUNK = 256  # files between two entries in the memory
+ASKED = 500  # entries that are looked up at once: some versions of SQLite take no more than 999
 LONG = 256 << 20  # bytes whose reading is worth a progress bar
 BROKEN = (sqlite3.Error, UnicodeDecodeError)  # the latter for what a damaged file has in SQLite's messages
 DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}  # SQLite's codes for a broken file
 
 
-@dataclass(frozen=True)
-class _State:
+class _State(NamedTuple):
     """What the file system tells of a file, or of a folder of pictures, without reading it."""
 
     stamp: bytes
@@ -141,13 +141,16 @@ class _DigestStore:
         """The digests of those whose stamp is still the one that is remembered."""
         known = {}
         if self.database:
+            paths = {_key(path): path for path in states}
+            keys = list(paths)
             try:
-                with self.database:
-                    self.database.execute("BEGIN")  # else each line takes and gives back a lock on the file
-                    for path, state in states.items():
-                        key = _key(path)
-                        row = self.database.execute("SELECT entry FROM digests WHERE path = ?", (key,)).fetchone()
-                        if row and (digest := _digest(key, state.stamp, row[0])):
+                for start in range(0, len(keys), ASKED):
+                    asked = keys[start : start + ASKED]
+                    places = ",".join("?" * len(asked))
+                    found = self.database.execute(f"SELECT path, entry FROM digests WHERE path IN ({places})", asked)
+                    for key, entry in found:
+                        path = paths.get(key)  # in a damaged file the key may be another than was asked for
+                        if path and (digest := _digest(key, states[path].stamp, entry)):
                             known[path] = digest
             except BROKEN as error:
                 self._give_up(error)

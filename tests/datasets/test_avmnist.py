@@ -466,7 +466,7 @@ import os, signal, threading, sys
 from datasets.avmnist import AVMNIST
 from datasets import avmnist
 from datasets.storage import build
-build.CHUNK = 32
+build.CHUNK, build.BRIEF = 32, 0
 calls = []
 real = avmnist.noisy_second
 def counted(*args):

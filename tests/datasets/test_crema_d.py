@@ -350,7 +350,7 @@ KILLED = """
 import os, signal
 from datasets import crema_d
 from datasets.storage import build
-build.CHUNK = 8
+build.CHUNK, build.BRIEF = 8, 0
 calls = []
 real = crema_d.read_frames
 def counted(*args):

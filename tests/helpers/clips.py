@@ -126,7 +126,7 @@ import ast, os, signal, sys
 from datasets.storage import build
 from datasets.registry import DATASETS
 from ogm.registry import find
-build.CHUNK, calls, kind = int(sys.argv[5]), [], find(sys.argv[1], DATASETS, 'dataset')
+build.CHUNK, build.BRIEF, calls, kind = int(sys.argv[5]), 0, [], find(sys.argv[1], DATASETS, 'dataset')
 real = kind.decode.__func__
 def counted(cls, *args):
     calls.append(1)
