@@ -144,7 +144,8 @@ class Manifest(Prepared):
         many = any(int(self.count[m].max()) > options.picks for m in self.picture_modalities)
         self.static = options.augment != "parity" and not many
         missing = {f"missing_{m}": int((self.count[m] == 0).sum()) for m in self.modalities}
-        notes = notes + Counter(missing) + sum((Counter(facts) for name in self.ids if (facts := cache.facts[name])), Counter())
+        noted = (Counter(facts) for name in self.ids if (facts := cache.facts[name]))
+        notes = notes + Counter(missing) + sum(noted, Counter())
         per_class = Counter(self.labels)
         self.report = ScanReport(
             len(rows), len(rows), {name: per_class[i] for i, name in enumerate(self.classes)}, dict(notes)
@@ -256,7 +257,7 @@ class Manifest(Prepared):
         options = cls.options(args)
         root, listing = _root(options), cls.listing(options)
         files = (file for row in listing.samples for file in _files(root, listing, row).values())
-        if cls.ready(**args) and not any(file.exists() for file in files):
+        if cls.ready(**args) and not any(Path(file).exists() for file in files):
             return cls.open(options).folder
         return super().prepare(progress, **args)
 
@@ -308,7 +309,8 @@ class Manifest(Prepared):
         missing, files = [], {row.id: _files(root, listing, row) for row in listing.samples}
         for row in listing.samples:
             for m, file in files[row.id].items():
-                if not (image_files.any_in(file) if listing.kinds[m] == "frames" else file.is_file()):
+                here = image_files.any_in(Path(file)) if listing.kinds[m] == "frames" else Path(file).is_file()
+                if not here:
                     missing.append(f"line {row.line}, column {m}:{listing.kinds[m]}: {file}")
         if missing:
             more = ", ..." if len(missing) > MAX_SHOWN else ""
@@ -368,10 +370,10 @@ def _root(options: ManifestOptions) -> Path:
     return Path(options.root) if options.root else csv_path(options.path).parent
 
 
-def _files(root: Path, listing: Listing, row: Sample) -> dict[str, Path]:
-    """Modality -> the file or folder that holds it, of those that the row has."""
+def _files(root: Path, listing: Listing, row: Sample) -> dict[str, str]:
+    """Modality -> the file or folder that holds it, of those that the row has. Text: a CSV may have many rows."""
     return {
-        m: root / (cell.partition("#")[0] if listing.kinds[m] == "npz" else cell)
+        m: f"{root}/{cell.partition('#')[0] if listing.kinds[m] == 'npz' else cell}"
         for m, cell in row.files.items()
         if cell
     }

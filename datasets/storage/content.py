@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from datasets.core.checks import advice
 from datasets.core.errors import DataError, MissingMediaError
@@ -26,6 +26,8 @@ from datasets.core.paths import cache_folder
 from datasets.core.progress import bar
 from datasets.decode import image_files
 from datasets.storage.cache import canonical, sha256
+
+P = TypeVar("P", str, Path)  # a path
 
 TICK = 2_000_000_000  # ns: the coarsest clock of a file system in use (FAT)
 CHUNK = 256  # files between two entries in the memory
@@ -43,8 +45,10 @@ class _State(NamedTuple):
     size: int
 
 
-def digests(paths: Iterable[Path]) -> dict[Path, str]:
+def digests(paths: Iterable[P]) -> dict[P, str]:
     """sha256 of every file, as 64 hex digits; of a folder: of its pictures' digests in the order of their names.
+
+    Paths may be plain strings: of several hundred thousand, path objects take seconds and hundreds of megabytes.
 
     What is not there (a folder without pictures is not) has none. Raises DataError for a file that cannot be read, or
     that changes while it is.
@@ -73,24 +77,31 @@ def digests(paths: Iterable[Path]) -> dict[Path, str]:
     return known
 
 
-def source(files: Mapping[str, Path], digests: Mapping[Path, str]) -> str:
+def source(files: Mapping[str, P], digests: Mapping[P, str]) -> str:
     """One digest for all files of a piece. ``files``: what each is for -> where it is."""
-    held = {what: [path.suffix.lower(), digests[path]] for what, path in files.items()}
+    held = {what: [_suffix(path).lower(), digests[path]] for what, path in files.items()}
     return hashlib.sha256(canonical(held).encode()).hexdigest()
 
 
-def sources(files: Mapping[str, Mapping[str, Path]]) -> dict[str, str]:
+def sources(files: Mapping[str, Mapping[str, P]]) -> dict[str, str]:
     """The ``source`` of every piece whose files are all there, by its key."""
     known = digests(path for of in files.values() for path in of.values())
     return {key: source(of, known) for key, of in files.items() if known.keys() >= {*of.values()}}
 
 
-def _state(path: Path) -> _State | None:
+def _suffix(path: str | Path) -> str:
+    """As ``Path.suffix``: what follows the last dot of the name, with it, if something stands before and behind it."""
+    name = os.fspath(path).rpartition("/")[2]
+    dot = name.rfind(".")
+    return name[dot:] if 0 < dot < len(name) - 1 else ""
+
+
+def _state(path: str | Path) -> _State | None:
     try:
-        status = path.stat()
+        status = os.stat(path)  # noqa: PTH116 (also of text)
         if not stat.S_ISDIR(status.st_mode):
             return _State(_stamp(status), max(status.st_mtime_ns, status.st_ctime_ns), status.st_size)
-        files = [(os.fsencode(file.name), file.stat()) for file in image_files.listing(path)]
+        files = [(os.fsencode(file.name), file.stat()) for file in image_files.listing(Path(path))]
     except (FileNotFoundError, MissingMediaError):
         return None
     except OSError as error:
@@ -106,7 +117,8 @@ def _stamp(status: os.stat_result) -> bytes:
     return struct.pack("<QqqQ", status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
 
-def _read(path: Path) -> str:
+def _read(path: str | Path) -> str:
+    path = Path(path)
     try:
         if path.is_dir():
             return hashlib.sha256("".join(map(sha256, image_files.listing(path))).encode()).hexdigest()
@@ -115,7 +127,7 @@ def _read(path: Path) -> str:
         raise _unreadable(path, error) from error
 
 
-def _unreadable(path: Path, error: OSError) -> DataError:
+def _unreadable(path: str | Path, error: OSError) -> DataError:
     mend = advice(error, "get the file again")
     return DataError(f"{error.filename or path}: cannot be read ({error.strerror}); {mend}")
 
@@ -137,9 +149,9 @@ class _DigestStore:
         except BROKEN as error:
             self._give_up(error)
 
-    def look_up(self, states: Mapping[Path, _State]) -> dict[Path, str]:
+    def look_up(self, states: Mapping[P, _State]) -> dict[P, str]:
         """The digests of those whose stamp is still the one that is remembered."""
-        known = {}
+        known: dict[P, str] = {}
         if self.database:
             paths = {_key(path): path for path in states}
             keys = list(paths)
@@ -156,7 +168,7 @@ class _DigestStore:
                 self._give_up(error)
         return known
 
-    def add(self, read: Mapping[Path, tuple[bytes, str]]) -> None:
+    def add(self, read: Mapping[P, tuple[bytes, str]]) -> None:
         if self.database and read:
             rows = [(key := _key(path), _entry(key, stamp, digest)) for path, (stamp, digest) in read.items()]
             try:
@@ -179,8 +191,8 @@ class _DigestStore:
                     path.unlink(missing_ok=True)
 
 
-def _key(path: Path) -> bytes:
-    return os.fsencode(path.absolute())
+def _key(path: str | Path) -> bytes:
+    return os.fsencode(os.path.join(os.getcwd(), path))  # noqa: PTH109, PTH118 (also of text)
 
 
 def _entry(key: bytes, stamp: bytes, digest: str) -> bytes:
