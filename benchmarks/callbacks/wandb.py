@@ -42,7 +42,8 @@ class PagesIn:
             tags=list(page.tags),
             mode=self._mode,
             dir=str(self._folder.parent),
-            settings=self._wandb.Settings(silent=True, console="off", init_timeout=20),
+            # Versions are in the record; to list every installed package takes most of a second.
+            settings=self._wandb.Settings(silent=True, console="off", init_timeout=20, x_save_requirements=False),
             reinit="create_new",
             resume="allow" if self._mode == "online" else None,
         )
