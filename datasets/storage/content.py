@@ -27,7 +27,7 @@ from datasets.core.progress import bar
 from datasets.decode import image_files
 from datasets.storage.cache import canonical, sha256
 
-P = TypeVar("P", str, Path)  # a path
+P = TypeVar("P", bound=str | Path)
 
 TICK = 2_000_000_000  # ns: the coarsest clock of a file system in use (FAT)
 CHUNK = 256  # files between two entries in the memory
