@@ -28,20 +28,31 @@ help: ## this list
 	@echo "  RESULTS   results/SUITE       where records and tables go"
 	@echo "  OGM_DATA  data                folder with the downloaded datasets (environment)"
 	@echo "  PYTHON    python3             3.11 or newer, for the virtual environment"
+	@echo "  TORCH_BUILD auto              cpu or cuda: which torch setup installs (default: by whether there is an NVIDIA GPU)"
 	@echo "  TORCH     newest              which torch for test-plugin; the oldest that is promised: 2.4.0"
 
-setup: .venv/.ready .venv/bin/ogm-bench ## the virtual environment, with the exact versions of requirements.txt
+setup: .venv/.ready .venv/bin/ogm-bench ## the virtual environment, with the exact versions of requirements.txt (TORCH_BUILD=cpu|cuda)
 
 .venv/bin/ogm-bench: | .venv/.ready
 	@ln -sf ../../benchmarks/ogm-bench $@
 
-.venv/.ready: requirements.txt
+# An environment keeps its build of torch until TORCH_BUILD asks for the other; then it is made anew.
+ifneq ($(filter-out $(shell cat .venv/.torch_build 2>/dev/null || echo cuda),$(TORCH_BUILD)),)
+.PHONY: .venv/.ready
+endif
+
+.venv/.ready: requirements.txt requirements-cpu.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $(PYTHON) is older than Python 3.11; name another: make PYTHON=python3.11 ..." >&2; exit 2; }
-	@if command -v uv > /dev/null; then \
-		{ [ -x $(PY) ] || uv venv --quiet --python $(PYTHON) .venv; } && uv pip sync --python $(PY) --require-hashes requirements.txt; \
+	@build=$$($(PYTHON) torch_build.py $(or $(TORCH_BUILD),auto)) || exit $$?; \
+	case $$build in cpu) list=requirements-cpu.txt ;; *) list=requirements.txt ;; esac; \
+	[ "$$(cat .venv/.torch_build 2>/dev/null || echo cuda)" = $$build ] || rm -rf .venv; \
+	if command -v uv > /dev/null; then \
+		{ [ -x $(PY) ] || uv venv --quiet --python $(PYTHON) .venv; } && echo $$build > .venv/.torch_build && \
+		uv pip sync --python $(PY) --require-hashes $$list; \
 	else \
 		{ [ -x $(PY) ] && $(PY) -m pip --version > /dev/null 2>&1 || $(PYTHON) -m venv --clear .venv; } && \
-		$(PY) -m pip install --disable-pip-version-check --require-hashes -r requirements.txt; \
+		echo $$build > .venv/.torch_build && \
+		$(PY) -m pip install --disable-pip-version-check --require-hashes -r $$list; \
 	fi
 	@touch $@
 

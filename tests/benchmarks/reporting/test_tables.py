@@ -278,13 +278,14 @@ def test_notes_say_where_numbers_come_from() -> None:
     key = suite.tables[0].rows[1].configs[2].key
     report = {"train": {"listed": 10, "found": 8}}
     data = {**records[key].data, "fingerprint": {"train": "another"}, "report": report, "notes": ["adam undoes it"]}
-    provenance = {**records[key].provenance, "dirty": True, "commit": "fedcba9"}
+    provenance = {**records[key].provenance, "dirty": True, "commit": "fedcba9", "torch": "2.11.0+cpu"}
     records[key] = dataclasses.replace(records[key], data=data, provenance=provenance)
     notes = dict(format_table(suite.tables[0], records, quick=True).notes)
     assert "train train2, another" in notes["Data"]
     assert "INCOMPLETE: train: 8 of 10" in notes["Data"]
     assert "commit 0123abc, fedcba9" in notes["Made with"]
     assert "uncommitted changes in 1 of 6 runs" in notes["Made with"]
+    assert "torch 2.11.0, 2.11.0+cpu" in notes["Made with"]
     assert notes["Seeds"] == "training 0, 1, 2; data 0, 1, 2."
     assert notes["Mind"] == "adam undoes it."
     assert "there are 3" in notes["Unit"]
