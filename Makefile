@@ -19,7 +19,7 @@ help: ## this list
 	@echo "Variables (make reproduce-paper QUICK=1 JOBS=2):"
 	@echo "  DATASETS  avmnist,crema_d     which data (reproduce-paper; default: synthav and all that are prepared)"
 	@echo "  SEEDS     3                   training seeds per row"
-	@echo "  QUICK     1                   shortened runs, marked as such in every table"
+	@echo "  QUICK     1                   shortened runs, to check that everything works: their tables rank nothing"
 	@echo "  SUITE     paper               which tables: python -m benchmarks list suites"
 	@echo "  JOBS      $(JOBS)                   runs, or files of tests, at a time (default: one per core)"
 	@echo "  DEVICE    auto                cpu, cuda, cuda:1"

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--datasets", default="", help="comma-separated (default: every one that is ready)")
     parser.add_argument("--seeds", type=positive, help="training seeds per row (default: the suite's)")
-    parser.add_argument("--quick", action="store_true", help="a shortened run, marked as such in every table")
+    parser.add_argument("--quick", action="store_true", help="shortened runs, whose tables rank nothing")
     add_results(parser, "results/SUITE, or results/SUITE-quick", filled_in=True)
     add_flags_of_many_runs(parser)
     add_live_flag(parser)

@@ -69,9 +69,11 @@ def read_ranking(folder: Path) -> Ranking:
         Its rows that are complete; the others are named in ``left_out``.
 
     Raises:
-        ValueError: There is no suite.json, or not one ranked table.
+        ValueError: There is no suite.json, or not one ranked table, or its runs were shortened.
     """
     made = read(folder)
+    if made and made.suite.quick:
+        raise ValueError(f"{folder}: its runs were shortened (--quick), and rank nothing")
     ranked = [table for table in made.suite.tables if table.ranked] if made else []
     if len(ranked) != 1:
         raise ValueError(f"{folder}: it has {len(ranked)} ranked tables, but must have one, as compare makes it")

@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from benchmarks.reporting.across import across_data, ranked_data
 from benchmarks.reporting.page_data import Chapter, anchor, data_block
-from benchmarks.reporting.tables import QUICK, FormattedTable
+from benchmarks.reporting.tables import QUICK, QUICK_RANKS_NOTHING, FormattedTable
 
 TEXT_COLUMNS = ("setting", "compared with")  # aligned to the left
 ACROSS_DATA = "Differences over the options of the data"  # above the figures that many tables make together
@@ -69,7 +69,7 @@ def page(title: str, chapters: Sequence[Chapter], drawings: Mapping[str, Sequenc
         scripts=[Markup(script) for script in scripts],
         data=Markup(data_block(chapters)),
         licences="\n".join(map(asset, LICENCES)),
-        quick=QUICK,
+        quick=f"{QUICK}: {QUICK_RANKS_NOTHING}",
         text_columns=TEXT_COLUMNS,
         chapters=[
             {

@@ -101,7 +101,7 @@ def files(
         for picture in pictures(table, records, chosen, compared):
             drawings.setdefault(slug, []).append(_drawn(f"{slug}-{picture.kind}", picture))
             yield from _picture_files(drawings[slug][-1], picture)
-    for picture in heatmaps(suite, records):
+    for picture in [] if suite.quick else heatmaps(suite, records):
         drawings.setdefault("", []).append(_drawn(picture.kind, picture))
         yield from _picture_files(drawings[""][-1], picture)
     yield "README.md", readme(suite, formatted, records, drawings).encode()
@@ -182,7 +182,7 @@ def readme(
     """The suite's tables and figures (by the names of their files) as one Markdown file."""
     parts = [f"# {escape_markdown(suite.title)}"]
     if suite.quick:
-        parts.append(f"**{tables.QUICK}.**")
+        parts.append(f"**{tables.QUICK}**: {tables.QUICK_RANKS_NOTHING}")
     parts.append(f"{progress(suite, records)} Made from the records: what is written here by hand is lost next time.")
     for variant, group in itertools.groupby(formatted, key=lambda table: table.table.variant):
         parts.append(f"## {escape_markdown(variant)}")

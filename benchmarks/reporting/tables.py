@@ -31,6 +31,10 @@ from benchmarks.reporting.replication import difference_note, overlap_ratio, ran
 EMPTY = "\N{EN DASH}"  # a cell that cannot have a value: no such modality, nothing to compare with
 TIMES = "\N{MULTIPLICATION SIGN}"
 QUICK = "QUICK: shortened, not comparable"
+QUICK_RANKS_NOTHING = (
+    "these runs were shortened to check that everything works, and rank nothing: rows stand in the order of the suite, "
+    "and none is compared with another."
+)
 ACCURACY = "accuracy (by validation)"
 BRANCH_AND_PROBE = (
     "a branch is a modality's own part of the trained model, and its accuracy that of its unimodal logits; a probe is "
@@ -94,12 +98,14 @@ def format_tables(
     Args:
         asked: Their rows and runs. All their comparisons are one family of tests.
         records: Key -> record. Those of other runs are ignored.
-        quick: Whether the runs are shortened, which the tables then say.
+        quick: Whether the runs are shortened: the tables then say so, and neither rank nor compare their rows.
         published: The file with the numbers that papers print.
 
     Raises:
         ValueError: Rows are compared that do not share their seeds, or ``published`` is not usable.
     """
+    if quick:
+        asked = [table.uncompared() for table in asked]
     printed = [read_published(table, published) for table in asked]
     frames = [table_frame(table, records, lines) for table, lines in zip(asked, printed, strict=True)]
     correct(frames)
@@ -122,7 +128,7 @@ def _formatted(
     table_notes = notes(table, [records[key] for key in keys if key in records], numbers, printed)
     title = table.title if table.variant in table.title else f"{table.title}: {table.variant}"
     if quick:
-        title, table_notes = f"{title} ({QUICK})", [("Quick", QUICK), *table_notes]
+        title, table_notes = f"{title} ({QUICK})", [("Quick", QUICK_RANKS_NOTHING), *table_notes]
     return FormattedTable(table, title, numbers, format_cells(numbers), table_notes)
 
 

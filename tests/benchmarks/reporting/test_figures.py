@@ -187,6 +187,7 @@ def test_quick_is_marked_on_the_page_and_in_the_readme() -> None:
     made = dict(report.files(suite, filled(suite, ACCURACIES[:2])))
     for name in ("README.md", "report.html", "tables/table2-synthav.md", "tables/table2-synthav.tex"):
         assert b"QUICK: shortened, not comparable" in made[name]
+        assert b"rank nothing" in made[name] and b"difference to vanilla" not in made[name]
     assert b"True,table2" in made["tables/table2-synthav.csv"]
 
 

@@ -302,6 +302,20 @@ def test_quick_is_marked_in_every_format() -> None:
         assert {row["quick"] for row in csv.DictReader(io.StringIO(tables.to_csv(made.numbers)))} == {str(quick)}
 
 
+def test_shortened_runs_rank_nothing() -> None:
+    suite = small()
+    ranked = dataclasses.replace(suite.tables[0], ranked=True)
+    records = filled(suite, [VANILLA, OGM_GE])  # the second row is better in every run
+    whole, shortened = (format_table(ranked, records, quick=quick) for quick in (False, True))
+    assert {"rank", "wins", "difference to vanilla"} <= set(whole.cells)
+    assert list(whole.numbers["row"]) == ["ogm_ge", "vanilla"]
+    assert [c for c in shortened.cells if "branch" not in c and "probe" not in c] == ["setting", "runs", ACCURACY]
+    assert list(shortened.numbers["row"]) == ["vanilla", "ogm_ge"]
+    assert shortened.numbers["difference_mean"].isna().all() and "rank" not in shortened.numbers
+    notes = dict(shortened.notes)
+    assert "rank nothing" in notes["Quick"] and not {"Difference", "Rank"} & set(notes)
+
+
 def test_an_empty_folder_makes_a_table_of_missing_runs() -> None:
     suite = small()
     assert {row[ACCURACY] for row in cells(suite, {}).values()} == {"missing 3/3"}
