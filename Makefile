@@ -10,7 +10,7 @@ PLUGIN_TESTS := tests/contract/test_methods.py tests/ogm/test_loop.py tests/ogm/
 OLD_TORCH := -W 'ignore:Failed to initialize NumPy' -W 'ignore:You are using `torch.load`'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce-paper compare tune test test-all test-plugin test-ray test-slurm smoke lint bench report docs clean
+.PHONY: help setup reproduce-paper compare tune test test-all test-plugin test-ray test-slurm test-trainers test-dashboards test-notebook smoke lint bench report docs clean
 
 help: ## this list
 	@echo "OGM-Bench: balanced multimodal learning, reproducibly. Targets:"
@@ -98,13 +98,41 @@ test-slurm: .work/slurm/.ready ## the executor for Slurm clusters, on a Slurm of
 # Extras beside the environment: their packages are none of those that train, and some are newer.
 .work/ray/.ready .work/slurm/.ready: .work/%/.ready: pyproject.toml | setup
 	rm -rf .work/$*
-	$(PY) -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['$*'])" | \
+	$(call packages_of,$*) | \
 		if command -v uv > /dev/null; then \
 			xargs uv pip install --quiet --python $(PY) --target .work/$*/packages; \
 		else \
 			xargs $(PY) -m pip install --disable-pip-version-check --quiet --target .work/$*/packages; \
 		fi
 	@touch $@
+
+test-trainers: .work/trainers/.ready ## ogm in Lightning, Accelerate, Hugging Face's Trainer and Ignite, installed beside the environment
+	.work/trainers/bin/python -m pytest -q -n $(JOBS) tests/ogm/test_trainers.py tests/ogm/test_frameworks.py tests/ogm/test_own_loop_page.py
+
+test-dashboards: .work/dashboards/.ready ## runs in TensorBoard, MLflow, trackio and wandb, installed beside the environment
+	.work/dashboards/bin/python -m pytest -q tests/benchmarks/callbacks/test_dashboards.py
+
+test-notebook: .work/notebook/.ready ## every cell of docs/your_own_loop.ipynb, with Jupyter's kernel beside the environment
+	.work/notebook/bin/python -m pytest -q tests/test_notebook.py
+
+# Extras that need torch or the suite's own packages: an environment that sees the suite's and puts its own first.
+EXTRAS_trainers := accelerate ignite lightning transformers
+EXTRAS_dashboards := tensorboard mlflow trackio
+EXTRAS_notebook := notebook
+.work/trainers/.ready .work/dashboards/.ready .work/notebook/.ready: .work/%/.ready: pyproject.toml | setup
+	rm -rf .work/$*
+	$(PY) -m venv --without-pip .work/$*
+	$(PY) -c $(SITE_PACKAGES) > "$$(.work/$*/bin/python -c $(SITE_PACKAGES))/suite.pth"
+	$(call packages_of,$(EXTRAS_$*)) | \
+		if command -v uv > /dev/null; then \
+			xargs uv pip install --quiet --python .work/$*/bin/python; \
+		else \
+			xargs .work/$*/bin/python -m pip install --disable-pip-version-check --quiet; \
+		fi
+	@touch $@
+
+SITE_PACKAGES := 'import site; print(*site.getsitepackages())'
+packages_of = $(PY) -c "import sys, tomllib; extras = tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']; print(*(package for extra in sys.argv[1:] for package in extras[extra]))" $(1)
 
 smoke: ## the paper's tables, shortened: a check that everything works together
 	WANDB_MODE=offline $(MAKE) reproduce-paper QUICK=1 RESULTS=results/smoke
