@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib.util
 import math
 import os
 import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +24,6 @@ if TYPE_CHECKING:
     from benchmarks.runner.schedule import Grid
 
 SLURM_JOBS = 64  # that are queued without --jobs; how many of them are made at a time is up to Slurm
-RAY = "ray[client]==2.60.0"  # the extra "ray" of pyproject.toml
 
 
 def add_flags_of_many_runs(parser: argparse.ArgumentParser) -> None:
@@ -178,10 +175,9 @@ def executor_of(args: argparse.Namespace, environment: RunEnvironment, *, comple
         complete: Whether nothing is left to be made, so that no cluster is needed.
 
     Raises:
-        ConfigError: The cluster's library is not installed, or the cluster cannot be used.
+        ConfigError: The cluster cannot be used.
     """
     if args.executor == "ray" and not complete:
-        require_ray()
         from benchmarks.executors.ray_cluster import RayExecutor
 
         needs = {"CPU": args.cpus_per_run or args.threads}
@@ -217,15 +213,6 @@ def slurm_parameters(args: argparse.Namespace, environment: RunEnvironment) -> d
     if args.partition is not None:
         given["partition"] = args.partition
     return given
-
-
-def require_ray() -> None:
-    """Raise ConfigError, which says how to install it, where Ray is missing."""
-    if importlib.util.find_spec("ray") is None:
-        from benchmarks.config.run_config import ConfigError
-
-        install = f"{sys.executable} -m pip install '{RAY}'"
-        raise ConfigError([f"--executor ray: Ray is not installed: {install}"])
 
 
 def carry_out(

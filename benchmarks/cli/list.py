@@ -59,9 +59,10 @@ def _one(kind: str, name: str) -> Iterable[str]:
 
 
 def _require(kind: str, name: str) -> None:
+    from benchmarks.config.run_config import known
     from datasets.registry import DATASETS
     from models.registry import ENCODERS, FAMILIES, FUSIONS
-    from ogm.registry import STRATEGIES, closest
+    from ogm.registry import STRATEGIES
 
     names: Mapping[str, Mapping[str, str]] = {
         "method": STRATEGIES,
@@ -69,9 +70,5 @@ def _require(kind: str, name: str) -> None:
         "encoder": {**ENCODERS, **FAMILIES},
         "dataset": DATASETS,
     }
-    known = names[kind]
-    if name in known or (kind == "encoder" and name.partition(":")[0] in FAMILIES):
-        return
-    near = " or ".join(map(repr, closest(name, known, 3)))
-    hint = f"; did you mean {near}?" if near else ";"
-    raise ValueError(f"no {kind} is called {name!r}{hint} `python -m benchmarks list {kind}s` prints them all")
+    if not (kind == "encoder" and name.partition(":")[0] in FAMILIES):
+        known(name, names[kind], f"python -m benchmarks list {kind}s")

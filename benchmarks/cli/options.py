@@ -204,11 +204,10 @@ def environment_of(args: argparse.Namespace, known: RunEnvironment | None = None
     known = known or environment_to_read(args)
     if is_printing(args):
         return known
-    if getattr(args, "executor", "local") == "slurm":
-        from benchmarks.executors.slurm_queue import require_slurm
-
-        require_slurm()  # before anything is written
+    from benchmarks.executors.engines import require_engine
     from benchmarks.runner.failures import require_writable
+
+    require_engine(getattr(args, "executor", "local"))  # before anything is written
 
     require_writable(args.results)
     require_writable(args.work)

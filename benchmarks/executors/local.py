@@ -15,7 +15,7 @@ from benchmarks.config.user_files import register
 from benchmarks.records.record import Unwritable
 from benchmarks.runner.environment import RunEnvironment
 from benchmarks.runner.events import Event, RunFinished
-from benchmarks.runner.failures import failed_record, run_or_record_failure, save_failure
+from benchmarks.runner.failures import end_with_failure, failed_record, how_it_ended, run_or_record_failure
 from benchmarks.runner.plan import Job
 
 # Workers are forked from a process that has imported what a run needs and started no threads: each of them starts at
@@ -89,8 +89,7 @@ class LocalExecutor:
             self._remove(worker)
             reason = f"the process that made this run ended too early ({worker.cause_of_death()})"
             record = failed_record(config, "failed", reason)
-            save_failure(record, config, self._environment)
-            return RunFinished(config.key, config, record)
+            return end_with_failure(record, config, self._environment)
         if isinstance(message, Exception):
             raise message
         event: Event = message
@@ -126,12 +125,9 @@ class _Worker:
         return True
 
     def cause_of_death(self) -> str:
-        """How the process ended: 'exit code 3', 'killed by SIGKILL; out of memory?'."""
+        """How the process ended, in a few words."""
         self.process.join()
-        code = self.process.exitcode or 0
-        if code >= 0:
-            return f"exit code {code}"
-        return f"killed by {signal.Signals(-code).name}" + ("; out of memory?" if code == -signal.SIGKILL else "")
+        return how_it_ended(self.process.exitcode or 0)
 
     def stop(self) -> None:
         self.connection.close()

@@ -24,8 +24,8 @@ from benchmarks.executors.ray_worker import ANSWER, Worker
 from benchmarks.executors.remote import LostWorkers, Outcome, Task, UnpreparedError, differences, store, task_of
 from benchmarks.records.record import RunRecord, write_whole
 from benchmarks.runner.environment import RunEnvironment
-from benchmarks.runner.events import Event, RunFinished, Warned
-from benchmarks.runner.failures import failed_record, save_failure
+from benchmarks.runner.events import Event, Warned
+from benchmarks.runner.failures import end_with_failure, failed_record
 from benchmarks.runner.plan import Job
 from benchmarks.runner.provenance import ROOT
 
@@ -198,8 +198,7 @@ class RayExecutor:
     def _failed(self, job: Job, why: RunRecord | str) -> Event:
         config = RunConfig(**job.config)
         record = failed_record(config, "failed", why) if isinstance(why, str) else why
-        save_failure(record, config, self._environment)
-        return RunFinished(job.key, config, record)
+        return end_with_failure(record, config, self._environment)
 
 
 class _Worker:

@@ -27,7 +27,7 @@ from benchmarks.records.store import find_record
 from benchmarks.runner.environment import RunEnvironment
 from benchmarks.runner.events import Event, EventHandler, RunFinished
 from benchmarks.runner.experiment import Experiment, resolve
-from benchmarks.runner.failures import failed_record, run_or_record_failure, save_failure
+from benchmarks.runner.failures import end_with_failure, failed_record, run_or_record_failure
 from benchmarks.runner.plan import Job
 from benchmarks.runner.provenance import COMPUTING, ROOT, provenance
 from datasets.core.errors import DataError
@@ -242,8 +242,7 @@ def store(job: Job, outcome: Outcome, environment: RunEnvironment) -> RunFinishe
     if record.status in ("failed", "skipped"):
         if outcome.traceback is not None:
             write_whole(environment.work / job.key / "error.txt", outcome.traceback)
-        save_failure(record, config, environment)
-        return RunFinished(job.key, config, record)
+        return end_with_failure(record, config, environment)
     if outcome.weights is not None:
         path = environment.export_path(resolve(config), record)
         if not path.exists():

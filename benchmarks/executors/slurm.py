@@ -21,8 +21,8 @@ from benchmarks.executors.slurm_queue import Answer, SlurmQueue
 from benchmarks.executors.slurm_worker import PAUSE, SIGN, SIGN_EVERY, Messages, Worker
 from benchmarks.records.record import Unwritable
 from benchmarks.runner.environment import RunEnvironment
-from benchmarks.runner.events import EpochEnded, Event, RunFinished, Warned, from_json
-from benchmarks.runner.failures import save_failure
+from benchmarks.runner.events import EpochEnded, Event, Warned, from_json
+from benchmarks.runner.failures import end_with_failure
 from benchmarks.runner.plan import Job
 
 SUBMISSIONS = 2  # how many in a row may bring no worker that can make a run
@@ -71,9 +71,6 @@ class SlurmExecutor:
         parameters: What each worker gets, in submitit's words: ``time`` in minutes, after which a run goes on from its
             last epoch; ``cpus_per_task``, ``partition``, ...
         allow_mixed: Use workers whose versions are not those of this process.
-
-    Raises:
-        ConfigError: submitit or Slurm is not here.
     """
 
     def __init__(
@@ -206,8 +203,7 @@ class SlurmExecutor:
         if record is None:
             self._queue.appendleft(job)
             return [Warned(job.key, f"worker {worker.name} ended ({how}); its run goes on in another one")]
-        save_failure(record, config, self._environment)
-        return [RunFinished(job.key, config, record)]
+        return [end_with_failure(record, config, self._environment)]
 
     def _compare(self, answer: Answer) -> list[Event]:
         """What follows from Slurm's answer for those jobs and workers that were known when it was asked."""

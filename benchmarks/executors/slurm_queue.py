@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import getpass
-import importlib.util
 import io
 import os
-import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,8 +16,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from benchmarks.config.run_config import ConfigError
+from benchmarks.runner.failures import how_it_ended
 
-SUBMITIT = "submitit==1.5.4"  # the extra "slurm" of pyproject.toml
 ASK_EVERY, ANSWER_WITHIN = 5.0, 60.0  # seconds between two questions, and for one answer
 OUTAGE = 1800.0  # seconds without any answer, after which Slurm is given up
 QUEUED_AT_MOST = "now+14days"  # after which Slurm drops a worker that it could not start
@@ -56,18 +53,6 @@ class Answer:
         return "waiting" if state in WAITING else "alive" if state in ALIVE else "ended", why
 
 
-def require_slurm() -> None:
-    """Raise ConfigError, which says what to do, where submitit or Slurm is missing."""
-    if importlib.util.find_spec("submitit") is None:
-        raise ConfigError(
-            [f"--executor slurm: submitit is not installed: {sys.executable} -m pip install '{SUBMITIT}'"]
-        )
-    if shutil.which("sbatch") is None:
-        raise ConfigError(
-            ["--executor slurm: there is no sbatch here: give the command where Slurm's jobs are submitted"]
-        )
-
-
 class SlurmQueue:
     """Jobs of one name in Slurm's queue.
 
@@ -75,13 +60,9 @@ class SlurmQueue:
         name: Of the jobs, and of nobody else's.
         folder: Where submitit keeps scripts and logs.
         parameters: What each job gets, in submitit's words (``time``, ``cpus_per_task``, ``partition``, ...).
-
-    Raises:
-        ConfigError: submitit or Slurm is not here.
     """
 
     def __init__(self, name: str, folder: Path, parameters: Mapping[str, Any]) -> None:
-        require_slurm()
         import submitit
 
         self._submitit, self._name, self._folder, self._parameters = submitit, name, folder, parameters
@@ -172,12 +153,8 @@ class SlurmQueue:
 def _ending(state: str, status: int) -> str:
     """How a job has ended, by its state and the status that its script left."""
     code = os.waitstatus_to_exitcode(status)
-    number = code - 128 if code > 128 else -code  # a shell's way to say that a signal ended what it had started
-    if number <= 0:
-        return f"{state.lower()}, exit code {code}"
-    return f"{state.lower()}, by {signal.Signals(number).name}" + (
-        "; out of memory?" if number == signal.SIGKILL else ""
-    )
+    signalled = 128 < code < 128 + signal.NSIG  # a shell's way to say that a signal ended what it had started
+    return f"{state.lower()}, {how_it_ended(128 - code if signalled else code)}"
 
 
 def _call(*words: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import tempfile
 import traceback
 from pathlib import Path
@@ -88,8 +89,7 @@ def run_or_record_failure(
         record = failed_record(config, "failed", f"{error.filename}: {error.strerror}")
     except (ConfigError, DataError, CorruptFileError, FloatingPointError) as error:
         record = failed_record(config, "failed", str(error))
-    save_failure(record, config, environment)
-    on_event(RunFinished(config.key, config, record))
+    on_event(end_with_failure(record, config, environment))
     return record
 
 
@@ -108,6 +108,24 @@ def blocked_record(config: RunConfig, prerequisite: RunRecord) -> RunRecord:
     status: Literal["failed", "skipped"] = "skipped" if prerequisite.status == "skipped" else "failed"
     title = RunConfig.model_validate(prerequisite.config).title
     return failed_record(config, status, f"builds on {title}, which {prerequisite.status}: {prerequisite.reason}")
+
+
+def how_it_ended(code: int) -> str:
+    """The exit code of a process in words: 'exit code 3', or for signal 9 'killed by SIGKILL; out of memory?'.
+
+    Args:
+        code: As of ``subprocess`` and ``multiprocessing``: minus the number of the signal that has ended it, if one has.
+    """
+    if code >= 0:
+        return f"exit code {code}"
+    name = {number.value: number.name for number in signal.Signals}.get(-code, f"signal {-code}")
+    return f"killed by {name}" + ("; out of memory?" if code == -signal.SIGKILL else "")
+
+
+def end_with_failure(record: RunRecord, config: RunConfig, environment: RunEnvironment) -> RunFinished:
+    """Save the record of a run that was not made (``save_failure``), and end its job: the event that says so."""
+    save_failure(record, config, environment)
+    return RunFinished(config.key, config, record)
 
 
 def save_failure(record: RunRecord, config: RunConfig, environment: RunEnvironment) -> None:

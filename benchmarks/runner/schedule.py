@@ -11,7 +11,7 @@ from benchmarks.records.record import RunRecord
 from benchmarks.runner.environment import RunEnvironment
 from benchmarks.runner.events import EventHandler, RunDeferred, RunFinished
 from benchmarks.runner.experiment import Experiment
-from benchmarks.runner.failures import blocked_record, save_failure
+from benchmarks.runner.failures import blocked_record, end_with_failure
 from benchmarks.runner.plan import Job, Plan
 
 
@@ -83,9 +83,9 @@ def carry_out(grid: Grid, environment: RunEnvironment, executor: Executor, on_ev
             job, prerequisite = blocked
             config = grid.configs[job.key]
             records[job.key] = record = blocked_record(config, records[prerequisite])
-            save_failure(record, config, environment)
+            end = end_with_failure(record, config, environment)
             plan.ended(job.key, done=False)
-            on_event(RunFinished(job.key, config, record))
+            on_event(end)
         while (ready := plan.next_ready()) is not None:
             submitted.add(ready.key)
             executor.submit(ready)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import signal
 import subprocess
@@ -56,17 +55,6 @@ def test_the_records_of_a_cluster_are_those_of_this_machine(
     assert not list(tmp_path.rglob(".shared-*"))
     again = run_here(command("grid", *GRID, folder=tmp_path))
     assert "2 of 2 runs are already recorded" in again.stdout
-
-
-def test_without_ray_one_line_names_the_command_that_installs_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    find = importlib.util.find_spec
-    monkeypatch.setattr("importlib.util.find_spec", lambda name, *more: None if name == "ray" else find(name, *more))
-    done = run_here([*command("grid", *GRID, folder=tmp_path), "--executor", "ray"])
-    assert done.returncode == 2
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("error: --executor ray: Ray is not installed: ") and "pip install 'ray[client]==" in line
 
 
 def test_another_version_is_refused_or_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,20 +83,6 @@ def test_what_becomes_of_a_job(state: str, fate: str) -> None:
     assert answer.fate("12_1") == ("ended", "forgotten by Slurm")
 
 
-@pytest.mark.parametrize("absent", ["submitit", "sbatch"])
-def test_what_is_missing_is_one_line_and_nothing_is_written(
-    absent: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if absent == "submitit":
-        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    else:
-        pytest.importorskip("submitit", reason="submitit is not installed")
-        monkeypatch.setenv("PATH", str(tmp_path))
-    done = run_here(on_slurm(*FEW, folder=tmp_path))
-    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and absent in done.stderr
-    assert not list(tmp_path.iterdir())
-
-
 # ---- with Slurm
 def test_a_grid_on_slurm_has_the_records_of_one_on_this_machine(tmp_path: Path) -> None:
     shared_slurm()
