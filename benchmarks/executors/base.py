@@ -13,10 +13,10 @@ class Executor(Protocol):
     """Carries out jobs, several at a time.
 
     The contract, which one test checks for every executor: each submitted job ends in exactly one ``RunFinished``,
-    whose record is on disk by then; a worker that dies costs its job alone, and the record says how it died (on a
-    cluster, whose machines are lost for other reasons, the job is tried once more before that); closing stops what
-    still runs and loses no finished record; the bits of a run do not depend on the executor. One that only writes runs
-    down ends each in one ``RunDeferred`` instead.
+    whose record is on disk by then; a worker that dies costs its job alone, which is tried once more (``LostWorkers``)
+    and then has a failed record that says how both workers ended; closing stops what still runs and loses no finished
+    record; the bits of a run do not depend on the executor. One that only writes runs down ends each in one
+    ``RunDeferred`` instead.
     """
 
     slots: int  # runs at a time

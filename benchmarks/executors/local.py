@@ -15,7 +15,7 @@ from benchmarks.config.user_files import register
 from benchmarks.records.record import Unwritable
 from benchmarks.runner.environment import RunEnvironment
 from benchmarks.runner.events import Event, RunFinished
-from benchmarks.runner.failures import end_with_failure, failed_record, how_it_ended, run_or_record_failure
+from benchmarks.runner.failures import LostWorkers, how_it_ended, run_or_record_failure
 from benchmarks.runner.plan import Job
 
 # Workers are forked from a process that has imported what a run needs and started no threads: each of them starts at
@@ -29,6 +29,8 @@ _GONE = (EOFError, BrokenPipeError, ConnectionResetError)  # the process at the 
 class LocalExecutor:
     """Carries out jobs in processes of this machine, which are started when there is something for them to do.
 
+    A process that dies costs its run one more try, from its last epoch.
+
     Args:
         environment: Where and how runs are carried out.
         slots: How many runs are made at a time.
@@ -39,6 +41,7 @@ class LocalExecutor:
         self._environment = environment
         self._queue: deque[Job] = deque()
         self._workers: list[_Worker] = []
+        self._lost = LostWorkers(self._queue, environment)
 
     def submit(self, job: Job) -> None:
         """Queue a job. It is started while ``events`` is read."""
@@ -52,7 +55,7 @@ class LocalExecutor:
         """
         while True:
             self._assign()
-            busy = {worker.connection: worker for worker in self._workers if worker.config is not None}
+            busy = {worker.connection: worker for worker in self._workers if worker.job is not None}
             if not busy:
                 return
             for connection in wait(list(busy)):
@@ -68,7 +71,7 @@ class LocalExecutor:
     def _assign(self) -> None:
         """Give the queued jobs to idle processes, as far as there are slots."""
         while self._queue:
-            worker = next((w for w in self._workers if w.config is None), None)
+            worker = next((w for w in self._workers if w.job is None), None)
             if worker is None:
                 if len(self._workers) >= self.slots:
                     return
@@ -80,21 +83,19 @@ class LocalExecutor:
                 self._remove(worker)
 
     def _receive(self, worker: _Worker) -> Event:
-        """The next event from a process; if it has died, the end of its run."""
-        config = worker.config
-        assert config is not None
+        """The next event from a process; if it has died, what becomes of its run."""
+        job = worker.job
+        assert job is not None
         try:
             message = worker.connection.recv()
         except _GONE:
             self._remove(worker)
-            reason = f"the process that made this run ended too early ({worker.cause_of_death()})"
-            record = failed_record(config, "failed", reason)
-            return end_with_failure(record, config, self._environment)
+            return self._lost.lose(job, worker.cause_of_death())
         if isinstance(message, Exception):
             raise message
         event: Event = message
-        if isinstance(event, RunFinished) and event.key == config.key:
-            worker.config = None
+        if isinstance(event, RunFinished) and event.key == job.key:
+            worker.job = None
         return event
 
     def _remove(self, worker: _Worker) -> None:
@@ -105,11 +106,11 @@ class LocalExecutor:
 class _Worker:
     """A process that makes runs, seen from the process that started it.
 
-    ``config`` is the run that it is making, None while it has nothing to do.
+    ``job`` is what it works on, None while it has nothing to do.
     """
 
     def __init__(self, environment: RunEnvironment) -> None:
-        self.config: RunConfig | None = None
+        self.job: Job | None = None
         self.connection, theirs = FORKSERVER.Pipe()
         self.process = FORKSERVER.Process(target=_work, args=(environment, theirs, dict(os.environ)), daemon=True)
         self.process.start()
@@ -121,7 +122,7 @@ class _Worker:
             self.connection.send(job)
         except _GONE:
             return False
-        self.config = RunConfig(**job.config)
+        self.job = job
         return True
 
     def cause_of_death(self) -> str:

@@ -21,11 +21,11 @@ from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
 from benchmarks.config.run_config import ConfigError, RunConfig
 from benchmarks.executors.ray_worker import ANSWER, Worker
-from benchmarks.executors.remote import LostWorkers, Outcome, Task, UnpreparedError, differences, store, task_of
-from benchmarks.records.record import RunRecord, write_whole
+from benchmarks.executors.remote import Outcome, Task, UnpreparedError, differences, store, task_of
+from benchmarks.records.record import write_whole
 from benchmarks.runner.environment import RunEnvironment
 from benchmarks.runner.events import Event, Warned
-from benchmarks.runner.failures import end_with_failure, failed_record
+from benchmarks.runner.failures import LostWorkers, end_with_failure, failed_record
 from benchmarks.runner.plan import Job
 from benchmarks.runner.provenance import ROOT
 
@@ -65,7 +65,8 @@ class RayExecutor:
         self._environment, self._needs, self._allow_mixed = environment, needs, allow_mixed
         self._queue: deque[Job] = deque()
         self._workers: list[_Worker] = []
-        self._lost, self._failed_starts, self._why_none = LostWorkers(), 0, ""
+        self._lost = LostWorkers(self._queue, environment)
+        self._failed_starts, self._why_none = 0, ""
         self._folder = _connect(address, slots, needs)
         self.slots = slots or _room(needs)
         if not self.slots:
@@ -182,23 +183,16 @@ class RayExecutor:
             if self._failed_starts >= FAILED_STARTS or how.startswith("it did not answer"):
                 self.slots = len(self._workers)
             return
-        how = f"process {worker.process} on {worker.host}: {how}"
-        record = self._lost.failure(job, how)
-        if record is None:
-            self._queue.appendleft(job)
-            yield Warned(job.key, f"its run is tried once more: {how}")
-        else:
-            yield self._failed(job, record)
+        yield self._lost.lose(job, f"process {worker.process} on {worker.host}: {how}")
 
     def _dismiss(self, worker: _Worker, why: str) -> None:
         self._why_none = why
         self._workers.remove(worker)
         ray.kill(worker.handle)
 
-    def _failed(self, job: Job, why: RunRecord | str) -> Event:
+    def _failed(self, job: Job, why: str) -> Event:
         config = RunConfig(**job.config)
-        record = failed_record(config, "failed", why) if isinstance(why, str) else why
-        return end_with_failure(record, config, self._environment)
+        return end_with_failure(failed_record(config, "failed", why), config, self._environment)
 
 
 class _Worker:

@@ -251,7 +251,7 @@ def store(job: Job, outcome: Outcome, environment: RunEnvironment) -> RunFinishe
     if before is None or before.result_digest != record.result_digest:
         if outcome.logits is not None:
             logits.save_file(environment.results, record, outcome.logits)
-        record.save(environment.results)
+        write_whole(record.path(environment.results), outcome.record)  # what ``_checked`` has read
         before = record
     return RunFinished(job.key, config, before)
 
@@ -270,30 +270,6 @@ def _checked(job: Job, outcome: Outcome, environment: RunEnvironment) -> RunReco
     if differs and record.status in ("done", "diverged") and not environment.overwrite:
         raise ValueError("the run is recorded already, and came out differently: give another --results folder")
     return record
-
-
-class LostWorkers:
-    """How often each run has lost its worker: it is tried once more, then it has failed."""
-
-    def __init__(self) -> None:
-        self._first: dict[str, str] = {}
-
-    def failure(self, job: Job, how: str) -> RunRecord | None:
-        """Note that the worker of a job is gone.
-
-        Args:
-            job: The job.
-            how: How the worker ended, in a few words.
-
-        Returns:
-            None for a job that is to be tried again; else its failed record, which says how each worker ended.
-        """
-        if job.key not in self._first:
-            self._first[job.key] = how
-            return None
-        first = self._first.pop(job.key)
-        reason = f"the processes that made this run ended too early, twice ({first}; {how})"
-        return failed_record(RunConfig(**job.config), "failed", reason)
 
 
 @functools.cache

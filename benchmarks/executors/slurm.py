@@ -15,14 +15,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.config.run_config import ConfigError, RunConfig
-from benchmarks.executors.remote import LostWorkers, Outcome, Task, differences, store, task_of
+from benchmarks.config.run_config import ConfigError
+from benchmarks.executors.remote import Outcome, Task, differences, store, task_of
 from benchmarks.executors.slurm_queue import Answer, SlurmQueue
 from benchmarks.executors.slurm_worker import PAUSE, SIGN, SIGN_EVERY, Messages, Worker
 from benchmarks.records.record import Unwritable
 from benchmarks.runner.environment import RunEnvironment
 from benchmarks.runner.events import EpochEnded, Event, Warned, from_json
-from benchmarks.runner.failures import end_with_failure
+from benchmarks.runner.failures import LostWorkers
 from benchmarks.runner.plan import Job
 
 SUBMISSIONS = 2  # how many in a row may bring no worker that can make a run
@@ -86,7 +86,7 @@ class SlurmExecutor:
         self._folder = environment.work.absolute() / "slurm" / name
         self._slurm = SlurmQueue(name, self._folder, parameters)
         self._queue: deque[Job] = deque()
-        self._lost = LostWorkers()
+        self._lost = LostWorkers(self._queue, environment)
         self._numbers: set[str] = set()  # Slurm's, of the jobs that have not ended
         self._workers: dict[str, _Connection] = {}  # those that can make runs, by name
         self._known: set[str] = set()  # the names of all workers that ever reported
@@ -197,13 +197,11 @@ class SlurmExecutor:
         del self._workers[worker.name]
         if worker.job is None:
             return []
-        self._trouble = how if charged else self._trouble
-        job, config = worker.job, RunConfig(**worker.job.config)
-        record = self._lost.failure(job, how) if charged else None
-        if record is None:
-            self._queue.appendleft(job)
-            return [Warned(job.key, f"worker {worker.name} ended ({how}); its run goes on in another one")]
-        return [end_with_failure(record, config, self._environment)]
+        if charged:
+            self._trouble = how
+            return [self._lost.lose(worker.job, f"worker {worker.name}: {how}")]
+        self._queue.appendleft(worker.job)
+        return [Warned(worker.job.key, f"worker {worker.name} ended ({how}); its run goes on in another one")]
 
     def _compare(self, answer: Answer) -> list[Event]:
         """What follows from Slurm's answer for those jobs and workers that were known when it was asked."""

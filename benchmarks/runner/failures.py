@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import tempfile
 import traceback
+from collections import deque
 from pathlib import Path
 from typing import Literal
 
@@ -14,8 +15,9 @@ from benchmarks.records.store import find_record
 from benchmarks.runner.checkpoint import CorruptFileError
 from benchmarks.runner.distributed import is_first_rank
 from benchmarks.runner.environment import RunEnvironment
-from benchmarks.runner.events import Event, EventHandler, RunFinished
+from benchmarks.runner.events import Event, EventHandler, RunFinished, Warned
 from benchmarks.runner.experiment import Experiment, IncompatibleError, resolve
+from benchmarks.runner.plan import Job
 from benchmarks.runner.run import run_experiment
 from datasets.core.errors import DataError
 
@@ -114,7 +116,7 @@ def how_it_ended(code: int) -> str:
     """The exit code of a process in words: 'exit code 3', or for signal 9 'killed by SIGKILL; out of memory?'.
 
     Args:
-        code: As of ``subprocess`` and ``multiprocessing``: minus the number of the signal that has ended it, if one has.
+        code: As of ``subprocess`` and ``multiprocessing``: minus the number of the signal that ended it, if any.
     """
     if code >= 0:
         return f"exit code {code}"
@@ -126,6 +128,40 @@ def end_with_failure(record: RunRecord, config: RunConfig, environment: RunEnvir
     """Save the record of a run that was not made (``save_failure``), and end its job: the event that says so."""
     save_failure(record, config, environment)
     return RunFinished(config.key, config, record)
+
+
+class LostWorkers:
+    """Which runs have lost the process that made them: each is tried once more, then it has failed.
+
+    Args:
+        queue: Where jobs wait for a worker.
+        environment: Where the record of a failure goes.
+    """
+
+    def __init__(self, queue: deque[Job], environment: RunEnvironment) -> None:
+        self._queue, self._environment = queue, environment
+        self._first: dict[str, str] = {}
+
+    def lose(self, job: Job, how: str) -> Event:
+        """Note that the worker of a job is gone.
+
+        Args:
+            job: The job. It is put in front of the queue, or has failed.
+            how: How the worker ended, in a few words.
+
+        Returns:
+            A warning, or the end of the job, whose record says how each worker ended.
+
+        Raises:
+            OSError: The record cannot be written.
+        """
+        if job.key not in self._first:
+            self._first[job.key] = how
+            self._queue.appendleft(job)
+            return Warned(job.key, f"its worker ended too early ({how}): the run is tried once more")
+        first, config = self._first.pop(job.key), RunConfig(**job.config)
+        reason = f"the processes that made this run ended too early, twice ({first}; {how})"
+        return end_with_failure(failed_record(config, "failed", reason), config, self._environment)
 
 
 def save_failure(record: RunRecord, config: RunConfig, environment: RunEnvironment) -> None:

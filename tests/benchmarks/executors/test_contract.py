@@ -18,7 +18,7 @@ from benchmarks.executors.local import LocalExecutor
 from benchmarks.executors.print_commands import PrintCommands
 from benchmarks.records.record import Unwritable
 from benchmarks.runner.environment import RunEnvironment
-from benchmarks.runner.events import EpochEnded, Event, RunDeferred, RunFinished, RunStarted
+from benchmarks.runner.events import EpochEnded, Event, RunDeferred, RunFinished, RunStarted, Warned
 from benchmarks.runner.experiment import resolve
 from benchmarks.runner.plan import Job
 from benchmarks.runner.run import run
@@ -36,7 +36,7 @@ EXECUTORS: dict[str, Any] = {**MAKING, "print": lambda environment: PrintCommand
 # The process that makes a run, by the executor's class: its number.
 PROCESSES: dict[str, Callable[[Any, str], int | None]] = {
     "LocalExecutor": lambda executor, key: next(
-        (w.process.pid for w in executor._workers if w.config is not None and w.config.key == key), None
+        (w.process.pid for w in executor._workers if w.job is not None and w.job.key == key), None
     ),
     "RayExecutor": lambda executor, key: next(
         (w.process for w in executor._workers if w.job is not None and w.job.key == key), None
@@ -128,7 +128,7 @@ def test_failures_are_recorded_with_their_reason(make: Maker, tmp_path: Path) ->
 
 @pytest.mark.parametrize("make", MAKING.values(), ids=MAKING)
 def test_a_worker_that_is_killed_costs_its_run_alone_and_the_record_says_how(make: Maker, tmp_path: Path) -> None:
-    """A cluster tries the run once more, and its worker is killed again."""
+    """The run is tried once more, and its worker is killed again."""
     executor, events = make(environment(tmp_path)), []
     doomed, other = job("epochs=200"), job("seed=1")
     executor.submit(doomed)
@@ -145,7 +145,8 @@ def test_a_worker_that_is_killed_costs_its_run_alone_and_the_record_says_how(mak
     executor.close()
     assert statuses(events) == {doomed.key: "failed", job("seed=1").key: "done"}
     (record,) = (e.record for e in events if isinstance(e, RunFinished) and e.key == doomed.key)
-    assert "killed" in record.reason
+    assert record.reason.count("killed") == 2
+    assert len([e for e in events if isinstance(e, Warned)]) == 1
 
 
 @pytest.mark.parametrize("make", MAKING.values(), ids=MAKING)

@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.config.run_config import configure, parse
 from benchmarks.executors import remote
-from benchmarks.executors.remote import LostWorkers, Outcome, carry_out, differences, store, task_of, versions
+from benchmarks.executors.remote import Outcome, carry_out, differences, store, task_of, versions
 from benchmarks.records.record import RunRecord
 from benchmarks.runner.environment import RunEnvironment
 from benchmarks.runner.events import Event, RunFinished, RunStarted
@@ -123,15 +123,6 @@ def test_a_fault_comes_back_with_its_traceback(tmp_path: Path, monkeypatch: pyte
     finished, _ = made(job(), here, tmp_path / "worker")
     path = tmp_path / "driver" / "work" / job().key / "error.txt"
     assert str(path) in finished.record.reason and "a fault of ours" in path.read_text()
-
-
-def test_a_run_is_tried_once_more_and_then_it_has_failed() -> None:
-    lost = LostWorkers()
-    assert lost.failure(job(), "node a was lost") is None
-    assert lost.failure(job("seed=1"), "node a was lost") is None
-    record = lost.failure(job(), "killed by SIGKILL")
-    assert record is not None and record.status == "failed"
-    assert "node a was lost" in record.reason and "SIGKILL" in record.reason
 
 
 def test_other_versions_are_named() -> None:

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import time
+from collections import deque
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,10 @@ from benchmarks.__main__ import main, read
 from benchmarks.config.run_config import configure, parse
 from benchmarks.runner.build import require_learnable
 from benchmarks.runner.environment import RunEnvironment
-from benchmarks.runner.events import Event, RunStarted, ignore_event
+from benchmarks.runner.events import Event, RunFinished, RunStarted, Warned, ignore_event
 from benchmarks.runner.experiment import resolve
-from benchmarks.runner.failures import run_or_record_failure
+from benchmarks.runner.failures import LostWorkers, how_it_ended, run_or_record_failure
+from benchmarks.runner.plan import Job
 from datasets.core.errors import DataError
 from datasets.registry import load
 from tests.helpers.commands import ROOT, SMALL, command, records, run_here
@@ -103,6 +105,28 @@ def test_a_work_folder_that_cannot_be_written_fails_its_run(tmp_path: Path) -> N
     record = run_or_record_failure(config, place, on_event=ignore_event)
     assert record.status == "failed" and "Not a directory" in record.reason and str(place.work) in record.reason
     assert [r["status"] for r in records(tmp_path)] == ["failed"]
+
+
+def test_a_run_that_loses_its_worker_is_tried_once_more_and_then_it_has_failed(tmp_path: Path) -> None:
+    first, second = (configure(parse([*SMALL, f"seed={seed}"])) for seed in range(2))
+    jobs = [Job(config.key, config.model_dump(mode="json")) for config in (first, second)]
+    queue = deque([Job("waiting", {})])
+    lost = LostWorkers(queue, RunEnvironment(tmp_path / "results", tmp_path / "work"))
+    for job in jobs:
+        warning = lost.lose(job, "node a was lost")
+        assert isinstance(warning, Warned) and "node a was lost" in warning.text and queue[0] == job
+    end = lost.lose(jobs[0], "killed by SIGKILL")
+    assert isinstance(end, RunFinished) and end.record.status == "failed" and len(queue) == 3
+    assert "node a was lost" in end.record.reason and "SIGKILL" in end.record.reason
+    assert [r["reason"] for r in records(tmp_path)] == [end.record.reason]
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [(3, "exit code 3"), (-9, "killed by SIGKILL; out of memory?"), (-15, "killed by SIGTERM"), (-40, "signal 40")],
+)
+def test_how_a_process_ended(code: int, words: str) -> None:
+    assert how_it_ended(code).endswith(words)
 
 
 def test_a_failure_does_not_replace_a_finished_record(tmp_path: Path) -> None:
