@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import typing
 from collections.abc import Collection, Mapping, Sequence
@@ -9,7 +10,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from benchmarks.config.method_defaults import method_defaults
 from benchmarks.config.run_config import ConfigError, RunConfig, explain, with_files
@@ -249,20 +250,15 @@ def option_mistakes(cls: type[Any], given: Mapping[str, Any], name: str, positio
     Returns:
         One line for each mistake.
     """
-    hints = typing.get_type_hints(cls.__init__)
-    fields: dict[str, Any] = {
-        p.name: (hints.get(p.name, Any), ... if p.default is p.empty else p.default)
-        for p in inspect.signature(cls).parameters.values()
-        if p.name not in positional
-    }
+    options = _options_of(cls, frozenset(positional))  # type: ignore[arg-type]  # classes are hashable
     try:
-        create_model(cls.__name__, __config__=ConfigDict(extra="forbid"), **fields)(**given)
+        options(**given)
     except ValidationError as error:
         by_option: dict[Any, Any] = {}
         for e in error.errors():  # a union complains once for each of its types: one line is enough
             option = e["loc"][0]
             by_option[option] = {**e, "loc": e["loc"][:1]} if option in by_option else e
-        return [f"{name}.{explain(e, fields)}" for e in by_option.values()]
+        return [f"{name}.{explain(e, options.model_fields)}" for e in by_option.values()]
     if positional:
         return []
     try:
@@ -272,6 +268,18 @@ def option_mistakes(cls: type[Any], given: Mapping[str, Any], name: str, positio
     except Exception as error:  # a fault in somebody's own file
         return [f"{name}: {type(error).__name__}: {error}"]
     return []
+
+
+@functools.cache  # a grid has many runs of the same classes, and to make a model takes milliseconds
+def _options_of(cls: type[Any], positional: frozenset[str]) -> type[BaseModel]:
+    """The parameters of a class's constructor but for ``positional``, as a model that checks values for them."""
+    hints = typing.get_type_hints(cls.__init__)
+    fields: dict[str, Any] = {
+        p.name: (hints.get(p.name, Any), ... if p.default is p.empty else p.default)
+        for p in inspect.signature(cls).parameters.values()
+        if p.name not in positional
+    }
+    return create_model(cls.__name__, __config__=ConfigDict(extra="forbid"), **fields)
 
 
 def resolved_options(experiment: Experiment) -> dict[str, dict[str, Any]]:
