@@ -10,7 +10,7 @@ PLUGIN_TESTS := tests/contract/test_methods.py tests/ogm/test_loop.py tests/ogm/
 OLD_TORCH := -W 'ignore:Failed to initialize NumPy' -W 'ignore:You are using `torch.load`'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce-paper compare tune test test-all test-plugin test-ray test-slurm test-trainers test-dashboards test-notebook smoke lint bench report docs clean
+.PHONY: help setup reproduce-paper compare tune test test-all test-plugin test-ray test-slurm test-trainers test-dashboards test-notebook smoke lint bench bench-scale report docs clean
 
 help: ## this list
 	@echo "OGM-Bench: balanced multimodal learning, reproducibly. Targets:"
@@ -153,6 +153,10 @@ else
 	$(PY) -m benchmarks bench --records 2000
 	$(PY) -m benchmarks bench $(if $(DEVICE),--device $(DEVICE))
 endif
+
+bench-scale: .work/ray/.ready .work/slurm/.ready ## what many runs cost beside the runs, each figure with its aim; with Ray, and a Slurm of this machine where it is installed
+	PYTHONPATH=$(CURDIR)/.work/ray/packages:$(CURDIR)/.work/slurm/packages \
+		$(PY) -m tests.helpers.slurm $(PY) -m benchmarks bench --scale
 
 report: setup ## tables, figures and report of a results folder again (RESULTS=results/paper); FOLDERS="A B": one page of several
 	$(if $(FOLDERS),$(PY) -m benchmarks page $(FOLDERS) --out $(or $(RESULTS),results)/page.html,\

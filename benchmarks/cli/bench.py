@@ -1,4 +1,4 @@
-"""The command ``bench``: what a step of each method and what loading costs."""
+"""The command ``bench``: what a step of each method, loading, and many runs cost."""
 
 from __future__ import annotations
 
@@ -22,7 +22,13 @@ on random input, so that no data are needed. Of those whose data have to be fetc
   python -m benchmarks bench --recipes --device cuda
 
 With --gpu: all that only a GPU can tell, in under ten minutes: steps, launches, waiting, memory,
-loading, compiled encoders, equal bits, two runs at a time. What there was no time for is named."""
+loading, compiled encoders, equal bits, two runs at a time. What there was no time for is named.
+
+With --scale: what many runs cost beside the runs themselves, each figure with its aim: executors
+(Ray and Slurm where they are there), 100,000 records, a simulated grid of 100,000 runs, two
+commands on one folder. It takes about an hour, on a machine that does nothing else.
+
+  make bench-scale                           with Ray and a Slurm of this machine"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,11 +41,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--recipes", nargs="*", metavar="DATASET", help="instead: how long a run takes (default: all)")
     parser.add_argument("--gpu", action="store_true", help="instead: all that only a GPU can tell, in one call")
+    parser.add_argument("--scale", action="store_true", help="instead: what many runs cost beside the runs themselves")
     parser.add_argument(
         "--out",
         type=Path,
         metavar="FILE",
-        help="with --recipes: also write the numbers as JSON; with --gpu: where (default: results/bench/DEVICE.json)",
+        help="with --recipes: also write the numbers as JSON; with --gpu and --scale: where (default: below "
+        "results/bench, named after the device)",
     )
 
 
@@ -68,8 +76,12 @@ def execute(args: argparse.Namespace) -> int:
         from benchmarks.speed.gpu import bench_gpu
 
         return bench_gpu(device_of(args.device), args.out)
+    if args.scale:
+        from benchmarks.speed.scale import bench_scale
+
+        return bench_scale(args.out)
     if args.out:
-        raise ValueError("--out belongs to --recipes or --gpu: say both")
+        raise ValueError("--out belongs to --recipes, --gpu or --scale: say both")
     import torch
 
     from benchmarks.speed.steps import bench

@@ -77,25 +77,44 @@ def bench_gpu(device: str, out: Path | None) -> int:
         The exit code: 1 if something could not be measured for another reason than time.
     """
     made = provenance(device, 1)
-    path = out or FOLDER / f"{file_name(made['device'])}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    console, outcomes = Console(width=110), {}
-    began = time.monotonic()
+    path, console = out or FOLDER / f"{file_name(made['device'])}.json", Console(width=110)
     with tempfile.TemporaryDirectory() as folder:
         asked = asked_for(device, Path(folder))
         if not asked.on_gpu:
             console.print(f"{device}: this tries the bench itself, on tiny sizes; the numbers say nothing.")
-        for part, end in zip(PARTS, deadlines(PARTS), strict=True):
-            end *= 1 if asked.on_gpu else PATIENCE
-            outcome = carry_out(part, asked, began + end - time.monotonic())
-            outcomes[part.name] = asdict(outcome)
-            show(part, outcome, console)
-            found = {"provenance": made, "seconds": time.monotonic() - began, "parts": outcomes}
-            write_atomic(path, json.dumps(found, indent=1) + "\n")  # after each part: a bench that is ended keeps them
+        patience = 1 if asked.on_gpu else PATIENCE
+        outcomes = measure(PARTS, asked, {"provenance": made}, path, console, patience)
     for line in verdict(outcomes):
         console.print(line)
     print(path)
     return int(any(why != NO_TIME for one in outcomes.values() for why in one["left_out"].values()))
+
+
+def measure(
+    parts: Sequence[Part], asked: Any, about: Mapping[str, Any], path: Path, console: Console, patience: float = 1
+) -> dict[str, dict[str, Any]]:
+    """Carry out the parts of a bench, print each and write it.
+
+    Args:
+        parts: The parts.
+        asked: What their plans are made for.
+        about: What the file has beside the measurements.
+        path: A JSON file, which is replaced after each part, so that a bench that is ended keeps them.
+        console: Where tables are printed.
+        patience: By what the shares of the parts are multiplied.
+
+    Returns:
+        The outcome of each part by its name, as plain JSON.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    outcomes, began = {}, time.monotonic()
+    for part, end in zip(parts, deadlines(parts), strict=True):
+        outcome = carry_out(part, asked, began + end * patience - time.monotonic())
+        outcomes[part.name] = asdict(outcome)
+        show(part, outcome, console)
+        found = {**about, "seconds": time.monotonic() - began, "parts": outcomes}
+        write_atomic(path, json.dumps(found, indent=1) + "\n")
+    return outcomes
 
 
 def file_name(device: str) -> str:

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +53,33 @@ def write_folder(folder: Path, given: Mapping[str, Any]) -> None:
     save(folder, Recorded({"suite": {"name": "many", "quick": False}}, Suite("many", "Many runs", (table,))))
 
 
+@dataclass(frozen=True)
+class Cost:
+    """What a command cost.
+
+    Attributes:
+        busy: Seconds of processor time.
+        passed: Seconds in all.
+        memory: MB at most.
+    """
+
+    busy: float
+    passed: float
+    memory: float
+
+
 def bench_records(count: int) -> None:
     """Print what the commands cost that read about ``count`` records."""
+    for verb, cost in measure_records(count).items():
+        print(
+            f"{verb}: {cost.busy:.1f} s of processor time, {cost.passed:.1f} s in all, {cost.memory:.0f} MB at most",
+            flush=True,
+        )
+
+
+def measure_records(count: int) -> dict[str, Cost]:
+    """What the commands cost that read about ``count`` records: ``pack``, ``tables``, ``grid``."""
     given = settings(count)
-    print(f"{len(given['method_args.alpha']) * len(given['seed'])} records")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "results"
         # Linux counts the memory of a process as that of those it starts, too, so this one must stay small.
@@ -64,14 +88,16 @@ def bench_records(count: int) -> None:
         writer.join()
         if writer.exitcode:
             raise RuntimeError("the records could not be written")
-        _measure("pack", str(folder))
-        _measure("tables", str(folder))
         axes = [f"{setting}={value}" for setting, value in given.items()]
-        _measure("grid", *axes, "--results", str(folder), "--work", str(Path(name) / "work"))
+        return {
+            "pack": _cost("pack", str(folder)),
+            "tables": _cost("tables", str(folder)),
+            "grid": _cost("grid", *axes, "--results", str(folder), "--work", str(Path(name) / "work")),
+        }
 
 
-def _measure(verb: str, *words: str) -> None:
-    """Make a command and print its time and memory. Raises RuntimeError where it fails."""
+def _cost(verb: str, *words: str) -> Cost:
+    """What one command costs. Raises RuntimeError where it fails."""
     start = time.monotonic()
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen([sys.executable, "-m", "benchmarks", verb, *words], stdout=said, stderr=said)
@@ -80,5 +106,4 @@ def _measure(verb: str, *words: str) -> None:
         if process.returncode:
             said.seek(0)
             raise RuntimeError(f"{verb} failed: {said.read()[-2000:].decode(errors='replace')}")
-    busy, passed, memory = usage.ru_utime + usage.ru_stime, time.monotonic() - start, usage.ru_maxrss / 1024
-    print(f"{verb}: {busy:.1f} s of processor time, {passed:.1f} s in all, {memory:.0f} MB at most", flush=True)
+    return Cost(usage.ru_utime + usage.ru_stime, time.monotonic() - start, usage.ru_maxrss / 1024)

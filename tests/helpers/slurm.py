@@ -1,4 +1,7 @@
-"""A real Slurm of one node on this machine: munged, slurmctld and slurmd, with every file in a folder of its own."""
+"""A real Slurm of one node on this machine: munged, slurmctld and slurmd, with every file in a folder of its own.
+
+``python -m tests.helpers.slurm COMMAND...`` carries out a command that finds it; without Slurm, the command alone.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import pwd
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -228,3 +232,8 @@ def _free_port() -> int:
         one.bind(("127.0.0.1", 0))
         port: int = one.getsockname()[1]
         return port
+
+
+if __name__ == "__main__":
+    with contextlib.nullcontext() if missing() else slurm():
+        sys.exit(subprocess.run(sys.argv[1:], check=False).returncode)
