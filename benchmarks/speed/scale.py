@@ -55,7 +55,7 @@ class Sizes:
     """
 
     empty: int = 100
-    real: int = 40
+    real: int = 60
     epochs: int = 10
     records: int = 100_000
     jobs: int = 100_000

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from benchmarks.executors.base import Executor
 from benchmarks.runner.environment import RunEnvironment
 from tests.helpers.commands import ROOT
 
+STARTS = 3  # how often a node is tried to be started
 NODE = {"num_cpus": 2, "object_store_memory": 200 * 2**20, "include_dashboard": False}
 
 
@@ -28,14 +31,28 @@ def start_cluster(nodes: int) -> tuple[Any, list[Any]]:
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     folder = Path(tempfile.mkdtemp(prefix="ogm-ray-"))
     head = {**NODE, "num_cpus": 0 if nodes else 2, "temp_dir": str(folder)}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
+    cluster = Cluster()
+    _try(lambda: cluster.add_node(**head))
 
     def stop() -> None:
         cluster.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
 
     atexit.register(stop)
-    return cluster, [cluster.add_node(**{**NODE, "num_cpus": 1}) for _ in range(nodes)]
+    return cluster, [add_node(cluster) for _ in range(nodes)]
+
+
+def add_node(cluster: Any) -> Any:
+    """A further node, with room for one run."""
+    return _try(lambda: cluster.add_node(**{**NODE, "num_cpus": 1}))
+
+
+def _try(start: Callable[[], Any]) -> Any:
+    """Start a node. Ray waits for it for 30 s, which a busy machine can exceed: it is tried again."""
+    for _ in range(STARTS - 1):
+        with contextlib.suppress(Exception):  # Ray raises no other class
+            return start()
+    return start()
 
 
 @functools.cache

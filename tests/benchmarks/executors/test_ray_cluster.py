@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import signal
 import subprocess
+import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +20,10 @@ from benchmarks.runner.experiment import resolve_all
 from benchmarks.runner.schedule import carry_out, plan_grid
 from tests.benchmarks.executors.test_contract import config, environment
 from tests.helpers.commands import ROOT, command, records, run_here
-from tests.helpers.ray_clusters import ray_executor, shared_cluster, start_cluster
+from tests.helpers.ray_clusters import add_node, ray_executor, shared_cluster, start_cluster
 
 GRID = ["method=[umt, vanilla]", "seed=[0]", "epochs=2"]  # umt builds on two runs
+MANY = ["method=[umt, ume, g2d]", "seed=[0, 1]", "epochs=15"]
 
 
 def on_cluster(folder: Path, *more: str) -> list[str]:
@@ -138,6 +143,61 @@ def test_a_node_that_is_lost_costs_its_runs_one_more_try(local: Path, tmp_path: 
 
     carry_out(plan_grid(resolve_all(configs), alone), alone, LocalExecutor(alone, 2), lambda event: None)
     assert records(tmp_path) == records(tmp_path / "alone")
+
+
+def kill_worker(cluster: Any, moments: random.Random) -> bool:
+    """Kill a process that makes runs, on any node; False where there is none."""
+    raylets = [node.all_processes["raylet"][0].process.pid for node in cluster.worker_nodes]
+    making = [pid for pid in ray_workers() if any(_is_above(raylet, pid) for raylet in raylets)]
+    if making:
+        os.kill(moments.choice(making), signal.SIGKILL)
+    return bool(making)
+
+
+def kill_node(cluster: Any, moments: random.Random) -> bool:
+    """Kill a node with all that runs there, also what later runs build on, and add another one."""
+    cluster.remove_node(moments.choice(sorted(cluster.worker_nodes, key=id)), allow_graceful=False)
+    add_node(cluster)
+    return True
+
+
+def ray_workers() -> list[int]:
+    """The processes on this machine that Ray has started for our workers."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            if (entry / "cmdline").read_bytes().startswith(b"ray::Worker"):
+                found.append(int(entry.name))
+    return found
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3 * 3600)
+@pytest.mark.parametrize("kills", [3, pytest.param(60, id="many")])
+def test_kills_change_no_number(kills: int, tmp_path: Path) -> None:
+    """Workers, nodes and the driver in turn, at random moments; the same command goes on after each driver."""
+    cluster, _ = start_cluster(2)
+    moments, done, folder = random.Random(kills), Counter[str](), 0
+    words = command("grid", *MANY, folder=tmp_path / "alone")
+    alone = run_here([*words, "--jobs", "2", "--log", "none"])
+    assert alone.returncode == 0, alone.stderr
+    while done.total() < kills:
+        folder, code = folder + 1, 1
+        words = [*command("grid", *MANY, folder=tmp_path / str(folder)), "--log", "none"]
+        while code:  # the driver was killed, or some run has lost two workers
+            driver = subprocess.Popen([*words, "--executor", "ray", "--address", cluster.address], cwd=ROOT)
+            while driver.poll() is None and done.total() < kills:
+                time.sleep(moments.uniform(0, 15))
+                kind = ("worker", "node", "driver")[done.total() % 3]
+                if kind == "driver":
+                    driver.kill()
+                elif not (kill_worker if kind == "worker" else kill_node)(cluster, moments):
+                    continue
+                done[kind] += 1
+                print(f"killed in {folder} folders: {dict(done)}", file=sys.stderr, flush=True)
+            code = driver.wait(1200)
+            assert code in (0, 1, -signal.SIGKILL)
+        assert records(tmp_path / str(folder)) == records(tmp_path / "alone")
 
 
 def _is_above(ancestor: int, process: int) -> bool:

@@ -24,6 +24,7 @@ from tests.helpers.commands import command, records, run_here
 from tests.helpers.slurm import Slurm, shared_slurm, wait_until, worker_process
 
 FEW = ["method=[umt, vanilla]", "epochs=2"]  # umt builds on two unimodal runs
+SOME = ["method=[umt, ume]", "seed=[0]", "epochs=15"]
 MANY = ["method=[umt, ume, g2d]", "seed=[0, 1]", "epochs=15"]
 
 
@@ -196,14 +197,14 @@ FAULTS: list[Callable[[Slurm, str], None]] = [
 
 @pytest.mark.long
 @pytest.mark.timeout(3 * 3600)
-@pytest.mark.parametrize("faults", [5, pytest.param(40, id="many")])
-def test_faults_change_no_number(faults: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("settings", "faults"), [(SOME, 5), pytest.param(MANY, 40, id="many")])
+def test_kills_and_other_faults_change_no_number(settings: list[str], faults: int, tmp_path: Path) -> None:
     """Each kind in turn, at random moments; a run that has failed by them is tried again by the same command."""
     engine, moments, done = shared_slurm(), random.Random(faults), 0
-    undisturbed, folder = here(*MANY, folder=tmp_path / "here"), 0
+    undisturbed, folder = here(*settings, folder=tmp_path / "here"), 0
     while done < faults:
         folder += 1
-        words = on_slurm(*MANY, folder=tmp_path / str(folder))
+        words = on_slurm(*settings, folder=tmp_path / str(folder))
         code = 1
         while code == 1:  # some run has lost two workers
             process = subprocess.Popen(words, stdout=sys.stderr)
