@@ -153,7 +153,10 @@ def _efficiency(name: str, sizes: Sizes) -> Rows:
 
 
 def records(sizes: Sizes) -> Measurements:
-    """Commands on a folder in which every run is recorded; ``grid`` plans them all and finds each of them done."""
+    """Commands on a folder in which every run is recorded; ``grid`` plans them all and finds each of them done.
+
+    Linux counts the memory of the process that starts them as theirs, so that ``MB`` says nothing below that of torch.
+    """
     return {"commands": partial(_records, sizes.records)}
 
 
