@@ -19,7 +19,8 @@ ENTRYPOINT [".venv/bin/python", "-m", "benchmarks"]
 CMD ["--help"]
 
 # The environment before the code: it is made again only when the versions change.
-COPY --chown=suite:suite Makefile torch_build.py requirements.txt requirements-cpu.txt ./
+COPY --chown=suite:suite Makefile requirements.txt requirements-cpu.txt ./
+COPY --chown=suite:suite benchmarks/torch_build.py benchmarks/
 
 FROM base AS cpu
 RUN make setup TORCH_BUILD=cpu

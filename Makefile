@@ -43,7 +43,7 @@ endif
 
 .venv/.ready: requirements.txt requirements-cpu.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $(PYTHON) is older than Python 3.11; name another: make PYTHON=python3.11 ..." >&2; exit 2; }
-	@build=$$($(PYTHON) torch_build.py $(or $(TORCH_BUILD),auto)) || exit $$?; \
+	@build=$$($(PYTHON) benchmarks/torch_build.py $(or $(TORCH_BUILD),auto)) || exit $$?; \
 	case $$build in cpu) list=requirements-cpu.txt ;; *) list=requirements.txt ;; esac; \
 	[ "$$(cat .venv/.torch_build 2>/dev/null || echo cuda)" = $$build ] || rm -rf .venv; \
 	if command -v uv > /dev/null; then \

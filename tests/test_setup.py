@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-import torch_build
+from benchmarks import torch_build
 from tests import cpu_requirements as lists
 from tests.helpers.servers import serving
 
@@ -113,9 +113,9 @@ def make(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.timeout(900)
 def test_setup_refuses_a_wrong_hash_keeps_the_build_and_changes_it_when_asked(tmp_path: Path) -> None:
     clone = tmp_path / "clone"
-    clone.mkdir()
-    for name in ("Makefile", "torch_build.py"):
-        shutil.copy(ROOT / name, clone)
+    for name in ("Makefile", "benchmarks/torch_build.py"):
+        (clone / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, clone / name)
     with serving_files(tmp_path) as address:
 
         def require(name: str, version: str, sha256: str = "") -> None:

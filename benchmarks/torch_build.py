@@ -1,6 +1,6 @@
 """Which build of torch ``make setup`` installs: the one for CPUs alone is a fraction of the one with CUDA.
 
-``python torch_build.py auto`` prints ``cpu`` (requirements-cpu.txt) or ``cuda`` (requirements.txt), and one line with
+``python benchmarks/torch_build.py auto`` prints ``cpu`` (requirements-cpu.txt) or ``cuda`` (requirements.txt), and one line with
 the reason on the standard error stream. It runs before there is an environment, so it needs nothing but Python.
 """
 
@@ -17,7 +17,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent
+ROOT = Path(__file__).resolve().parents[1]
 BUILDS = ("cpu", "cuda")
 SECONDS = 5.0  # for the server to answer
 
