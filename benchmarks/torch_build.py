@@ -1,7 +1,7 @@
 """Which build of torch ``make setup`` installs: the one for CPUs alone is a fraction of the one with CUDA.
 
-``python benchmarks/torch_build.py auto`` prints ``cpu`` (requirements-cpu.txt) or ``cuda`` (requirements.txt), and one line with
-the reason on the standard error stream. It runs before there is an environment, so it needs nothing but Python.
+``python benchmarks/torch_build.py auto`` prints ``cpu`` (requirements-cpu.txt) or ``cuda`` (requirements.txt), and one
+line with the reason on the standard error stream. It runs before there is an environment: it needs nothing but Python.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
+from typing import Literal
 
 import torch
 from torch import nn
@@ -75,10 +76,15 @@ def build(
         seed=config.seed,
         debug=debug,
         scheduler=build_scheduler(config, optimizer),
-        precision="fp32" if config.precision == "tf32" else config.precision,
+        precision=engine_precision(config),
         micro_batch=config.micro_batch,
         max_norm=config.max_norm,
     )
+
+
+def engine_precision(config: RunConfig) -> Literal["fp32", "fp64", "bf16"]:
+    """The precision that the engine computes with. TF32 is float32 to it: only the device's products differ."""
+    return "fp32" if config.precision == "tf32" else config.precision
 
 
 def allow_tf32(allowed: bool) -> None:

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from benchmarks.config.example_input import CLASSES, SHAPES
 from benchmarks.config.run_config import RunConfig, configure
-from benchmarks.runner.build import build_optimizer
+from benchmarks.runner.build import allow_tf32, build_optimizer, engine_precision
 from benchmarks.speed.operations import count_operations
 from models.encoders.resnet import ResNet18
 from models.fusions.concat import Concat
@@ -88,7 +88,7 @@ def engine(method: str, options: Mapping[str, Any], config: RunConfig, device: s
         build_optimizer(config, model, strategy),
         loaders={split: _OneBatch(data) for split in ("train", "val")},
         epochs=EPOCHS,
-        precision=config.precision,
+        precision=engine_precision(config),
     )
     ready.epoch = EPOCH
     strategy.on_epoch_start(ready)
@@ -188,6 +188,7 @@ def over_vanilla(operations: Mapping[str, int], row: str) -> str:
 def bench(device: str) -> None:
     """Measure and print; one table per precision."""
     on_gpu = device.startswith("cuda")
+    allow_tf32(False)  # as a run with precision=fp32
     size, rounds, steps = (64, 20, 5) if on_gpu else (16, 8, 1)
     console = Console(width=100)
     for precision in ("fp32", "bf16") if on_gpu else ("fp32",):
