@@ -56,16 +56,15 @@ from datasets.core.sample_keys import SampleKey, random_numbers, sample_index, s
 from datasets.decode import image_files, image_transforms, text
 from datasets.decode.video import segments
 from datasets.storage import content
-from datasets.storage.cache import Cache, Column, Decoded, RawItem, canonical, sha256, short_digest
+from datasets.storage.cache import Cache, Decoded, RawItem, canonical, sha256, short_digest
 from datasets.storage.manifest_cells import (
     ARRAY_KINDS,
     ENCODERS,
     PICTURE_KINDS,
     SOUNDS,
     ManifestOptions,
-    common_shape,
+    column,
     decode_cell,
-    sound_shape,
     stored_size,
 )
 from datasets.storage.prepared import DecodePlan, Prepared
@@ -318,7 +317,7 @@ class Manifest(Prepared):
                 f"{path}: {len(missing)} files are not there: {'; '.join(missing[:MAX_SHOWN])}{more}; put them there, "
                 "correct the paths, or say root=FOLDER"
             )
-        columns = cache(lambda: {m: _column(path, root, listing, options, m) for m in listing.kinds})
+        columns = cache(lambda: {m: column(path, root, listing, options, m) for m in listing.kinds})
         by_id = {row.id: row for row in listing.samples}
 
         def decode(item: RawItem) -> Decoded:
@@ -352,18 +351,6 @@ class Manifest(Prepared):
             shared = 0 if name == "train" else len({row.group for row in rows} & known)
             spectrogram[name] = cls(options, cache, listing, rows, +(notes + Counter(groups_also_in_train=shared)))
         return DataModule(**spectrogram)
-
-
-def _column(path: Path, root: Path, listing: Listing, options: ManifestOptions, modality: str) -> Column:
-    """The array of a modality in the prepared set. That of array files asks every one of them for its shape."""
-    kind, rows = listing.kinds[modality], [row for row in listing.samples if row.files[modality]]
-    if kind == "audio":
-        return Column("<f4", sound_shape(options.sound, options.seconds), len(rows))
-    if kind in PICTURE_KINDS:
-        return Column("|u1", (stored_size(options), stored_size(options), 3), len(rows))
-    if kind == "text":
-        return Column("|u1", (options.text_bytes,), len(rows))
-    return Column("<f4", common_shape(path, root, rows, modality, kind, options.length), len(rows))
 
 
 def _root(options: ManifestOptions) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -65,10 +65,6 @@ class Table:
     def slug(self) -> str:
         """The name of the table's files."""
         return f"{self.name}-{self.variant}".lower().replace(" ", "-").replace("/", "-").replace(".", "")
-
-    def uncompared(self) -> Table:
-        """The same rows in their order, neither ranked nor compared with one another."""
-        return replace(self, ranked=False, rows=tuple(replace(row, against=None) for row in self.rows))
 
 
 @dataclass(frozen=True)

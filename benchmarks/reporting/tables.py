@@ -6,7 +6,7 @@ import math
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +105,7 @@ def format_tables(
         ValueError: Rows are compared that do not share their seeds, or ``published`` is not usable.
     """
     if quick:
-        asked = [table.uncompared() for table in asked]
+        asked = [_uncompared(table) for table in asked]
     printed = [read_published(table, published) for table in asked]
     frames = [table_frame(table, records, lines) for table, lines in zip(asked, printed, strict=True)]
     correct(frames)
@@ -113,6 +113,11 @@ def format_tables(
         _formatted(table, numbers, lines, records, quick=quick)
         for table, numbers, lines in zip(asked, frames, printed, strict=True)
     ]
+
+
+def _uncompared(table: Table) -> Table:
+    """The same rows in their order, neither ranked nor compared with one another."""
+    return replace(table, ranked=False, rows=tuple(replace(row, against=None) for row in table.rows))
 
 
 def _formatted(

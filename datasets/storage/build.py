@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
@@ -23,8 +23,8 @@ from datasets.core.progress import Progress
 from datasets.storage.cache import FORMAT, Cache, Column, Decoded, RawItem, canonical, digest_of, sha256, source_digest
 
 DECODERS = ("av", "soundfile", "numpy", "torch", "torchaudio")
-CHUNK = 64  # pieces between two lines of the journal, at first
-BRIEF, MOST = 0.5, 4096  # twice as many after a chunk that took fewer seconds, up to so many: each costs some writes
+CHUNK, MOST = 64, 4096  # pieces between two lines of the journal: at first, and where they are quickly made
+BRIEF = 0.5  # seconds
 
 
 def build(
@@ -68,17 +68,12 @@ def build(
                 _ask_for_space(part, columns, journal)
             todo = [item for item in items if item.key not in journal.done]
             with ThreadPoolExecutor(os.cpu_count()) as pool:
-                start, size = 0, CHUNK
-                while start < len(todo):
+                for chunk in _chunks(todo):
                     if progress:
                         progress("decoding", len(journal.done), len(items))
-                    chunk = todo[start : start + size]
-                    start, began = start + size, time.monotonic()
                     decoded = list(pool.map(decode, chunk))
                     with convert_disk_errors(part):
                         journal.add(chunk, decoded)
-                    if time.monotonic() - began < BRIEF:
-                        size = min(2 * size, MOST)
             with convert_disk_errors(part):
                 journal.finish(items, progress)
                 shutil.rmtree(folder, ignore_errors=True)
@@ -89,6 +84,20 @@ def build(
                 shutil.rmtree(part, ignore_errors=True)
             raise
     return Cache(folder)
+
+
+def _chunks(items: Sequence[RawItem]) -> Iterator[Sequence[RawItem]]:
+    """What is decoded between two lines of the journal: twice as much after a chunk that took less than ``BRIEF``.
+
+    Each line costs some writes, which is most of the time where pieces are small.
+    """
+    start, size = 0, CHUNK
+    while start < len(items):
+        began = time.monotonic()
+        yield items[start : start + size]
+        start += size
+        if time.monotonic() - began < BRIEF:
+            size = min(2 * size, MOST)
 
 
 class _Journal:

@@ -15,10 +15,11 @@ from pydantic import Field
 
 from datasets.core.errors import EmptyMediaError, ManifestError, VideoDecodeError
 from datasets.core.grouped_splits import FoldOptions
-from datasets.core.manifest_file import Sample
+from datasets.core.manifest_file import Listing, Sample
 from datasets.decode import audio, image_files, image_transforms, text
 from datasets.decode.arrays import array_shape, read_array
 from datasets.decode.video import blocks
+from datasets.storage.cache import Column
 from datasets.storage.prepared import Options
 
 PICTURE_KINDS, ARRAY_KINDS = ("video", "frames", "image"), ("npy", "npz")
@@ -125,6 +126,18 @@ def _array(root: Path, cell: str, kind: str, shape: Sequence[int], length: int, 
     if values.shape != tuple(shape):
         raise ManifestError(f"{root / cell}: {values.shape}, not {tuple(shape)}; was the file changed? prepare again")
     return values
+
+
+def column(path: Path, root: Path, listing: Listing, options: ManifestOptions, modality: str) -> Column:
+    """The array of a modality in the prepared set. That of array files asks every one of them for its shape."""
+    kind, rows = listing.kinds[modality], [row for row in listing.samples if row.files[modality]]
+    if kind == "audio":
+        return Column("<f4", sound_shape(options.sound, options.seconds), len(rows))
+    if kind in PICTURE_KINDS:
+        return Column("|u1", (stored_size(options), stored_size(options), 3), len(rows))
+    if kind == "text":
+        return Column("|u1", (options.text_bytes,), len(rows))
+    return Column("<f4", common_shape(path, root, rows, modality, kind, options.length), len(rows))
 
 
 def common_shape(
