@@ -13,6 +13,7 @@ from pathlib import Path
 from benchmarks.reporting.agreement import correlations
 from benchmarks.reporting.statistics import summary
 from benchmarks.reporting.tables import ACCURACY, format_number
+from tests.docs_pages.clean_sound import in_short
 from tests.docs_pages.regimes import nearest
 from tests.readme_parts import (
     BASELINES,
@@ -42,6 +43,7 @@ def numbers_of(made: Mapping[str, Results]) -> dict[str, str]:
     """Everything that the template names. Raises ValueError for a claim that the records do not bear."""
     return {
         **recordings(made["compare-grid"], made["compare-synthav"]),
+        **in_short(made),
         **nearest(made),
     }
 

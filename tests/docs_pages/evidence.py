@@ -19,6 +19,7 @@ DATA = {  # folder, which is also the slug of its table -> what it is
     "compare-synthav": ("SynthAV", "generated; a cue is there or not"),
     "compare-mfeat": ("six views of digits", "six vectors of one digit"),
 }
+CLEAN = ("GRID words without noise", "the same recordings; sound alone says almost all of it")
 BASELINE = "vanilla"
 
 
@@ -69,7 +70,7 @@ def which_method(made: Mapping[str, Results]) -> dict[str, str]:
     halves = (grid.joint["difference_high"] - grid.joint["difference_low"]) / 2
     ranks = tuned(made["tune-synthav"])  # claims that no rank changes
     return {
-        "evidence": _evidence(found),
+        "evidence": _evidence({**found, "compare-grid-clean": Comparison(made["compare-grid-clean"], "compare-grid")}),
         "grid_compared": str(int(grid.numbers["difference_mean"].notna().sum())),
         "grid_holm": _named(grid, grid.corrected(better=True)),
         "grid_holm_below": COUNTS[len(grid.corrected(better=False))],
@@ -102,8 +103,8 @@ def named(label: str, method: str) -> str:
 
 def _evidence(found: Mapping[str, Comparison]) -> str:
     lines = []
-    for folder, (name, what) in DATA.items():
-        one = found[folder]
+    for folder, one in found.items():
+        name, what = DATA.get(folder, CLEAN)
         joint = one.cells.loc[BASELINE, ACCURACY]
         counts = (f"{len(rows)} of {len(one.joint)}" for rows in (one.above, one.below))
         link = f"[{name}](../results/reference/{folder}/README.md)"

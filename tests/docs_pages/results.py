@@ -10,6 +10,7 @@ from benchmarks.reporting.agreement import correlations
 from benchmarks.reporting.statistics import Summary
 from benchmarks.reporting.tables import ACCURACY, EMPTY, format_number
 from models.registry import FUSIONS
+from tests.docs_pages.clean_sound import clean_sound
 from tests.docs_pages.regimes import regimes
 from tests.readme_parts import (
     BASELINES,
@@ -35,6 +36,7 @@ def results(made: Mapping[str, Results]) -> dict[str, str]:
         **strategies(made["synthav"], made["avmnist"]),
         **rules(made["synthav"]),
         **regimes(made),
+        **clean_sound(made),
         **tuned(made["tune-synthav"]),
         **compared(made["compare-synthav"], made["compare-avmnist"]),
         **views(made["compare-mfeat"], made["compare-grid"], made["compare-synthav"]),
