@@ -67,6 +67,7 @@ class CGMNIST(Prepared):
         licence="MNIST: CC BY-SA 3.0 (as commonly redistributed)",
         citation="LeCun, Cortes, Burges: The MNIST database of handwritten digits (1998). Kim and others: Learning Not "
         "to Learn, CVPR 2019. Fan and others: PMR, CVPR 2023",
+        run_on_cpu="4.7 min on one core (estimated from its steps, without loading: results/bench/recipes-cpu.json)",
         how_to_get="`python -m datasets download cg_mnist` fetches the four MNIST files (12 MB, CC BY-SA 3.0) into "
         "data/cg_mnist/mnist/. Files you have already, such as those of data/avmnist/mnist/, can be put there by hand.",
         quirks=(

@@ -24,6 +24,7 @@ class CMUMOSEI(CMUMOSI):
         licence="research use, by the authors' terms; the videos remain their uploaders' (YouTube)",
         citation="Zadeh, Liang, Poria, Cambria, Morency: Multimodal Language Analysis in the Wild, ACL 2018. Processed "
         "sequences: Tsai and others: Multimodal Transformer for Unaligned Multimodal Language Sequences, ACL 2019",
+        run_on_cpu="13 min on one core (estimated from its steps, without loading: results/bench/recipes-cpu.json)",
         how_to_get="Get mosei_senti_data.pkl (3.5 GB; for aligned=false mosei_senti_data_noalign.pkl, 12 GB), the "
         "processed sequences of the Multimodal Transformer's authors, linked from "
         "github.com/yaohungt/Multimodal-Transformer (a Dropbox folder), and put it into data/cmu_mosei/. It is read "

@@ -74,6 +74,7 @@ class CMUMOSI(Prepared):
         licence="research use, by the authors' terms; the videos remain their uploaders' (YouTube)",
         citation="Zadeh, Zellers, Pincus, Morency: MOSI, IEEE Intelligent Systems 2016, arXiv 1606.06259. Processed "
         "sequences: Tsai and others: Multimodal Transformer for Unaligned Multimodal Language Sequences, ACL 2019",
+        run_on_cpu="67 s on one core (estimated from its steps, without loading: results/bench/recipes-cpu.json)",
         how_to_get="Get mosi_data.pkl (147 MB; for aligned=false mosi_data_noalign.pkl, 326 MB), the processed "
         "sequences of the Multimodal Transformer's authors, linked from github.com/yaohungt/Multimodal-Transformer (a "
         "Dropbox folder), and put it into data/cmu_mosi/. It is read without trusting it: a pickle that names anything "

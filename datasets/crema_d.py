@@ -11,8 +11,7 @@ frame that ``os.listdir`` names, which depends on the file system; the frame it 
 sample sees a random one in training and the middle one in evaluation; ``dataset_args.pick=first`` takes the first in
 time, in both: the released choice wherever a folder is listed by name. Its frames went through JPEG of quality 95.
 
-Names are ``ACTOR_SENTENCE_EMOTION_LEVEL``; the label is the intended emotion, the third field. Class order is that of
-OGM-GE and BalanceBenchmark (others sort the names). The authors of CREMA-D define no split.
+Names are ``ACTOR_SENTENCE_EMOTION_LEVEL``; the label is the third field. Class order is that of OGM-GE.
 
 Splits: ``ogm`` is the OGM-GE authors' clip-level draw, which has no validation set: for each class as many clips as
 test has are carved from their train list, by ascending sha256 of the clip's name. ``ogm_val`` takes the carving of
@@ -146,6 +145,7 @@ class CremaD(ClipDataset):
         licence="Open Database License 1.0, contents under Database Contents License 1.0",
         citation="Cao, Cooper, Keutmann, Gur, Nenkova, Verma: CREMA-D: Crowd-sourced Emotional Multimodal Actors "
         "Dataset, IEEE Transactions on Affective Computing 2014, doi 10.1109/TAFFC.2014.2336244",
+        run_on_cpu="2.2 days on one core (estimated from its steps, without loading: results/bench/recipes-cpu.json)",
         how_to_get="`python -m datasets download crema_d` fetches AudioWAV (0.61 GB), VideoFlash (2.44 GB) and the "
         "split lists into data/crema_d/, from https://github.com/CheyneyComputerScience/CREMA-D or, where that is over "
         "its quota, https://gitlab.com/cs-cooper-lab/crema-d-mirror; git and git-lfs are not needed, and it goes on "

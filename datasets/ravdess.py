@@ -108,6 +108,7 @@ class RAVDESS(ClipDataset):
         licence="CC BY-NC-SA 4.0: attribution, no commercial use, share alike",
         citation="Livingstone, Russo: The Ryerson Audio-Visual Database of Emotional Speech and Song (RAVDESS), "
         "PLoS ONE 13(5), 2018, doi 10.1371/journal.pone.0196391",
+        run_on_cpu="9.0 h on one core (estimated from its steps, without loading: results/bench/recipes-cpu.json)",
         how_to_get="`python -m datasets download ravdess` fetches Video_Speech_Actor_01.zip to "
         "Video_Speech_Actor_24.zip (13.4 GB) of https://zenodo.org/records/1188976 one after the other, unpacks the "
         "clips with sound and removes each archive then, so that about 8 GB of disk are enough. Or unzip them yourself "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 from benchmarks.records.store import read_records
+from benchmarks.speed.recipes import duration
 from datasets.__main__ import main as datasets_main
 from datasets.core.card_page import committed_results, for_terminal
 from datasets.core.manifest_file import read_manifest
@@ -116,6 +118,12 @@ def test_costs_of_compared_data_are_those_of_the_committed_runs(name: str, digit
     records = read_records(ROOT / "results" / "reference" / f"compare-{name}")
     found = [r.cost["process_seconds"] for r in records if r.config["method"] == "vanilla"]
     assert f"{statistics.median(found):.{digits}f} s of processor time on one core" in card(name).run_on_cpu
+
+
+def test_estimated_costs_are_those_of_the_bench() -> None:
+    found = json.loads((ROOT / "results" / "bench" / "recipes-cpu.json").read_text("utf-8"))["runs"]
+    for name, one in found.items():
+        assert card(name).run_on_cpu.startswith(f"{duration(one['run'])} on one core (estimated"), name
 
 
 def test_results_are_those_of_the_folders() -> None:
