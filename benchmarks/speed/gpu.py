@@ -5,28 +5,21 @@ On a CPU the same code runs on tiny sizes, to try the bench itself; what only CU
 
 from __future__ import annotations
 
-import json
-import re
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from benchmarks.config.example_input import SHAPES
 from benchmarks.runner.provenance import provenance
 from benchmarks.speed import gpu_runs, gpu_steps, steps
 from benchmarks.speed.gpu_steps import Asked
-from benchmarks.speed.parts import NO_TIME, Number, Outcome, Part, carry_out, deadlines
-from datasets.core.files import write_atomic
+from benchmarks.speed.parts import FOLDER, NO_TIME, Part, carry_out_all, file_name
 from models.registry import FUSIONS
 
-FOLDER = Path("results") / "bench"
 # In this order, so that what needs least time is not lost to what needs most. Together nine minutes and a half.
 PARTS = (
     Part("steps", "Step time", 130, gpu_steps.step_times),
@@ -83,69 +76,11 @@ def bench_gpu(device: str, out: Path | None) -> int:
         if not asked.on_gpu:
             console.print(f"{device}: this tries the bench itself, on tiny sizes; the numbers say nothing.")
         patience = 1 if asked.on_gpu else PATIENCE
-        outcomes = measure(PARTS, asked, {"provenance": made}, path, console, patience)
+        outcomes = carry_out_all(PARTS, asked, {"provenance": made}, path, console, patience)
     for line in verdict(outcomes):
         console.print(line)
     print(path)
     return int(any(why != NO_TIME for one in outcomes.values() for why in one["left_out"].values()))
-
-
-def measure(
-    parts: Sequence[Part], asked: Any, about: Mapping[str, Any], path: Path, console: Console, patience: float = 1
-) -> dict[str, dict[str, Any]]:
-    """Carry out the parts of a bench, print each and write it.
-
-    Args:
-        parts: The parts.
-        asked: What their plans are made for.
-        about: What the file has beside the measurements.
-        path: A JSON file, which is replaced after each part, so that a bench that is ended keeps them.
-        console: Where tables are printed.
-        patience: By what the shares of the parts are multiplied.
-
-    Returns:
-        The outcome of each part by its name, as plain JSON.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    outcomes, began = {}, time.monotonic()
-    for part, end in zip(parts, deadlines(parts), strict=True):
-        outcome = carry_out(part, asked, began + end * patience - time.monotonic())
-        outcomes[part.name] = asdict(outcome)
-        show(part, outcome, console)
-        found = {**about, "seconds": time.monotonic() - began, "parts": outcomes}
-        write_atomic(path, json.dumps(found, indent=1) + "\n")
-    return outcomes
-
-
-def file_name(device: str) -> str:
-    """A device's name in letters, digits and hyphens: ``NVIDIA-H200``."""
-    return re.sub(r"[^A-Za-z0-9]+", "-", device).strip("-")
-
-
-def show(part: Part, outcome: Outcome, console: Console) -> None:
-    """Print what came of a part: its rows, and what it left out."""
-    table = Table(title=f"{part.title} ({outcome.seconds:.0f} s)")
-    columns = list(dict.fromkeys(name for row in outcome.rows.values() for name in row))
-    table.add_column("")
-    for name in columns:
-        table.add_column(name.replace("_", " "), justify="right")
-    for label, row in outcome.rows.items():
-        table.add_row(escape(label), *(escape(text(row.get(name))) for name in columns))
-    if outcome.rows:
-        console.print(table)
-    for label, reason in outcome.left_out.items():
-        console.print(f"left out of {part.name}: {escape(label)}: {escape(reason)}")
-
-
-def text(number: Number) -> str:
-    """A number as a table shows it; a hyphen where only CUDA can tell."""
-    if number is None:
-        return "-"
-    if isinstance(number, bool):
-        return "yes" if number else "no"
-    if isinstance(number, float):
-        return f"{number:.0f}" if abs(number) >= 100 else f"{number:.3g}"
-    return str(number)
 
 
 def verdict(outcomes: Mapping[str, Any]) -> list[str]:

@@ -8,21 +8,30 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import json
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
 from benchmarks.executors.local import FORKSERVER
+from datasets.core.files import write_atomic
 
 Number = float | int | bool | str | None  # None: what this device cannot tell
 Rows = Mapping[str, Mapping[str, Number]]  # row -> name of a column -> number
 Measurements = Mapping[str, Callable[[], Rows]]  # what is measured -> how; in this order
 EVERYTHING = "everything"
 NO_TIME = "no time was left"
+FOLDER = Path("results") / "bench"  # for the files of results
 
 
 @dataclass(frozen=True)
@@ -103,6 +112,64 @@ def carry_out(part: Part, asked: Any, limit: float) -> Outcome:
     outcome.left_out.update(dict.fromkeys(planned, reason))
     outcome.seconds = time.monotonic() - began
     return outcome
+
+
+def carry_out_all(
+    parts: Sequence[Part], asked: Any, about: Mapping[str, Any], path: Path, console: Console, patience: float = 1
+) -> dict[str, dict[str, Any]]:
+    """Carry out the parts of a bench, print each and write it.
+
+    Args:
+        parts: The parts.
+        asked: What their plans are made for.
+        about: What the file has beside the measurements.
+        path: A JSON file, which is replaced after each part, so that a bench that is ended keeps them.
+        console: Where tables are printed.
+        patience: By what the shares of the parts are multiplied.
+
+    Returns:
+        The outcome of each part by its name, as plain JSON.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    outcomes, began = {}, time.monotonic()
+    for part, end in zip(parts, deadlines(parts), strict=True):
+        outcome = carry_out(part, asked, began + end * patience - time.monotonic())
+        outcomes[part.name] = asdict(outcome)
+        show(part, outcome, console)
+        found = {**about, "seconds": time.monotonic() - began, "parts": outcomes}
+        write_atomic(path, json.dumps(found, indent=1) + "\n")
+    return outcomes
+
+
+def file_name(device: str) -> str:
+    """A device's name in letters, digits and hyphens: ``NVIDIA-H200``."""
+    return re.sub(r"[^A-Za-z0-9]+", "-", device).strip("-")
+
+
+def show(part: Part, outcome: Outcome, console: Console) -> None:
+    """Print what came of a part: its rows, and what it left out."""
+    table = Table(title=f"{part.title} ({outcome.seconds:.0f} s)")
+    columns = list(dict.fromkeys(name for row in outcome.rows.values() for name in row))
+    table.add_column("")
+    for name in columns:
+        table.add_column(name.replace("_", " "), justify="right")
+    for label, row in outcome.rows.items():
+        table.add_row(escape(label), *(escape(text(row.get(name))) for name in columns))
+    if outcome.rows:
+        console.print(table)
+    for label, reason in outcome.left_out.items():
+        console.print(f"left out of {part.name}: {escape(label)}: {escape(reason)}")
+
+
+def text(number: Number) -> str:
+    """A number as a table shows it; a hyphen where only CUDA can tell."""
+    if number is None:
+        return "-"
+    if isinstance(number, bool):
+        return "yes" if number else "no"
+    if isinstance(number, float):
+        return f"{number:.0f}" if abs(number) >= 100 else f"{number:.3g}"
+    return str(number)
 
 
 def _measure(part: Part, asked: Any, sender: Connection) -> None:

@@ -33,9 +33,8 @@ from benchmarks.runner.plan import Job
 from benchmarks.runner.provenance import provenance
 from benchmarks.runner.schedule import carry_out as carry_out_grid
 from benchmarks.runner.schedule import plan_grid
-from benchmarks.speed.gpu import FOLDER, file_name, measure
 from benchmarks.speed.many_records import measure_records
-from benchmarks.speed.parts import Measurements, Part, Rows
+from benchmarks.speed.parts import FOLDER, Measurements, Part, Rows, carry_out_all, file_name
 
 SLOTS = 2
 Maker = Callable[[RunEnvironment, int], Executor]
@@ -244,7 +243,7 @@ def bench_scale(out: Path | None, sizes: Sizes | None = None) -> int:
     path = out or FOLDER / f"scale-{file_name(made['device'])}.json"
     asked = sizes or Sizes()
     console = Console(width=140)
-    outcomes = measure(PARTS, asked, {"provenance": made, "sizes": asdict(asked)}, path, console)
+    outcomes = carry_out_all(PARTS, asked, {"provenance": made, "sizes": asdict(asked)}, path, console)
     missed = missed_aims(outcomes)
     console.print(f"aims missed: {', '.join(missed) or 'none'}")
     print(path)
