@@ -90,7 +90,7 @@ def recordings(grid: Results, synthav: Results) -> dict[str, str]:
         claim("averaging loses on recordings", found["compare-grid"].high < 0)
     apart = grid.between("compare-grid", "ume", "vanilla", "logit_sum")
     claim("what ume loses it loses by averaging", apart.high > 0)
-    rho = correlations(*(made.ranking(slug) for slug, made in slugs.items()))["rho"]
+    rho = correlations(grid.ranking(), synthav.ranking())["rho"]
     config = grid.tables["compare-grid"].table.rows[0].configs[0]
     report = grid.records[config.key].data["report"]
     return {

@@ -49,9 +49,15 @@ class Results:
         }
         return other
 
-    def rows(self, slug: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Numbers and cells of a table, by the names of its rows."""
-        found = self.tables[slug]
+    @property
+    def slug(self) -> str:
+        """Of the only table, as ``compare`` makes it; it names the dataset, but none of its options."""
+        (slug,) = self.tables
+        return slug
+
+    def rows(self, slug: str | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Numbers and cells of a table (None: the only one), by the names of its rows."""
+        found = self.tables[slug or self.slug]
         return found.numbers.set_index("row"), found.cells.set_index("setting")
 
     def seeds(self, slug: str) -> str:
@@ -65,9 +71,9 @@ class Results:
         assert accuracies is not None
         return [float(100 * x) for x in unit_means(read, accuracies)]
 
-    def ranking(self, slug: str) -> Ranking:
-        """The complete rows of a ranked table, to be correlated with those of another one."""
-        return ranking(self.folder, self.tables[slug].table, self.records)
+    def ranking(self) -> Ranking:
+        """The complete rows of the only table, which is ranked, to be correlated with those of another folder."""
+        return ranking(self.folder, self.tables[self.slug].table, self.records)
 
     def overlap(self, slug: str) -> float:
         """The ratio by which intervals over splits are wider; 0 for draws."""

@@ -9,50 +9,24 @@ import pandas as pd
 
 from benchmarks.reporting.agreement import correlations
 from benchmarks.reporting.method_names import title_of
-from benchmarks.reporting.statistics import LEVEL
-from benchmarks.reporting.tables import ACCURACY, EMPTY, format_number
+from benchmarks.reporting.tables import ACCURACY, format_number
+from tests.docs_pages.comparison import BASELINE, Comparison
 from tests.docs_pages.results import tuned
-from tests.readme_parts import COUNTS, DIFFERENCE, Results, claim, correlation, listed, loses, table, unclear, wins
+from tests.readme_parts import COUNTS, Results, claim, correlation, listed, loses, table, unclear
 
-DATA = {  # folder, which is also the slug of its table -> what it is
+DATA = {  # folder -> what it is
     "compare-grid": ("GRID words", "recordings of one talker in noise, sound and mouth"),
     "compare-synthav": ("SynthAV", "generated; a cue is there or not"),
     "compare-mfeat": ("six views of digits", "six vectors of one digit"),
+    "compare-grid-clean": ("GRID words without noise", "the same recordings; sound alone says almost all of it"),
 }
-CLEAN = ("GRID words without noise", "the same recordings; sound alone says almost all of it")
-BASELINE = "vanilla"
-
-
-class Comparison:
-    """A ranked table: its complete rows with a method that uses all modalities, and which are sure of what."""
-
-    def __init__(self, made: Results, slug: str) -> None:
-        self.made, self.slug = made, slug
-        self.numbers, self.cells = made.rows(slug)
-        self.numbers = self.numbers[self.numbers["val_best_mean"].notna()]
-        joint = [label for label in self.numbers.index if not label.endswith(" only") and label != BASELINE]
-        self.joint = self.numbers.loc[joint]
-        self.above = [label for label in joint if wins(self.numbers.loc[label])]
-        self.below = [label for label in joint if loses(self.numbers.loc[label])]
-        self.methods = {row.label: row.configs[0].method for row in made.tables[slug].table.rows}
-
-    def cell(self, label: str) -> str:
-        """The difference of a row to joint training; a dash where the row is not there or has no result."""
-        return str(self.cells.loc[label, DIFFERENCE]) if label in self.numbers.index else EMPTY
-
-    def corrected(self, *, better: bool) -> list[str]:
-        """The rows whose difference stays after Holm's correction."""
-        sure = self.joint[self.joint["p_holm"] < LEVEL]
-        return [label for label in sure.index if (sure.loc[label, "difference_mean"] > 0) == better]
-
-    @property
-    def units(self) -> int:
-        return int(self.numbers["units"].max())
+BESIDE = "compare-grid-clean"  # is shown, and decides nothing here
 
 
 def which_method(made: Mapping[str, Results]) -> dict[str, str]:
     """Everything that the template names. Raises ValueError for a claim that the records do not bear."""
-    found = {folder: Comparison(made[folder], folder) for folder in DATA}
+    every = {folder: Comparison(made[folder]) for folder in DATA}
+    found = {folder: one for folder, one in every.items() if folder != BESIDE}
     grid, synthav, mfeat = found.values()
     everywhere = [label for label in grid.above if label in synthav.above and label in mfeat.above]
     recordings = [label for label in grid.above if label in synthav.above and label not in mfeat.above]
@@ -65,12 +39,12 @@ def which_method(made: Mapping[str, Results]) -> dict[str, str]:
     claim("both are far above the better one alone", loses(grid.numbers.loc["audio only"]))
     claim("sound is the better one on GRID", grid.numbers["val_best_mean"]["audio only"]
           > grid.numbers["val_best_mean"]["visual only"])  # fmt: skip
-    agreement = correlations(grid.made.ranking(grid.slug), synthav.made.ranking(synthav.slug))["rho"]
+    agreement = correlations(grid.made.ranking(), synthav.made.ranking())["rho"]
     claim("ranks on GRID and on SynthAV agree little", agreement.high < 0.5)
     halves = (grid.joint["difference_high"] - grid.joint["difference_low"]) / 2
     ranks = tuned(made["tune-synthav"])  # claims that no rank changes
     return {
-        "evidence": _evidence({**found, "compare-grid-clean": Comparison(made["compare-grid-clean"], "compare-grid")}),
+        "evidence": _evidence(every),
         "grid_compared": str(int(grid.numbers["difference_mean"].notna().sum())),
         "grid_holm": _named(grid, grid.corrected(better=True)),
         "grid_holm_below": COUNTS[len(grid.corrected(better=False))],
@@ -104,7 +78,7 @@ def named(label: str, method: str) -> str:
 def _evidence(found: Mapping[str, Comparison]) -> str:
     lines = []
     for folder, one in found.items():
-        name, what = DATA.get(folder, CLEAN)
+        name, what = DATA[folder]
         joint = one.cells.loc[BASELINE, ACCURACY]
         counts = (f"{len(rows)} of {len(one.joint)}" for rows in (one.above, one.below))
         link = f"[{name}](../results/reference/{folder}/README.md)"
@@ -119,7 +93,7 @@ def _table(found: Mapping[str, Comparison], labels: Sequence[str]) -> str:
         method = grid.methods[label]
         name = f"[`{label}`](methods/{method}.md) ({title_of(method)})"
         lines.append([name, str(grid.cells.loc[label, "passes"]), *(one.cell(label) for one in found.values())])
-    return table(["setting", "passes", *(name for name, _ in DATA.values())], *lines)
+    return table(["setting", "passes", *(DATA[folder][0] for folder in found)], *lines)
 
 
 def _named(one: Comparison, labels: Iterable[str]) -> str:
@@ -131,7 +105,7 @@ def _each(found: Mapping[str, Comparison], label: str) -> str:
 
 
 def _rho(one: Comparison, other: Comparison) -> str:
-    return correlation(correlations(one.made.ranking(one.slug), other.made.ranking(other.slug))["rho"])
+    return correlation(correlations(one.made.ranking(), other.made.ranking())["rho"])
 
 
 def _tied(numbers: pd.DataFrame) -> int:

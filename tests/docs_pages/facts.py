@@ -19,8 +19,9 @@ from datasets.core.recipes import SMALL
 from datasets.crema_d import CremaD
 from models.registry import FUSIONS
 from ogm.registry import STRATEGIES, find
-from tests.docs_pages.evidence import DIFFERENCE, Comparison, named
-from tests.readme_parts import COUNTS, Results, claim, loses, wins
+from tests.docs_pages.comparison import Comparison
+from tests.docs_pages.evidence import named
+from tests.readme_parts import COUNTS, DIFFERENCE, Results, claim, loses, wins
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -35,7 +36,7 @@ def published() -> dict[tuple[str, str], tuple[str, str]]:
 def faq(made: Mapping[str, Results]) -> dict[str, str]:
     """Everything that the template names."""
     printed = published()
-    grid, synthav, mfeat = (Comparison(made[x], x) for x in ("compare-grid", "compare-synthav", "compare-mfeat"))
+    grid, synthav, mfeat = (Comparison(made[x]) for x in ("compare-grid", "compare-synthav", "compare-mfeat"))
     optimizers, cells = made["synthav"].rows("optimizers-synthav")
     claim("OGM-GE loses with Adam", loses(optimizers.loc["adam + ogm_ge 0.8"]))
     claim("the released code has SGD built in", "hard-wired" in printed["table6", "adam"][1])
@@ -51,7 +52,7 @@ def faq(made: Mapping[str, Results]) -> dict[str, str]:
     ogm_ge = inspect.signature(find("ogm_ge", STRATEGIES, "method")).parameters
     (released,) = [x for x in method_text(find("film", FUSIONS, "fusion").__doc__).differences if "cannot train" in x]
     claim("the paper's FiLM row cannot be run", "shape error" in printed["table1", "film + ogm_ge"][1])
-    gains = {x.slug: x.numbers["test_best_mean"] - x.numbers["val_best_mean"] for x in (grid, synthav)}
+    gains = {x.made.slug: x.numbers["test_best_mean"] - x.numbers["val_best_mean"] for x in (grid, synthav)}
     page = (ROOT / "docs" / "paper_and_code.md").read_text("utf-8")
     (repositories,) = re.findall(r"^(\d+ of the \d+) repositories of authors report the epoch", page, re.MULTILINE)
     recipe = CremaD.training_recipe
@@ -119,8 +120,8 @@ def reproduce_crema_d(made: Mapping[str, Results]) -> dict[str, str]:
 def statistics(made: Mapping[str, Results]) -> dict[str, str]:
     """The constants of the tests, and what the correction for folds does on GRID."""
     grid = made["compare-grid"]
-    units = Comparison(grid, "compare-grid").units
-    wider = math.sqrt((1 / units + grid.overlap("compare-grid")) * units)
+    units = Comparison(grid).units
+    wider = math.sqrt((1 / units + grid.overlap(grid.slug)) * units)
     return {
         "trials": COUNTS[Tuning.model_fields["trials"].default],
         "level": f"{100 * (1 - rules.LEVEL):.0f}",

@@ -16,19 +16,19 @@ from tests.readme_parts import COUNTS, DIFFERENCE, Results, claim, correlation, 
 DEFAULT = "default"
 FOLDERS = {DEFAULT: "compare-synthav", **{name: f"compare-{name}" for name in REGIMES}}
 GRID = "compare-grid"
-SLUG = "compare-synthav"  # of the table of each regime
 
 
 def regimes(made: Mapping[str, Results]) -> dict[str, str]:
     """What each regime's clips say about the class, what methods reach there, and whether they rank as on GRID."""
     found, grid = _rankings(made)
     rho = against(grid, found)
+    complementary = made[FOLDERS["complementary"]]
     ranks = [[f"`{name}`", correlation(one)] for name, one in rho.items()]
     return {
         "regimes_count": COUNTS[len(REGIMES)].capitalize(),
         "regimes_units": COUNTS[min(one.units for one in found.values())],
         "regimes_default_units": COUNTS[found[DEFAULT].units],
-        "regimes_summed": interval(made[FOLDERS["complementary"]].between(SLUG, "ume", "vanilla", "logit_sum")),
+        "regimes_summed": interval(complementary.between(complementary.slug, "ume", "vanilla", "logit_sum")),
         "regimes_information": table(
             ["regime", "both", "only sound", "only picture", "only the pair"], *map(_information, FOLDERS)
         ),
@@ -51,10 +51,10 @@ def _nearest(made: Mapping[str, Results], grid: Ranking, rho: Mapping[str, Corre
     best = max(rho, key=lambda name: rho[name].value)
     claim("complementary ranks most as GRID does", best == "complementary")
     claim("default ranks otherwise, surely", rho[DEFAULT].high < rho[best].low)
-    numbers, cells = made[FOLDERS[best]].rows(SLUG)
+    numbers, cells = made[FOLDERS[best]].rows()
     claim("the ensemble loses there, too", loses(numbers.loc["ume"]))
     claim("OGM-GE loses there, too", loses(numbers.loc["ogm_ge"]))
-    additive = made[FOLDERS["additive"]].rows(SLUG)[0]
+    additive = made[FOLDERS["additive"]].rows()[0]
     claim("noise that adds up does not suffice", wins(additive.loc["ume"]))
     return {
         "nearest_rho": correlation(rho[best]),
@@ -72,8 +72,8 @@ def against(grid: Ranking, found: Mapping[str, Ranking]) -> dict[str, Correlatio
 
 def _rankings(made: Mapping[str, Results]) -> tuple[dict[str, Ranking], Ranking]:
     """Of the regimes and of GRID, over the settings that all of them have."""
-    found = {name: made[folder].ranking(SLUG) for name, folder in FOLDERS.items()}
-    grid = made[GRID].ranking(GRID)
+    found = {name: made[folder].ranking() for name, folder in FOLDERS.items()}
+    grid = made[GRID].ranking()
     settings = set.intersection(*(set(one.scores) for one in (grid, *found.values())))
     return {name: _few(one, settings) for name, one in found.items()}, _few(grid, settings)
 
@@ -90,7 +90,7 @@ def _information(name: str) -> list[str]:
 
 
 def _reached(made: Results, name: str) -> list[str]:
-    numbers, cells = made.rows(SLUG)
+    numbers, cells = made.rows()
     accuracies = [cells.loc[label, ACCURACY] for label in ("audio only", "visual only", "vanilla")]
     best = next(label for label in numbers.index if not label.endswith(" only"))
     claim(f"the best is above joint training in {name}", wins(numbers.loc[best]))

@@ -11,6 +11,7 @@ from benchmarks.reporting.statistics import Summary
 from benchmarks.reporting.tables import ACCURACY, EMPTY, format_number
 from models.registry import FUSIONS
 from tests.docs_pages.clean_sound import clean_sound
+from tests.docs_pages.comparison import Comparison
 from tests.docs_pages.regimes import regimes
 from tests.readme_parts import (
     BASELINES,
@@ -193,18 +194,15 @@ def compared(synthav: Results, avmnist: Results) -> dict[str, str]:
 
 def views(made: Results, grid: Results, synthav: Results) -> dict[str, str]:
     """Six modalities, each vectors: little is left to be gained, and what changes updates much loses."""
-    slug = "compare-mfeat"
-    numbers, cells = made.rows(slug)
-    complete = numbers[numbers["val_best_mean"].notna()]
+    found = Comparison(made)
+    complete, cells, joint = found.numbers, found.cells, found.joint.index
     alone = [label for label in complete.index if label.endswith(" only")]
-    joint = [label for label in complete.index if label not in (*alone, "vanilla")]
     lost = [label for label in joint if complete.loc[label, "difference_mean"] < -1]
     rest = complete.loc[[label for label in joint if label not in lost], "val_best_mean"]
     claim("most methods are within two points on mfeat", rest.max() - rest.min() < 2.1)
-    claim("some are surely above vanilla", sum(wins(complete.loc[x]) for x in joint) > 1)
-    unfinished = [label for label in numbers.index if label not in complete.index]
-    rhos = [correlations(other.ranking(name), made.ranking(slug))["rho"]
-            for other, name in ((grid, "compare-grid"), (synthav, "compare-synthav"))]  # fmt: skip
+    claim("some are surely above vanilla", len(found.above) > 1)
+    unfinished = [label for label in cells.index if label not in complete.index]
+    rhos = [correlations(other.ranking(), made.ranking())["rho"] for other in (grid, synthav)]
 
     def scored(label: str) -> str:
         return f"{format_number(complete.loc[label, 'val_best_mean'])}"
@@ -218,9 +216,7 @@ def views(made: Results, grid: Results, synthav: Results) -> dict[str, str]:
         "mfeat_rows": str(len(joint)),
         "mfeat_lowest": format_number(rest.min()),
         "mfeat_highest": format_number(rest.max()),
-        "mfeat_above": listed(
-            [f"`{x}` ({cells.loc[x, DIFFERENCE]})" for x in joint if wins(complete.loc[x])][:LEADING]
-        ),
+        "mfeat_above": listed([f"`{x}` ({cells.loc[x, DIFFERENCE]})" for x in found.above[:LEADING]]),
         "mfeat_lost": listed([f"`{x}` ({scored(x)})" for x in lost]),
         "mfeat_unfinished": listed([f"`{x}`" for x in sorted(unfinished)]),
         "mfeat_grid": correlation(rhos[0]),
