@@ -37,7 +37,8 @@ setup: .venv/.ready .venv/bin/ogm-bench ## the virtual environment, with the exa
 	@ln -sf ../../benchmarks/ogm-bench $@
 
 # An environment keeps its build of torch until TORCH_BUILD asks for the other; then it is made anew.
-ifneq ($(filter-out $(shell cat .venv/.torch_build 2>/dev/null || echo cuda),$(TORCH_BUILD)),)
+HAS_BUILD = $(shell cat .venv/.torch_build 2>/dev/null || echo cuda)
+ifneq ($(filter-out $(HAS_BUILD),$(TORCH_BUILD)),)
 .PHONY: .venv/.ready
 endif
 
@@ -45,7 +46,7 @@ endif
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $(PYTHON) is older than Python 3.11; name another: make PYTHON=python3.11 ..." >&2; exit 2; }
 	@build=$$($(PYTHON) benchmarks/torch_build.py $(or $(TORCH_BUILD),auto)) || exit $$?; \
 	case $$build in cpu) list=requirements-cpu.txt ;; *) list=requirements.txt ;; esac; \
-	[ "$$(cat .venv/.torch_build 2>/dev/null || echo cuda)" = $$build ] || rm -rf .venv; \
+	[ $(HAS_BUILD) = $$build ] || rm -rf .venv; \
 	if command -v uv > /dev/null; then \
 		{ [ -x $(PY) ] || uv venv --quiet --python $(PYTHON) .venv; } && echo $$build > .venv/.torch_build && \
 		uv pip sync --python $(PY) --require-hashes $$list; \

@@ -85,9 +85,9 @@ def parity(frames: Sequence[Sequence[np.ndarray]] | np.ndarray, seeds: Sequence[
 
     That is torchvision's RandomResizedCrop and RandomHorizontalFlip on PIL images, ToTensor, Normalize, with torch's
     generator at ``seeds[b]`` before the first frame of sample b; every frame draws its own crop and flip. Crops and
-    flips are the same. A crop is resized by torch on uint8, three times as fast as by PIL, with the same filter and
-    coarser weights: some values differ from PIL's by one grey level (2 in 100 of a smooth picture), one in some
-    millions by two. A picture is normalised while it is in the processor's cache.
+    flips are the same. A crop is resized by torch on uint8, which is faster than PIL, with the same filter and coarser
+    weights: some values differ from PIL's by one grey level, very few by two. A picture is normalised while it is in
+    the processor's cache.
     """
     from torchvision.transforms import RandomResizedCrop
 

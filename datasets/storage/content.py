@@ -91,7 +91,7 @@ def sources(files: Mapping[str, Mapping[str, P]]) -> dict[str, str]:
 
 def _suffix(path: str | Path) -> str:
     """As ``Path.suffix``: what follows the last dot of the name, with it, if something stands before and behind it."""
-    name = os.fspath(path).rpartition("/")[2]
+    name = os.fspath(path).rstrip("/").rpartition("/")[2]
     dot = name.rfind(".")
     return name[dot:] if 0 < dot < len(name) - 1 else ""
 

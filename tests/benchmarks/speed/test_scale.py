@@ -28,6 +28,10 @@ def test_an_aim_that_is_missed_is_named() -> None:
     assert scale.missed_aims({"overhead": {"rows": rows}}) == ["overhead: local"]
 
 
+def test_it_takes_at_most_what_its_help_says() -> None:
+    assert sum(part.share for part in scale.PARTS) <= 1.5 * 3600
+
+
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_the_whole_bench(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -149,3 +149,9 @@ def test_several_processes_share_the_memory(tmp_path, files, read):
     outs = [process.communicate(timeout=120)[0] for process in several]
     assert set("".join(outs).splitlines()) == {" ".join(truth(sorted(files)).values())}
     assert content.digests(files) == truth(files) and not read
+
+
+@pytest.mark.parametrize("name", ["a/b.WAV", "a.b/c", "clips.d/", "x", ".hidden", "a.tar.gz", "a.", "b.c/.d"])
+def test_a_path_as_text_or_as_an_object_is_the_same_source(name):
+    as_text, as_object = (content.source({"audio": path}, {path: "digest"}) for path in (name, Path(name)))
+    assert as_text == as_object
