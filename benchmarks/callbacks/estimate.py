@@ -27,6 +27,11 @@ class RunTimes:
         self._known: dict[tuple[str, ...], tuple[float, int]] = {}
         self._groups: dict[str, list[tuple[str, ...]]] = {}  # by the key of a configuration: it is asked for often
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is known of any run."""
+        return not self._known
+
     def add(self, record: RunRecord) -> None:
         """Learn from a record, if its run was done."""
         if record.status == "done" and "seconds" in record.cost:

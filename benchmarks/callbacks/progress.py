@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from rich.cells import cell_len, set_cell_size
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import Progress, ProgressColumn, Task, TaskID
 from rich.text import Text
 
@@ -16,6 +16,7 @@ from benchmarks.records.record import RunRecord
 from benchmarks.runner.events import EpochEnded, Event, RunFinished, RunStarted, StepDone, Warned
 
 REFRESH_SECONDS = 1.0
+SHARE = 0.01  # of the time, at most, that goes into estimates for all runs
 
 
 class Line(ProgressColumn):
@@ -32,6 +33,18 @@ class Line(ProgressColumn):
         )
         ending = f"{epochs}{task.fields['note']}{task.fields['left']:>16}"
         return Text(cut(task.description, self._console.width, ending), no_wrap=True, overflow="crop")
+
+
+class Lines(Progress):
+    """The first lines, as many as the terminal has room for: with 1,000 runs at a time, all would take all the time."""
+
+    def __init__(self, console: Console) -> None:
+        self._terminal = console
+        super().__init__(Line(console), console=console, transient=True)
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """See rich."""
+        yield self.make_tasks_table(self.tasks[: self._terminal.height - 1])
 
 
 class ProgressDisplay:
@@ -57,7 +70,7 @@ class ProgressDisplay:
         slots: int = 1,
     ) -> None:
         self._console = Console(stderr=True)
-        self._progress = Progress(Line(self._console), console=self._console, transient=True)
+        self._progress = Lines(self._console)
         self._planned, self._times, self._slots = dict(planned or {}), times or RunTimes(), slots
         self._waiting = {key: config for key, config in self._planned.items() if key not in (done or {})}
         self._running: dict[str, RunningTime] = {}
@@ -112,6 +125,8 @@ class ProgressDisplay:
         if event.key in self._running:
             del self._running[event.key]
             self._progress.remove_task(self._tasks.pop(event.key))
+            if self._times.empty:  # from now on something is known
+                self._next_estimate = 0.0
             self._times.add(event.record)
         self._waiting.pop(event.key, None)
         if self._all_runs is None or event.key not in self._planned:
@@ -129,11 +144,13 @@ class ProgressDisplay:
         return f"[{len(self._planned) - len(self._waiting) - running}/{len(self._planned)}]"
 
     def _left_of_all(self) -> str:
-        """For all runs: estimated once a second, not at every step, because it looks at each run that is waiting."""
-        if not self._left or time.monotonic() >= self._next_estimate:
+        """For all runs: estimated once a second at most, more rarely where there are so many that it takes long."""
+        began = time.monotonic()
+        if began >= self._next_estimate:
             running, waiting = list(self._running.values()), list(self._waiting.values())
             self._left = shown(time_left(running, waiting, self._times, self._slots))
-            self._next_estimate = time.monotonic() + REFRESH_SECONDS
+            now = time.monotonic()
+            self._next_estimate = now + max(REFRESH_SECONDS, (now - began) / SHARE)
         return self._left
 
     def _print(self, text: str) -> None:

@@ -88,10 +88,10 @@ class RayExecutor:
             while self._queue or any(worker.job for worker in self._workers):
                 yield from self._assign()
                 waiting = {worker.pending: worker for worker in self._workers if worker.pending is not None}
-                ready, _ = ray.wait(list(waiting), timeout=1) if waiting else ([], [])
-                for pending in ready:
+                for pending in _answered(list(waiting)):
                     yield from self._receive(waiting[pending])
-                for worker in [w for w in self._workers if w.overdue(alone=not any(v.ready for v in self._workers))]:
+                alone = not any(worker.ready for worker in self._workers)
+                for worker in [w for w in self._workers if w.overdue(alone=alone)]:
                     yield from self._lose(worker, "it did not answer any more")
         except (RayError, ConnectionError) as error:
             why = f"the Ray cluster is gone ({_first_line(error)}); the same command goes on where this one was"
@@ -274,6 +274,16 @@ def _connect(address: str | None, slots: int | None, needs: Mapping[str, float])
         else:
             break
     return folder
+
+
+def _answered(pending: list[Any]) -> list[Any]:
+    """The first answer within a second, and all that have come with it: of 1,000, a look for each would cost much."""
+    if not pending:
+        return []
+    ready, others = ray.wait(pending, timeout=1)
+    if ready and others:
+        ready += ray.wait(others, num_returns=len(others), timeout=0)[0]
+    return list(ready)
 
 
 def _room(needs: Mapping[str, float]) -> int:

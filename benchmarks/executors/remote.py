@@ -13,7 +13,7 @@ import json
 import socket
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -93,17 +93,13 @@ def task_of(job: Job, environment: RunEnvironment, *, shares_results: bool, shar
     config = RunConfig(**job.config)
     records: dict[str, str] = {}
     weights: dict[str, bytes] = {}
-    if not (shares_results and shares_work):
-        experiment = resolve(config)
-        for earlier in [experiment, *_all_prerequisites(experiment)]:
-            record = find_record(environment.results, environment.record_path(earlier.config))
-            if record is None or record.status != "done":
-                continue  # of the job itself: it was not made yet
-            if not shares_results:
-                records[str(record.path(Path()))] = record.text()
-            path = environment.export_path(earlier, record)
-            if not shares_work and path.exists():
-                weights[str(path.relative_to(environment.work))] = path.read_bytes()
+    shares_all = shares_results and shares_work
+    for earlier, record in () if shares_all else _readable(job, config, environment):
+        if not shares_results:
+            records[str(record.path(Path()))] = record.text()
+        path = environment.export_path(earlier, record)
+        if not shares_work and path.exists():
+            weights[str(path.relative_to(environment.work))] = path.read_bytes()
     try:
         fingerprint = environment.fingerprint(config)
     except ValueError:  # the run fails by it, as it does here
@@ -125,6 +121,17 @@ def task_of(job: Job, environment: RunEnvironment, *, shares_results: bool, shar
         weights=weights,
         command=sys.argv,
     )
+
+
+def _readable(job: Job, config: RunConfig, environment: RunEnvironment) -> Iterator[tuple[Experiment, RunRecord]]:
+    """The runs whose records a run may read, with these: itself, and all that it builds on, as far as they are done."""
+    if not job.waits_for and find_record(environment.results, environment.record_path(config)) is None:
+        return  # most runs: nothing has to be resolved
+    experiment = resolve(config)
+    for earlier in [experiment, *_all_prerequisites(experiment)]:
+        record = find_record(environment.results, environment.record_path(earlier.config))
+        if record is not None and record.status == "done":
+            yield earlier, record
 
 
 def _all_prerequisites(experiment: Experiment) -> list[Experiment]:

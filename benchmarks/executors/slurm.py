@@ -27,6 +27,7 @@ from benchmarks.runner.plan import Job
 
 SUBMISSIONS = 2  # how many in a row may bring no worker that can make a run
 LOST = "node failure, or requeued by Slurm"
+SHARE, REST = 0.05, 1.0  # share of the time that goes into looking at the workers' files; seconds between two looks
 IDLE = 60.0  # seconds after which a worker that has nothing to do frees its place
 
 
@@ -107,6 +108,7 @@ class SlurmExecutor:
             ConfigError: Slurm refuses the workers, or none of them can make runs.
         """
         while self._queue or any(worker.job for worker in self._workers.values()):
+            began = time.monotonic()
             heard = self._welcome()
             for worker in list(self._workers.values()):
                 heard += self._hear(worker)
@@ -114,9 +116,9 @@ class SlurmExecutor:
                 heard += self._compare(answer)
             self._assign()
             self._submit_workers()
+            looked = time.monotonic() - began
             yield from heard
-            if not heard:
-                time.sleep(PAUSE)
+            time.sleep(min(max(PAUSE, looked / SHARE), REST))
 
     def close(self) -> None:
         """End the workers. Runs that were not finished have their checkpoints."""

@@ -157,6 +157,6 @@ class _SimulatedExecutor:
         else:
             made: Any = {"key": job.key, "config": job.config, "data": {"fingerprint": self._fingerprint}}
             record = dataclasses.replace(self._like, **made)
-        outcome = Outcome(record.text())
+        outcome = Outcome(record.text(indent=None))
         self.aside += time.process_time() - began
         return outcome

@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import glob
+import itertools
 import os
 import shutil
 import stat
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -120,7 +119,7 @@ def open_part(path: Path, append: bool = False) -> IO[bytes]:
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
-    """Writes a file that is there whole or not at all: into a part beside it, of a name of its own, which is renamed.
+    """Writes a file that is there whole or not at all: into a part beside it, which is renamed.
 
     Several processes may write the same file at a time. What a process that was killed has left of it is cleared away:
     a part that is still being written is locked by whoever writes it.
@@ -139,16 +138,34 @@ def open_atomic(path: Path) -> Iterator[IO[bytes]]:
     Raises:
         OSError: The disk is full, or may not be written.
     """
-    for left in path.parent.glob(f"{glob.escape(path.name)}.*.part"):
-        _remove_unlocked(left)
     part, file = _new_part(path)
-    try:
-        with file:
+    with file:
+        try:
             yield file
             file.flush()
             part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+        except BaseException:
+            if _is_at(file, part):
+                part.unlink()
+            raise
+
+
+def _new_part(path: Path) -> tuple[Path, IO[bytes]]:
+    """A new file beside ``path``, open and locked, of the first number under which nobody else is writing.
+
+    Numbers, so that parts that were left are found without listing a folder, which may hold 100,000 files.
+    """
+    for number in itertools.count():
+        part, next_part = (path.with_name(f"{path.name}.{n}.part") for n in (number, number + 1))
+        _remove_unlocked(part)
+        with contextlib.suppress(FileExistsError):
+            file = part.open("xb")  # only where nothing stands, so never through a link
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if _is_at(file, part):  # else it was taken for one that was left, before it was locked
+                _remove_unlocked(next_part)
+                return part, file
+            file.close()
+    raise AssertionError("there is always a number")
 
 
 def _remove_unlocked(part: Path) -> None:
@@ -157,18 +174,15 @@ def _remove_unlocked(part: Path) -> None:
         if stat.S_ISREG(part.lstat().st_mode):
             with part.open("rb") as left:
                 fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                part.unlink()
+                if _is_at(left, part):  # else its writer has finished meanwhile, and another one may have begun
+                    part.unlink()
 
 
-def _new_part(path: Path) -> tuple[Path, IO[bytes]]:
-    """A new file beside ``path``, open and locked."""
-    while True:
-        part = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.part")
-        file = part.open("xb")  # only where nothing stands, so never through a link
-        fcntl.flock(file, fcntl.LOCK_EX)
-        if part.exists():  # else it was taken for one that was left, before it was locked
-            return part, file
-        file.close()
+def _is_at(file: IO[bytes], path: Path) -> bool:
+    """Whether this open file, and not another one, has this path."""
+    with contextlib.suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(file.fileno()), path.lstat())
+    return False
 
 
 def _refuse_foreign(path: Path, facts: os.stat_result) -> None:

@@ -25,6 +25,15 @@ LIBRARY = {
     "with_transformers": "transformers",
 }
 IN_HALF = {"plain_amp"}  # its forward pass rounds to float16
+# Its own sampler for several processes shuffles, whatever the loader's does.
+LIGHTNING_IN_TWO = {
+    "import torch\n": "import os\nimport torch\nfrom torch.utils.data.distributed import DistributedSampler\n",
+    'accelerator="cpu"': 'accelerator="cpu", devices=2, strategy="ddp", use_distributed_sampler=False',
+    'DataLoader(samples("train"), 20)': (
+        'DataLoader(samples("train"), 10, sampler=DistributedSampler('
+        'samples("train"), 2, int(os.environ.get("LOCAL_RANK", 0)), shuffle=False))'
+    ),
+}
 
 # Runs an example as a script, and keeps what every optimizer step found in .grad, in the order of its parameters.
 DRIVER = """
@@ -95,7 +104,7 @@ def test_an_example_has_the_gradients_of_the_plain_loop(example: str, folder: Pa
 @pytest.mark.parametrize(
     ("example", "changes", "launcher"),
     [
-        ("with_lightning", {'accelerator="cpu"': 'accelerator="cpu", devices=2, strategy="ddp"', ", 20)": ", 10)"}, []),
+        ("with_lightning", LIGHTNING_IN_TWO, []),
         (
             "with_transformers",
             {"batch_size=20": "batch_size=10"},

@@ -60,6 +60,16 @@ def test_lines_fit_eighty_columns_and_say_what_counts(terminal: io.StringIO) -> 
     assert "Traceback" not in terminal.getvalue()
 
 
+def test_of_many_runs_at_a_time_those_have_lines_for_which_there_is_room(terminal: io.StringIO) -> None:
+    configs = {config.key: config for config in (configure({"seed": seed}) for seed in range(60))}
+    display = ProgressDisplay(configs, slots=60)
+    for key, config in configs.items():
+        display.on(RunStarted(key, config, 100, 0))
+    shown_lines = lines_of(display)
+    assert len(shown_lines) == 24 and shown_lines[0].startswith("all runs [0/60]")
+    display.close()
+
+
 def test_a_log_file_has_a_short_line_for_each_run(capsys: pytest.CaptureFixture[str]) -> None:
     config = configure({"method": "ogm_ge"}).model_copy(update={"dataset_args": LONG})
     display = ProgressDisplay({config.key: config, "other": configure({"seed": 9})}, times=RunTimes())
@@ -126,6 +136,26 @@ def test_the_time_left_is_not_estimated_anew_at_every_step(monkeypatch: pytest.M
         display.on(StepDone(key, 0, step / 300))
     display.close()
     assert len(asked) < 50 * 20
+
+
+def test_estimates_for_very_many_runs_take_a_hundredth_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, began = 0.0, []
+
+    def slow(*_: Any) -> None:
+        nonlocal now
+        began.append(now)
+        now += 0.5
+
+    monkeypatch.setattr(progress, "time_left", slow)
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    config = configure({})
+    display = ProgressDisplay({config.key: config})
+    display.on(RunStarted(config.key, config, 100, 0))
+    for step in range(2000):
+        display.on(StepDone(config.key, 0, step / 2000))
+        now += 0.1
+    assert 3 <= len(began) <= 5
+    display.close()
 
 
 def test_the_time_left_is_shared_by_the_runs_at_a_time() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -198,8 +199,8 @@ def test_other_labels_are_other_data(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_what_a_killed_writer_left_is_cleared_by_the_next(tmp_path: Path) -> None:
-    left, other = tmp_path / "a.json.01234567.part", tmp_path / "b.json.01234567.part"
-    being_written = tmp_path / "a.json.89abcdef.part"
+    being_written = tmp_path / "a.json.0.part"
+    left, other = tmp_path / "a.json.1.part", tmp_path / "b.json.0.part"
     for part in (left, other, being_written):
         part.write_text("half")
     with being_written.open("ab") as file:
@@ -208,3 +209,32 @@ def test_what_a_killed_writer_left_is_cleared_by_the_next(tmp_path: Path) -> Non
         assert sorted(tmp_path.glob("*.part")) == [being_written, other]
     write_whole(tmp_path / "a.json", "whole")
     assert list(tmp_path.glob("*.part")) == [other] and (tmp_path / "a.json").read_text() == "whole"
+
+
+def write_often(path: Path, letter: str, count: int) -> None:
+    for _ in range(count):
+        write_whole(path, letter * 1000)
+
+
+def test_writers_of_one_file_do_not_take_each_others_parts(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    writers = [FORKSERVER.Process(target=write_often, args=(path, letter, 300)) for letter in "abcd"]
+    for writer in writers:
+        writer.start()
+    seen = set()
+    while any(writer.is_alive() for writer in writers):
+        if path.exists():
+            seen.add(path.read_text())
+    assert [writer.exitcode for writer in writers] == [0] * len(writers)
+    assert seen <= {letter * 1000 for letter in "abcd"} and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_is_written_without_a_look_at_the_others_in_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A grid of 100,000 runs leaves as many files in a few folders."""
+    for name in ("listdir", "scandir"):
+        monkeypatch.delattr(os, name)
+    write_whole(tmp_path / "a.json", "whole")
+    monkeypatch.undo()
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
