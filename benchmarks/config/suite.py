@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from benchmarks.config.run_config import ConfigError, RunConfig, configure, explain, known, merge, nest
-from benchmarks.config.units import DRAWS
+from benchmarks.config.units import DRAWS, name_of_data
 from datasets.registry import DATASETS
 from ogm.registry import STRATEGIES, find
 
@@ -329,7 +329,7 @@ def compare(given: Mapping[str, Any], methods: Sequence[str], seeds: int) -> Sui
     if mistakes:
         raise ConfigError(list(dict.fromkeys(mistakes)), wrong)
     one = rows[0].configs[0]
-    title = f"{len(rows)} ways to train {one.fusion} on {one.dataset}"
+    title = f"{len(rows)} ways to train {one.fusion} on {name_of_data(one.dataset, one.dataset_args)}"
     return Suite("compare", title, (Table("compare", title, one.dataset, one.dataset, tuple(rows), ranked=True),))
 
 

@@ -11,6 +11,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from datasets.registry import DATASETS
+from ogm.registry import find
+
 DRAWS = ("data_seed",)  # the options of data sets that draw their samples anew: independent units
 RESPLITS = ("fold", "split_seed")  # those that choose other test samples of the same data: units that overlap
 # Those that combine the same recordings anew. The recordings that are tested stay the same, so these make no units (an
@@ -40,6 +43,19 @@ def sample_of(dataset_args: Mapping[str, Any]) -> Unit:
 def overlapping(units: Collection[Unit]) -> bool:
     """Whether some of these units are splits of the same draw, so that they share samples to train on."""
     return len({tuple(part for part in unit if part[0] in DRAWS) for unit in units}) < len(set(units))
+
+
+def name_of_data(dataset: str, dataset_args: Mapping[str, Any]) -> str:
+    """What tells the data of several tables apart: ``grid noise_db=-5``; all draws and splits of them have one name.
+
+    Args:
+        dataset: The data set.
+        dataset_args: The options of its data set; those of its recipe are left out.
+    """
+    recipe = find(dataset, DATASETS, "dataset").training_recipe if dataset in DATASETS else {}
+    usual, split = recipe.get("dataset_args", {}), (*DRAWS, *RESPLITS, *REPAIRINGS, "folds")
+    told = {name: x for name, x in dataset_args.items() if name not in split and (name, x) not in usual.items()}
+    return " ".join([dataset, *(f"{name}={x}" for name, x in sorted(told.items()))])
 
 
 def _chosen(dataset_args: Mapping[str, Any], names: Collection[str]) -> Unit:

@@ -7,14 +7,22 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from benchmarks.config.suite import Table
+from benchmarks.config.units import name_of_data
 from benchmarks.reporting.tables import EMPTY, FormattedTable, format_number
 
 TUNED = re.compile(r" \(tuned(?:: its default)?\)")  # in the label of a row whose settings were searched
 
 
+def data_name(table: Table) -> str:
+    """What tells the data of a table from those of others on the same data set."""
+    one = next(config for row in table.rows for config in row.configs)
+    return name_of_data(table.dataset, one.dataset_args)
+
+
 def ranked_data(tables: Sequence[FormattedTable]) -> list[str]:
-    """The data sets of those tables that rank their rows, each once, in the order of the tables."""
-    return list(dict.fromkeys(table.table.dataset for table in tables if table.table.ranked))
+    """The data of those tables that rank their rows, each once, in the order of the tables."""
+    return list(dict.fromkeys(data_name(table.table) for table in tables if table.table.ranked))
 
 
 def across_data(tables: Sequence[FormattedTable]) -> pd.DataFrame:
@@ -34,7 +42,7 @@ def across_data(tables: Sequence[FormattedTable]) -> pd.DataFrame:
             rows = table.numbers[~table.numbers["row"].map(lambda label: bool(TUNED.search(label)))]
             means = rows.set_index("row")["val_best_mean"].dropna().round(4)  # rounding makes no rank
             for label, rank in means.rank(ascending=False, method="min").astype(int).items():
-                ranks.setdefault(str(label), {}).setdefault(table.table.dataset, (int(rank), len(means)))
+                ranks.setdefault(str(label), {}).setdefault(data_name(table.table), (int(rank), len(means)))
     mean = {label: sum(rank for rank, _ in found.values()) / len(found) for label, found in ranks.items()}
     lines = [
         {"setting": label, "mean rank": format_number(mean[label]), "data sets": str(len(ranks[label]))}

@@ -13,7 +13,7 @@ from benchmarks.config.method_text import method_text
 from benchmarks.config.run_config import RunConfig
 from benchmarks.config.suite import Row, Suite
 from benchmarks.records.record import RunRecord
-from benchmarks.reporting.across import TUNED
+from benchmarks.reporting.across import TUNED, data_name
 from benchmarks.reporting.frames import modalities
 from benchmarks.reporting.page_numbers import LOWER_IS_BETTER, PARTS, rounded, row_curves, views
 from benchmarks.reporting.tables import ACCURACY, FormattedTable
@@ -83,7 +83,7 @@ def _table(name: str, chapter: Chapter, table: FormattedTable) -> dict[str, Any]
         "id": name,
         "title": table.title,
         "suite": chapter.suite.title,
-        "data": table.table.dataset,
+        "data": data_name(table.table),
         "ranked": table.table.ranked,
         "modalities": names,
         "views": of_view,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from benchmarks.config.suite import compare
-from benchmarks.config.units import overlapping, sample_of, unit_of
+from benchmarks.config.units import name_of_data, overlapping, sample_of, unit_of
 
 
 def test_draws_and_splits_are_units_and_pairings_are_not() -> None:
@@ -32,6 +32,14 @@ def test_draws_and_splits_are_units_and_pairings_are_not() -> None:
 )
 def test_splits_of_one_draw_overlap(places: list[dict[str, Any]], expected: bool) -> None:
     assert overlapping([unit_of(place) for place in places]) is expected
+
+
+def test_data_are_named_by_what_is_not_their_usual_option() -> None:
+    assert name_of_data("synthav", {"preset": "default", "data_seed": 3}) == "synthav"
+    assert name_of_data("synthav", {"preset": "additive", "data_seed": 3}) == "synthav preset=additive"
+    assert name_of_data("grid", {"fold": 1, "folds": 5, "noise_db": -5}) == "grid noise_db=-5"
+    assert name_of_data("somebodys", {"path": "a.csv"}) == "somebodys path=a.csv"
+    assert compare({"dataset_args.preset": "additive"}, ["vanilla"], 1).title.endswith("on synthav preset=additive")
 
 
 def places(given: dict[str, Any], seeds: int) -> list[dict[str, Any]]:

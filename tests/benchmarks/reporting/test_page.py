@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.config.suite import Suite
+from benchmarks.config.suite import Suite, compare
 from benchmarks.records import suite_file
 from benchmarks.records.record import RunRecord
 from benchmarks.records.store import read_records
 from benchmarks.reporting import figures, report
-from benchmarks.reporting.across import across_data
+from benchmarks.reporting.across import across_data, ranked_data
 from benchmarks.reporting.page import (
     ASSETS,
     LIBRARIES,
@@ -155,6 +155,13 @@ def test_ranks_are_averaged_over_the_data_sets_that_a_setting_has() -> None:
     assert list(found.index) == ["ogm_ge", "vanilla", "ogm"]  # equal means: more data sets first
     assert found["mean rank"].to_dict() == {"ogm_ge": "1.5", "vanilla": "2.0", "ogm": "2.0"}
     assert list(found.loc["ogm"]) == ["2.0", "1", "2 of 3", EMPTY]
+
+
+def test_data_of_one_set_with_other_options_are_other_data() -> None:
+    suites = [compare({"dataset_args.preset": preset}, ["vanilla", "ogm_ge"], 3) for preset in ("default", "additive")]
+    tables = [t for s in suites for t in format_tables(s.tables, filled(s, [VANILLA, OGM_GE]))]
+    assert ranked_data(tables) == ["synthav", "synthav preset=additive"]
+    assert set(across_data(tables)["data sets"]) == {"2"}
 
 
 # ---- the document
