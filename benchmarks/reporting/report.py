@@ -7,7 +7,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import pandas as pd
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as Grid
@@ -27,6 +29,8 @@ from benchmarks.reporting.pareto import has_passes, pareto
 from benchmarks.reporting.published import PUBLISHED
 from benchmarks.reporting.runs import runs_frame
 from benchmarks.reporting.tables import FormattedTable, escape_markdown, has_ranks
+
+BETWEEN = 3  # characters between two columns on a terminal
 
 
 def write(
@@ -64,18 +68,39 @@ def write(
 
 
 def show(suite: Suite, folder: Path) -> None:
-    """Print the suite's tables on the terminal, from the records of a results folder."""
+    """Print the suite's tables on the terminal, each with as many of its columns as there is room for."""
     records = {r.key: r for r in read_records(folder)}
     console = Console()
     if not console.is_terminal:
         console.width = 220  # whole lines for files
     for formatted in tables.format_tables(suite.tables, records, quick=suite.quick):
         grid = Grid(title=escape(formatted.title), box=box.SIMPLE_HEAD, pad_edge=False)
-        for column in formatted.cells:
-            grid.add_column(escape(column), justify="left" if column == "setting" else "right")
-        for row in formatted.cells.itertuples(index=False):
+        widths = fitting(formatted.cells, console.width)
+        for column, width in widths.items():
+            grid.add_column(escape(column), justify="left" if column == "setting" else "right", width=width)
+        for row in formatted.cells[list(widths)].itertuples(index=False):
             grid.add_row(*(escape(str(x)) for x in row))
         console.print(grid)
+        if left_out := [column for column in formatted.cells if column not in widths]:
+            whole = folder / "tables" / f"{formatted.table.slug}.md"
+            console.print(f"no room for {', '.join(left_out)}: see {whole}", markup=False, highlight=False)
+
+
+def fitting(cells: pd.DataFrame, width: int) -> dict[str, int]:
+    """The first columns of a table that a terminal has room for, with the width of each: headings wrap, cells do not.
+
+    Args:
+        cells: The table, as text.
+        width: Of the terminal, in characters.
+    """
+    widths: dict[str, int] = {}
+    for column in cells:
+        texts = [*str(column).split(), *(str(x) for x in cells[column])]
+        widths[str(column)] = max(cell_len(text) for text in texts)
+        if sum(widths.values()) + BETWEEN * len(widths) > width and len(widths) > 1:
+            del widths[str(column)]
+            break
+    return widths
 
 
 def files(
