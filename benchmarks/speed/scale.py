@@ -87,6 +87,7 @@ MAKERS: dict[str, Maker] = {"local": _local, "ray": _ray, "slurm": _slurm}
 OVERHEAD = {"local": 50, "ray": 50}  # milliseconds for each run, at most
 EFFICIENCY = {"local": 0.95, "ray": 0.95, "slurm": 0.90}  # share of the slots' time that runs take, at least
 PLANNING, MEMORY, TABLES = 60, 2000, 60  # seconds and MB for planning, seconds for ``tables``, at most
+NO_ENGINE = ConfigError.__name__  # how the reason begins for which an engine that is not there is left out
 BUSY = 0.05  # share of the time of a simulated grid that the driver works, at most
 
 
@@ -237,7 +238,7 @@ def bench_scale(out: Path | None, sizes: Sizes | None = None) -> int:
         sizes: How much is measured; None for as much as the aims are for.
 
     Returns:
-        The exit code: 1 if an aim is missed.
+        The exit code: 1 if an aim is missed, or was not measured although its engine is there.
     """
     made = provenance("cpu", 1)
     path = out or FOLDER / f"scale-{file_name(made['device'])}.json"
@@ -251,6 +252,9 @@ def bench_scale(out: Path | None, sizes: Sizes | None = None) -> int:
 
 
 def missed_aims(outcomes: Mapping[str, Any]) -> list[str]:
-    """The rows with an aim that is not reached, each after its part: ``overhead: local``."""
-    rows = [(part, label, row) for part, one in outcomes.items() for label, row in one["rows"].items()]
-    return [f"{part}: {label}" for part, label, row in rows if not row.get("met", True)]
+    """The rows with an aim that is not reached or not measured, each after its part: ``overhead: local``."""
+    missed = []
+    for part, one in outcomes.items():
+        missed += [f"{part}: {label}" for label, row in one["rows"].items() if not row.get("met", True)]
+        missed += [f"{part}: {label}" for label, why in one["left_out"].items() if not why.startswith(NO_ENGINE)]
+    return missed
