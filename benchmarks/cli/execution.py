@@ -103,6 +103,12 @@ def add_executor_flags(parser: argparse.ArgumentParser) -> None:
         "--memory-per-run", type=amount, metavar="GB", help="memory that is reserved for each run (default: none)"
     )
     cluster.add_argument(
+        "--prepare-on-workers",
+        action="store_true",
+        help="prepare data on machines where they are not ready, from the files that are there (default: such machines "
+        "make no runs on them)",
+    )
+    cluster.add_argument(
         "--allow-mixed",
         action="store_true",
         help="make runs also where versions or code differ from those here; each record has its own (default: refused)",

@@ -227,4 +227,5 @@ def environment_to_read(args: argparse.Namespace) -> RunEnvironment:
         args.debug,
         files_of(args),
         args.overwrite,
+        getattr(args, "prepare_on_workers", False),
     )

@@ -13,6 +13,7 @@ import json
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,7 +31,11 @@ from benchmarks.runner.experiment import Experiment, resolve
 from benchmarks.runner.failures import end_with_failure, failed_record, run_or_record_failure
 from benchmarks.runner.plan import Job
 from benchmarks.runner.provenance import COMPUTING, ROOT, provenance
-from datasets.core.errors import DataError
+from datasets.core.errors import BusyError, DataError
+from datasets.registry import prepare, ready
+
+# Seconds for which a worker waits while another process of its machine prepares the same data, and between two looks.
+PREPARING, PAUSE = 12 * 3600.0, 2.0
 
 
 class UnpreparedError(DataError):
@@ -214,6 +219,8 @@ def _require_data(config: RunConfig, wanted: Mapping[str, str] | None, environme
         return
     host = socket.gethostname()
     try:
+        if environment.prepare:
+            _prepare_once(config)
         there = environment.fingerprint(config)
     except DataError as error:
         raise UnpreparedError(f"{host} cannot make runs on {config.dataset}: {error}") from None
@@ -223,6 +230,18 @@ def _require_data(config: RunConfig, wanted: Mapping[str, str] | None, environme
             f"{host} has other data for {config.dataset} ({splits}): get the same files there, and "
             f"python -m datasets prepare {config.dataset}"
         )
+
+
+def _prepare_once(config: RunConfig) -> None:
+    """Make a run's data ready on this machine; several workers of one machine wait for the one that does it."""
+    until = time.monotonic() + PREPARING
+    while not ready(config.dataset, config.dataset_args):
+        try:
+            prepare(config.dataset, config.dataset_args)
+        except BusyError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(PAUSE)
 
 
 def store(job: Job, outcome: Outcome, environment: RunEnvironment) -> RunFinished:

@@ -38,6 +38,7 @@ class RunEnvironment:
         files: Files of the user's own, as pairs of what they hold (``method``, ...) and their path. Every process that
             makes runs registers them.
         overwrite: Make runs again whose record was made with other data or came out differently, instead of refusing.
+        prepare: Machines of a cluster prepare data that are not ready there, instead of being left out.
     """
 
     results: Path
@@ -48,6 +49,7 @@ class RunEnvironment:
     debug: bool = False
     files: tuple[tuple[Any, Path], ...] = ()
     overwrite: bool = False
+    prepare: bool = False
     _fingerprints: dict[str, dict[str, str]] = field(default_factory=dict, compare=False, repr=False)
 
     def fingerprint(self, config: RunConfig) -> Mapping[str, str]:

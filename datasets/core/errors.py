@@ -7,6 +7,10 @@ class DataError(ValueError):
     """Bad data, or data that is not there. The command line prints it as one line and exits with 2."""
 
 
+class BusyError(DataError):
+    """Another process is writing what this one was to write."""
+
+
 class ManifestError(DataError):
     """A list, index or header cannot be parsed, or says something impossible."""
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from datasets.core.errors import DataError
+from datasets.core.errors import BusyError, DataError
 
 
 def free_space(path: Path) -> str:
@@ -63,14 +63,14 @@ def locked(folder: Path, busy: str) -> Iterator[None]:
         busy: What the message says of another process that has locked it.
 
     Raises:
-        DataError: Another process has locked it.
+        BusyError: Another process has locked it.
     """
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         os.close(handle)
-        raise DataError(f"{folder}: {busy}; wait for it to finish") from error
+        raise BusyError(f"{folder}: {busy}; wait for it to finish") from error
     try:
         yield
     finally:

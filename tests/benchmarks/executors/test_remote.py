@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from benchmarks.config.run_config import configure, parse
 from benchmarks.executors import remote
-from benchmarks.executors.remote import Outcome, carry_out, differences, store, task_of, versions
+from benchmarks.executors.remote import Outcome, Task, carry_out, differences, store, task_of, versions
 from benchmarks.records.record import RunRecord
 from benchmarks.runner.environment import RunEnvironment
 from benchmarks.runner.events import Event, RunFinished, RunStarted
@@ -20,7 +21,9 @@ from benchmarks.runner.experiment import resolve
 from benchmarks.runner.plan import Job
 from benchmarks.runner.run import run
 from benchmarks.runner.schedule import plan_grid
-from tests.helpers.commands import SMALL, forgotten_files, records
+from datasets.registry import prepare
+from tests.helpers.commands import FORKSERVER, SMALL, forgotten_files, records
+from tests.helpers.own_data import manifest
 
 
 def job(*settings: str, export: bool = False) -> Job:
@@ -95,6 +98,35 @@ def test_other_data_and_data_that_are_not_there_are_told_before_the_run(tmp_path
     absent = replace(task, job=replace(one, config={**one.config, "dataset": "avmnist", "dataset_args": {}}))
     with pytest.raises(remote.UnpreparedError, match=r"cannot make runs on avmnist: .*python -m datasets"):
         carry_out(absent, tmp_path, lambda event: None)
+
+
+def on_another_machine(task: Task, folder: Path, cache: Path) -> None:
+    """A job carried out by a process that has other prepared data."""
+    os.environ["OGM_CACHE"] = str(cache)
+    folder.mkdir()
+    (folder / "outcome").write_text(carry_out(task, folder, lambda event: None).record)
+
+
+def test_workers_prepare_the_data_that_their_machine_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OGM_CACHE", str(tmp_path / "cache"))
+    config = manifest(tmp_path, "aabbb")
+    prepare(config.dataset, config.dataset_args)
+    one, here = Job(config.key, config.model_dump(mode="json")), environment(tmp_path / "driver")
+    task = task_of(one, here, shares_results=False, shares_work=False)
+    monkeypatch.setenv("OGM_CACHE", str(tmp_path / "elsewhere"))
+    with pytest.raises(remote.UnpreparedError, match="cannot make runs on manifest"):
+        carry_out(task, tmp_path, lambda event: None)
+    willing = replace(task, environment=replace(task.environment, prepare=True))
+    team = [
+        FORKSERVER.Process(target=on_another_machine, args=(willing, tmp_path / name, tmp_path / "elsewhere"))
+        for name in ("first", "second")
+    ]
+    for process in team:
+        process.start()
+    for process in team:
+        process.join(120)
+    first, second = (json.loads((tmp_path / name / "outcome").read_text()) for name in ("first", "second"))
+    assert first["status"] == second["status"] == "done" and first["data"] == second["data"]
 
 
 def test_what_a_worker_damages_becomes_a_failed_record(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from benchmarks.runner.events import EpochEnded, Event
 from benchmarks.runner.experiment import resolve
 from benchmarks.runner.run import run
 from tests.helpers.commands import FORKSERVER, SMALL, command, records
+from tests.helpers.own_data import manifest
 
 ON_TEACHERS = ("umt", "ume", "g2d", "kd_strong_to_weak")
 
@@ -149,21 +150,6 @@ def test_a_record_made_with_other_data_is_refused(
     assert "--results" in line and "--overwrite" in line and path.read_bytes() == before
     assert main([*argv, "--overwrite"]) == 0 and main(argv) == 0
     assert RunRecord.load(path).data["fingerprint"] == today
-
-
-def manifest(folder: Path, labels: str) -> RunConfig:
-    """Runs on vectors listed in a CSV file, with these labels."""
-    import numpy
-
-    rows = ["id,split,label,sound:npy,touch:npy"]
-    for i in range(36):
-        split = ("train", "train", "val", "test")[i % 4]
-        for m in ("sound", "touch"):
-            numpy.save(folder / f"{m}{i}.npy", numpy.full((2, 3), i, dtype=numpy.float32))
-        rows.append(f"s{i},{split},{labels[i % len(labels)]},sound{i}.npy,touch{i}.npy")
-    (folder / "list.csv").write_text("\n".join(rows) + "\n")
-    given = {"path": str(folder / "list.csv")}
-    return configure({"dataset": "manifest", "dataset_args": given, "epochs": 3, "batch_size": 6})
 
 
 def test_other_labels_are_other_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
