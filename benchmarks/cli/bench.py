@@ -25,8 +25,9 @@ With --gpu: all that only a GPU can tell, in under ten minutes: steps, launches,
 loading, compiled encoders, equal bits, two runs at a time. What there was no time for is named.
 
 With --scale: what many runs cost beside the runs themselves, each figure with its aim: executors
-(Ray and Slurm where they are there), 100,000 records, a simulated grid of 100,000 runs, two
-commands on one folder. It takes at most an hour and a half, on a machine that does nothing else.
+(Ray and Slurm where they are there), 100,000 records, a list of 200,000 samples, a simulated grid
+of 100,000 runs, two commands on one folder. It takes at most an hour and a half, on a machine that
+does nothing else.
 
   make bench-scale                           with Ray and a Slurm of this machine"""
 

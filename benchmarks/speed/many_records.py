@@ -97,13 +97,25 @@ def measure_records(count: int) -> dict[str, Cost]:
 
 
 def _cost(verb: str, *words: str) -> Cost:
-    """What one command costs. Raises RuntimeError where it fails."""
+    return cost_of("-m", "benchmarks", verb, *words)
+
+
+def cost_of(*words: str, env: Mapping[str, str] | None = None) -> Cost:
+    """What a process of Python costs.
+
+    Args:
+        words: What stands behind ``python``.
+        env: Its environment variables, if they are not those of this process.
+
+    Raises:
+        RuntimeError: It fails; the end of what it has said.
+    """
     start = time.monotonic()
     with tempfile.TemporaryFile() as said:
-        process = subprocess.Popen([sys.executable, "-m", "benchmarks", verb, *words], stdout=said, stderr=said)
+        process = subprocess.Popen([sys.executable, *words], stdout=said, stderr=said, env=env)
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
             said.seek(0)
-            raise RuntimeError(f"{verb} failed: {said.read()[-2000:].decode(errors='replace')}")
+            raise RuntimeError(f"{' '.join(words)} failed: {said.read()[-2000:].decode(errors='replace')}")
     return Cost(usage.ru_utime + usage.ru_stime, time.monotonic() - start, usage.ru_maxrss / 1024)

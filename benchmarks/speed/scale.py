@@ -34,6 +34,7 @@ from benchmarks.runner.provenance import provenance
 from benchmarks.runner.schedule import carry_out as carry_out_grid
 from benchmarks.runner.schedule import plan_grid
 from benchmarks.speed.many_records import measure_records
+from benchmarks.speed.many_rows import measure_rows
 from benchmarks.speed.parts import FOLDER, Measurements, Part, Rows, carry_out_all, file_name
 
 SLOTS = 2
@@ -49,6 +50,7 @@ class Sizes:
         real: Runs of the grid whose efficiency is measured.
         epochs: Of each of these: enough for a few seconds.
         records: Of the results folder.
+        rows: Of the list of somebody's own data.
         jobs: Of the simulated grid.
         workers: That carry it out.
     """
@@ -57,6 +59,7 @@ class Sizes:
     real: int = 60
     epochs: int = 10
     records: int = 100_000
+    rows: int = 200_000
     jobs: int = 100_000
     workers: int = 1_000
 
@@ -88,6 +91,8 @@ OVERHEAD = {"local": 50, "ray": 50}  # milliseconds for each run, at most
 EFFICIENCY = {"local": 0.95, "ray": 0.95, "slurm": 0.90}  # share of the slots' time that runs take, at least
 PLANNING, MEMORY, TABLES = 60, 2000, 60  # seconds and MB for planning, seconds for ``tables``, at most
 NO_ENGINE = ConfigError.__name__  # how the reason begins for which an engine that is not there is left out
+ROWS = {"prepare": 120, "prepare again": 10, "start": 5}  # seconds for each step on a long list, at most
+START_MEMORY = 700  # MB for the start of a run on it, at most
 BUSY = 0.05  # share of the time of a simulated grid that the driver works, at most
 
 
@@ -173,6 +178,24 @@ def _records(count: int) -> Rows:
     return rows
 
 
+def long_list(sizes: Sizes) -> Measurements:
+    """A long list of somebody's own data."""
+    return {"steps": partial(_long_list, sizes.rows)}
+
+
+def _long_list(count: int) -> Rows:
+    with tempfile.TemporaryDirectory() as folder:
+        costs = measure_rows(count, Path(folder))
+    found: dict[str, dict[str, Any]] = {}
+    for step, cost in costs.items():
+        found[step] = {"s_of_processor": cost.busy, "s": cost.passed, "MB": cost.memory, "load": os.getloadavg()[0]}
+        if step in ROWS:
+            fits = cost.passed <= ROWS[step] and (step != "start" or cost.memory <= START_MEMORY)
+            aim = f"<= {ROWS[step]} s" + (f", {START_MEMORY} MB" if step == "start" else "")
+            found[step] |= {"aim": aim, "met": fits}
+    return found
+
+
 def scheduler(sizes: Sizes) -> Measurements:
     """The scheduler alone, on simulated workers."""
     return {"simulated": partial(_simulated, sizes)}
@@ -224,8 +247,9 @@ def _environment(folder: Path) -> RunEnvironment:
 PARTS = (
     Part("overhead", "What an executor adds to a run that does nothing", 300, overhead),
     Part("efficiency", "Grid efficiency on two slots", 1200, efficiency),
-    Part("records", "Commands on recorded runs", 1800, records),
-    Part("scheduler", "A simulated grid", 1800, scheduler),
+    Part("records", "Commands on recorded runs", 1200, records),
+    Part("rows", "A list of somebody's own data", 1200, long_list),
+    Part("scheduler", "A simulated grid", 1200, scheduler),
     Part("sharing", "Two drivers on one results folder", 300, sharing),
 )
 

@@ -10,7 +10,7 @@ import pytest
 from benchmarks.speed import scale
 from benchmarks.speed.simulation import PER_SEED, simulate
 
-TINY = scale.Sizes(empty=3, real=5, epochs=1, records=50, jobs=30, workers=4)
+TINY = scale.Sizes(empty=3, real=5, epochs=1, records=50, rows=200, jobs=30, workers=4)
 
 
 def test_every_simulated_job_ends_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
