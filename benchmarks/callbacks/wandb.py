@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.callbacks.run_page import PROJECT, RunPage
+from benchmarks.callbacks.wandb_file import is_whole
 
 ENDED_WELL = ("done", "skipped")
 
@@ -71,16 +72,16 @@ class WandbPage:
             self._run.log({"epoch": epoch, **values}, step=epoch)
 
     def finish(self, status: str, reason: str, summary: Mapping[str, float]) -> None:
-        """End the run. wandb says nothing when its disk is full; only its own log does.
+        """End the run, and look whether it is on the disk: wandb says nothing when it cannot write.
 
         Raises:
-            OSError: The disk is full.
+            OSError: It is not.
         """
         self._run.summary.update({"status": status, "reason": reason, **summary})
         self._run.finish(exit_code=0 if status in ENDED_WELL else 1)
-        internal = Path(self._run.settings.log_internal)
-        if internal.exists() and "no space left" in internal.read_text(errors="replace").lower():
-            raise OSError("no space left on wandb's disk: its copy of this run has gaps")
+        file = Path(self._run.settings.sync_file)
+        if not is_whole(file):
+            raise OSError(f"wandb could not write all of this run; is the disk full? {file}")
 
     def add_report(self, paths: Sequence[Path]) -> None:
         """Tables from .csv, figures from .svg."""

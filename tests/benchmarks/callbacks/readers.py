@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import struct
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from benchmarks.callbacks.run_page import PROJECT
-
-BLOCK = 2**15  # bytes; a record of wandb's file does not cross the end of one
+from benchmarks.callbacks.wandb_file import records
 
 
 @dataclass
@@ -32,11 +30,8 @@ def read_wandb(folder: Path) -> list[Shown]:
 
 
 def _wandb_run(path: Path) -> Shown:
-    from wandb.proto.wandb_internal_pb2 import Record
-
     shown = Shown()
-    for content in _leveldb(path.read_bytes()):
-        record = Record.FromString(content)
+    for record in records(path):
         if record.HasField("run"):
             run = record.run
             shown.name, shown.group, shown.job_type = run.display_name, run.run_group, run.job_type
@@ -54,23 +49,6 @@ def _wandb_run(path: Path) -> Shown:
 
 def _name(item: Any) -> str:
     return item.key or ".".join(item.nested_key)
-
-
-def _leveldb(content: bytes) -> Iterator[bytes]:
-    """The records of a log in LevelDB's format: blocks with pieces, each with a checksum, a length and a kind."""
-    at, pieces = 7, b""
-    while at + 7 <= len(content):
-        if BLOCK - at % BLOCK < 7:
-            at += BLOCK - at % BLOCK
-            continue
-        _, length, kind = struct.unpack("<IHB", content[at : at + 7])
-        piece = content[at + 7 : at + 7 + length]
-        if len(piece) < length or kind == 0:
-            return  # the end is torn off
-        at += 7 + length
-        pieces = piece if kind in (1, 2) else pieces + piece
-        if kind in (1, 4):
-            yield pieces
 
 
 def read_tensorboard(folder: Path) -> list[Shown]:
