@@ -13,6 +13,8 @@ from typing import Any
 
 from benchmarks.callbacks.run_page import PROJECT, RunPage
 
+ELSEWHERE = ("TRACKIO_SPACE_ID", "TRACKIO_SERVER_URL")  # with one of these trackio sends runs away from this machine
+
 
 class PagesIn:
     """trackio's files in a folder, which is fixed for a process when trackio is imported.
@@ -65,22 +67,32 @@ def _folder(default: Path) -> Path:
 
 
 class TrackioPage:
-    """One trackio run, which a thread of trackio's writes down twice a second."""
+    """One trackio run, which a thread of trackio's writes down twice a second.
+
+    What this thread cannot write it leaves out, with a warning in trackio's words. So the rows that are in the database
+    are counted at the end. There are none to count where trackio sends runs to a server, or where the folder is on a
+    network disk, on which it writes files of lines.
+    """
 
     def __init__(self, run: Any) -> None:
-        self._run, self._epoch = run, 0
+        self._run, self._epoch, self._rows = run, 0, 0
 
     def log(self, epoch: int, values: Mapping[str, float]) -> None:
         """Add the epoch's points."""
         self._epoch = epoch
-        self._run.log(dict(values), step=epoch)
+        self._add(values, epoch)
 
     def finish(self, status: str, reason: str, summary: Mapping[str, float]) -> None:
-        """Write the summary beside the last epoch: trackio has no place of its own for it."""
+        """Write the summary beside the last epoch: trackio has no place of its own for it.
+
+        Raises:
+            OSError: Some of the run is not on the disk.
+        """
         ending = {"status": status, "reason": reason, **summary}
-        self._run.log({f"summary/{name}": value for name, value in ending.items()}, step=self._epoch)
+        self._add({f"summary/{name}": value for name, value in ending.items()}, self._epoch)
         with _quiet():
             self._run.finish()
+        self._check()
 
     def add_report(self, paths: Sequence[Path]) -> None:
         """Tables from .csv, figures from .svg."""
@@ -90,9 +102,23 @@ class TrackioPage:
         for path in paths:
             if path.suffix == ".csv":
                 table = trackio.Table(dataframe=pandas.read_csv(path).astype(str))
-                self._run.log({f"tables/{path.stem}": table}, step=0)
+                self._add({f"tables/{path.stem}": table}, 0)
             elif path.suffix == ".svg":
-                self._run.log({f"figures/{path.stem}": trackio.Html(path.read_text("utf-8"))}, step=0)
+                self._add({f"figures/{path.stem}": trackio.Html(path.read_text("utf-8"))}, 0)
+
+    def _check(self) -> None:
+        from trackio.sqlite_storage import SQLiteStorage
+        from trackio.utils import get_storage_mode
+
+        if get_storage_mode() != "sqlite" or any(os.environ.get(name) for name in ELSEWHERE):
+            return
+        written = SQLiteStorage.get_log_count(PROJECT, self._run.name, run_id=self._run.id)
+        if written < self._rows:
+            raise OSError(f"trackio has written {written} of {self._rows} rows of this run; is the disk full?")
+
+    def _add(self, values: Mapping[str, Any], step: int) -> None:
+        self._run.log(dict(values), step=step)
+        self._rows += 1
 
 
 def _quiet() -> contextlib.redirect_stdout[io.StringIO]:
