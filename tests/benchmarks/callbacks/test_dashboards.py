@@ -10,16 +10,18 @@ import json
 import os
 import re
 import subprocess
+import sys
 import time
 import tomllib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.callbacks import dashboards
+from benchmarks.callbacks import dashboards, wandb_file
 from benchmarks.callbacks.base import Callbacks
 from benchmarks.callbacks.dashboards import LIBRARIES, DashboardLogger, folder_of, log_report
 from benchmarks.callbacks.run_page import LONGEST, group_of, run_name
@@ -225,12 +227,35 @@ def test_none_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert not (tmp_path / "results" / "dashboards").exists()
 
 
+def test_a_file_of_wandb_is_whole_with_its_last_byte_alone(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown(folder, "wandb", "umt")
+    written = [path.read_bytes() for path in folder_of(folder / "results", "wandb").rglob("run-*.wandb")]
+    monkeypatch.setattr(wandb_file, "LONGEST_WAIT", 0.0)
+    place = tmp_path / "run.wandb"
+    assert not wandb_file.is_whole(place)
+    place.write_bytes(max(written, key=len))
+    assert wandb_file.is_whole(place)
+    for missing in (1, 100, place.stat().st_size // 2, place.stat().st_size):
+        place.write_bytes(max(written, key=len)[:-missing])
+        assert not wandb_file.is_whole(place), missing
+
+
+def own_environment(place: Path) -> dict[str, str]:
+    """For a command whose dashboard is in a folder, and not where an earlier test has put it in this process.
+
+    wandb tells its children to share its process, in which a run goes on after the command that made it was killed.
+    """
+    return {"WANDB_MODE": "offline", "WANDB_SERVICE": "", "TRACKIO_DIR": str(place)}
+
+
 @pytest.mark.long
 @EACH
 def test_what_a_killed_process_has_written_can_be_read_and_goes_on(name: str, tmp_path: Path) -> None:
     place, log = folder_of(tmp_path / "results", name), tmp_path / "events.jsonl"
     words = [*command("run", "method=ogm_ge", "epochs=60", folder=tmp_path), "--log", name]
-    environment = {"WANDB_MODE": "offline", "TRACKIO_DIR": str(place)}
+    environment = own_environment(place)
 
     def read() -> list[list[float]]:
         """The points of the validation curve, read by another process: trackio is bound to one folder in each."""
@@ -268,16 +293,67 @@ def test_wandb_without_a_key(tmp_path: Path) -> None:
     assert records(tmp_path)
 
 
+@contextmanager
+def small_disk(place: Path, size: str) -> Iterator[None]:
+    """A disk in the place of a dashboard's folder."""
+    if not mounted(place, f"size={size}"):
+        pytest.skip("needs the right to mount a small disk")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
 @pytest.mark.long
 @EACH
 def test_a_full_disk(name: str, tmp_path: Path) -> None:
     place = folder_of(tmp_path / "results", name)
-    if not mounted(place, "size=8k"):
-        pytest.skip("needs the right to mount a small disk")
-    try:
-        words = [*command("run", "epochs=1", folder=tmp_path), "--log", name]
-        said = run_process(words, WANDB_MODE="offline")
+    with small_disk(place, "4k"):  # less than any of them needs for a run
+        said = run_process([*command("run", "epochs=1", folder=tmp_path), "--log", name], **own_environment(place))
         assert said.returncode == 0 and f"warning: {name}: " in said.stderr, said.stderr
         assert [made["status"] for made in records(tmp_path)] == ["done"]
-    finally:
-        subprocess.run(["umount", str(place)], check=True)
+
+
+FILLED = """
+import sys, time
+from pathlib import Path
+
+from benchmarks.callbacks.base import Callbacks
+from benchmarks.callbacks.dashboards import DashboardLogger, folder_of
+from benchmarks.config.run_config import configure
+from benchmarks.runner.events import EpochEnded, RunFinished, RunStarted
+from tests.helpers.records import record
+
+name, results, how = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
+config = configure({"method": "ogm_ge", "seed": 8, "epochs": 3})
+filler = folder_of(results, name) / "filler"
+with Callbacks([DashboardLogger(name, results, [config.key], "run")]) as callbacks:
+    callbacks.on(RunStarted(config.key, config, 3, 0))
+    callbacks.on(EpochEnded(config.key, 1, {"val/accuracy": 0.5}))
+    time.sleep(2)  # until the threads and processes of the libraries have written it
+    try:
+        with filler.open("wb", buffering=0) as file:
+            while True:
+                file.write(b"x" * 4096)
+    except OSError:
+        print("full")
+    for epoch in () if how == "late" else (2, 3):  # wandb keeps an epoch to itself until the next one comes
+        callbacks.on(EpochEnded(config.key, epoch, {f"val/{number}": 0.5 for number in range(2000)}))
+    if how == "freed":
+        time.sleep(2)
+        filler.unlink()
+    callbacks.on(RunFinished(config.key, config, record(config, reason="long" * 5000)))
+"""
+
+
+@pytest.mark.long
+@EACH
+@pytest.mark.parametrize("how", ["early", "late", "freed"])
+def test_a_disk_that_fills_up_during_a_run(name: str, how: str, tmp_path: Path) -> None:
+    """The gap is told of: before the last epochs, before the end alone, and where there is space again at the end."""
+    place = folder_of(tmp_path / "results", name)
+    with small_disk(place, "2m"):
+        words = [sys.executable, "-c", FILLED, name, str(tmp_path / "results"), how]
+        said = run_process(words, **own_environment(place))
+        assert (said.returncode, said.stdout) == (0, "full\n"), said.stderr
+        assert said.stderr.count(f"warning: {name}: ") == 1, said.stderr
