@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.__main__ import main
 from tests.helpers.commands import SMALL, command, records, run_here, run_process
-from tests.helpers.disks import mounted
+from tests.helpers.disks import disk
 
 # What is typed, and what the line must say.
 RUN = {
@@ -269,9 +269,7 @@ def test_folders_that_cannot_be_written(flag: str, tmp_path: Path, capsys: pytes
 @pytest.mark.long
 def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
     place = tmp_path / "small"
-    if not mounted(place, "size=8k"):
-        pytest.skip("needs the right to mount a small disk")
-    try:
+    with disk(place, "size=8k"):
         words = command("run", "epochs=2", folder=place)
         full = run_here(words)
         assert full.returncode == 2 and full.stderr.strip().startswith("error: "), full.stderr
@@ -282,19 +280,13 @@ def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
         whole = tmp_path / "whole"
         assert run_here(command("run", "epochs=2", folder=whole)).returncode == 0
         assert records(place) == records(whole)
-    finally:
-        subprocess.run(["umount", str(place)], check=True)
 
 
 def test_a_read_only_disk(tmp_path: Path) -> None:
     place = tmp_path / "read-only"
-    if not mounted(place, "ro,size=64k"):
-        pytest.skip("needs the right to mount a read-only disk")
-    try:
+    with disk(place, "ro,size=64k"):
         said = run_here(command("run", "epochs=1", folder=place))
         assert said.returncode == 2 and "Read-only file system" in said.stderr and len(said.stderr.splitlines()) == 1
-    finally:
-        subprocess.run(["umount", str(place)], check=True)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.server
 import os
 import shutil
-import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from datasets.cmu_mosi import CMUMOSI
 from datasets.core.errors import DataError
 from datasets.storage.download import fetch
 from tests.datasets.test_cmu_mosi import content, write
-from tests.helpers.disks import mounted
+from tests.helpers.disks import disk
 from tests.helpers.media import tone, write_wav
 
 NOBODY = 65534
@@ -103,20 +102,10 @@ def test_a_closed_folder_for_what_is_prepared(folder: Path, capsys: pytest.Captu
     assert "cannot write (Permission denied)" in line and "OGM_CACHE" in line and str(folder / "cache") in line
 
 
-@contextmanager
-def small_disk(folder: Path, size: str) -> Iterator[Path]:
-    if not mounted(folder / "small", f"size={size}"):
-        pytest.skip("needs the right to mount a small disk")
-    try:
-        yield folder / "small"
-    finally:
-        subprocess.run(["umount", str(folder / "small")], check=True)
-
-
 def test_a_full_disk_says_where_and_how_full(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with small_disk(folder, "256k") as place:
+    with disk(folder / "small", "size=256k") as place:
         monkeypatch.setenv("OGM_CACHE", str(place / "cache"))
         (place / "else").write_bytes(bytes(100_000))
         write(folder / "raw", content(steps=200))
@@ -144,7 +133,10 @@ def test_a_disk_that_is_full_while_a_file_arrives(tmp_path: Path) -> None:
         def log_message(self, *args: object) -> None:
             pass
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server, small_disk(tmp_path, "64k") as place:
+    with (
+        http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server,
+        disk(tmp_path / "small", "size=64k") as place,
+    ):
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:

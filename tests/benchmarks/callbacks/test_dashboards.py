@@ -14,7 +14,6 @@ import sys
 import time
 import tomllib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -29,7 +28,7 @@ from benchmarks.config.run_config import RunConfig, configure
 from benchmarks.runner.events import EpochEnded, RunFinished, RunStarted
 from tests.benchmarks.callbacks.readers import READERS, Shown
 from tests.helpers.commands import ROOT, command, records, run_here, run_process
-from tests.helpers.disks import mounted
+from tests.helpers.disks import disk
 from tests.helpers.records import record
 
 pytestmark = pytest.mark.filterwarnings("default")  # of other people's libraries
@@ -293,22 +292,11 @@ def test_wandb_without_a_key(tmp_path: Path) -> None:
     assert records(tmp_path)
 
 
-@contextmanager
-def small_disk(place: Path, size: str) -> Iterator[None]:
-    """A disk in the place of a dashboard's folder."""
-    if not mounted(place, f"size={size}"):
-        pytest.skip("needs the right to mount a small disk")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", str(place)], check=True)
-
-
 @pytest.mark.long
 @EACH
 def test_a_full_disk(name: str, tmp_path: Path) -> None:
     place = folder_of(tmp_path / "results", name)
-    with small_disk(place, "4k"):  # less than any of them needs for a run
+    with disk(place, "size=4k"):  # less than any of them needs for a run
         said = run_process([*command("run", "epochs=1", folder=tmp_path), "--log", name], **own_environment(place))
         assert said.returncode == 0 and f"warning: {name}: " in said.stderr, said.stderr
         assert [made["status"] for made in records(tmp_path)] == ["done"]
@@ -352,7 +340,7 @@ with Callbacks([DashboardLogger(name, results, [config.key], "run")]) as callbac
 def test_a_disk_that_fills_up_during_a_run(name: str, how: str, tmp_path: Path) -> None:
     """The gap is told of: before the last epochs, before the end alone, and where there is space again at the end."""
     place = folder_of(tmp_path / "results", name)
-    with small_disk(place, "2m"):
+    with disk(place, "size=2m"):
         words = [sys.executable, "-c", FILLED, name, str(tmp_path / "results"), how]
         said = run_process(words, **own_environment(place))
         assert (said.returncode, said.stdout) == (0, "full\n"), said.stderr

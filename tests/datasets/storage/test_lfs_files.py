@@ -19,7 +19,7 @@ from datasets.core.files import locked
 from datasets.storage import download, lfs_files
 from datasets.storage.download import ExactFile
 from datasets.storage.lfs_files import ListedFile, fetch_listed, read_listed
-from tests.helpers.disks import mounted
+from tests.helpers.disks import disk
 from tests.helpers.lfs_server import Behaviour, lfs_server, oid
 
 ROOT = Path(__file__).parents[3]
@@ -201,30 +201,22 @@ def test_nobody_answers(other: Lfs, tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_a_full_disk_is_said_before_anything_is_fetched(lfs: Lfs, tmp_path: Path) -> None:
-    if not mounted(tmp_path / "small", "size=1m"):
-        pytest.skip("needs the right to mount a small disk")
-    try:
+    with disk(tmp_path / "small", "size=1m"):
         with pytest.raises(DataError, match=r"small: cannot write \(needs 2\.1 MB more: the disk at .*OGM_DATA"):
             fetch_listed(LISTED, tmp_path / "small", [lfs[0]])
         assert not lfs[1].log and not there(tmp_path / "small")
-    finally:
-        subprocess.run(["umount", str(tmp_path / "small")], check=True)
 
 
 def test_a_disk_that_another_program_fills(
     lfs: Lfs, other: Lfs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if not mounted(tmp_path / "small", "size=1m"):
-        pytest.skip("needs the right to mount a small disk")
-    try:
+    with disk(tmp_path / "small", "size=1m"):
         monkeypatch.setattr(lfs_files, "_ask_for_space", lambda *_: None)
         with pytest.raises(DataError, match=r"No space left on device: the disk at .*OGM_DATA"):
             fetch_listed(LISTED, tmp_path / "small", [lfs[0], other[0]])
         whole = {path: body for path, body in there(tmp_path / "small").items() if not path.endswith(".part")}
         assert len(whole) > 50 and whole.items() <= FILES.items()
         assert not other[1].log and capsys.readouterr().err == ""
-    finally:
-        subprocess.run(["umount", str(tmp_path / "small")], check=True)
 
 
 def test_what_cannot_be_written_is_not_the_servers_fault(lfs: Lfs, other: Lfs, tmp_path: Path) -> None:
