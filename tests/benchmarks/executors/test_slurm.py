@@ -197,7 +197,7 @@ FAULTS: list[Callable[[Slurm, str], None]] = [
 
 @pytest.mark.long
 @pytest.mark.timeout(3 * 3600)
-@pytest.mark.parametrize(("settings", "faults"), [(SOME, 5), pytest.param(MANY, 40, id="many")])
+@pytest.mark.parametrize(("settings", "faults"), [(SOME, 5), pytest.param(MANY, 25, id="many")])
 def test_kills_and_other_faults_change_no_number(settings: list[str], faults: int, tmp_path: Path) -> None:
     """Each kind in turn, at random moments; a run that has failed by them is tried again by the same command."""
     engine, moments, done = shared_slurm(), random.Random(faults), 0
