@@ -74,8 +74,10 @@ tune: setup ## all methods, each tuned with the same number of trials (METHODS= 
 test: setup ## the tests (under 10 minutes on 2 cores)
 	$(PY) -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not long"
 
-test-all: setup ## the tests and the long checks
+test-all: setup .work/ray/.ready .work/slurm/.ready ## the tests and the long checks, those that need extras too: hours
 	$(PY) -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder
+	PYTHONPATH=$(CURDIR)/.work/ray/packages:$(CURDIR)/.work/slurm/packages $(PY) -m pytest -q tests/benchmarks/executors
+	$(MAKE) test-trainers test-dashboards test-notebook
 
 # From a copy: a wheel built in place would carry what an earlier build left in build/. The tests get models/ (it needs
 # torch alone) and no ogm/, so they import the installed one.
