@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.records.store import read_records
+from benchmarks.records.store import records_by_key
 from benchmarks.records.suite_file import read
 from benchmarks.reporting.agreement import Correlation, Ranking, ranking
 from benchmarks.reporting.frames import SELECTION, exact_accuracies, unit_means
@@ -35,7 +35,7 @@ class Results:
         self.folder = folder = REFERENCE / name
         made = read(folder)
         assert made is not None
-        records = {r.key: r for r in read_records(folder)}
+        records = records_by_key(folder)
         formatted = format_tables(made.suite.tables, records)
         self.trials = made.suite.trials
         self.tables: dict[str, FormattedTable] = {x.table.slug: x for x in formatted}

@@ -72,7 +72,8 @@ class ProgressDisplay:
         self._console = Console(stderr=True)
         self._progress = Lines(self._console)
         self._planned, self._times, self._slots = dict(planned or {}), times or RunTimes(), slots
-        self._waiting = {key: config for key, config in self._planned.items() if key not in (done or {})}
+        self._ended = self._planned.keys() & (done or {}).keys()
+        self._waiting = {key: config for key, config in self._planned.items() if key not in self._ended}
         self._running: dict[str, RunningTime] = {}
         self._tasks: dict[str, TaskID] = {}
         self._all_runs: TaskID | None = None
@@ -131,6 +132,7 @@ class ProgressDisplay:
         self._waiting.pop(event.key, None)
         if self._all_runs is None or event.key not in self._planned:
             return
+        self._ended.add(event.key)
         count, left = self._count(), self._left_of_all()
         self._progress.update(self._all_runs, description=f"all runs {count}", left=left)
         if event.record.status != "done":  # whole, however long: nothing of a reason may be cut off
@@ -140,8 +142,7 @@ class ProgressDisplay:
             self._print(f"{count} " + cut(name_of(event.config), self._console.width - len(count) - 1, ending))
 
     def _count(self) -> str:
-        running = sum(key in self._planned for key in self._running)
-        return f"[{len(self._planned) - len(self._waiting) - running}/{len(self._planned)}]"
+        return f"[{len(self._ended)}/{len(self._planned)}]"
 
     def _left_of_all(self) -> str:
         """For all runs: estimated once a second at most, more rarely where there are so many that it takes long."""

@@ -49,11 +49,10 @@ def execute(args: argparse.Namespace) -> int:
     )
     paths = write(made.suite, args.folder, chosen=chosen, compared=compared)
     if made.suite.trials:
-        from benchmarks.records.store import read_records
+        from benchmarks.records.store import records_by_key
         from benchmarks.tuning.trials import write_trials
 
-        records = {record.key: record for record in read_records(args.folder)}
-        paths.append(write_trials(made.suite.trials, records, args.folder))
+        paths.append(write_trials(made.suite.trials, records_by_key(args.folder), args.folder))
     for path in paths:
         print(path)
     return 0

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import csv
 import functools
+import gc
 import gzip
 import io
 import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-
-from pydantic_core import from_json
 
 from benchmarks.records import logits
 from benchmarks.records.record import RunRecord, read_whole, write_whole
@@ -44,7 +43,7 @@ class _Pack:
 def _record(path: Path, line: int, text: str, row: Mapping[str, str] | None) -> RunRecord:
     """The record of one line (from 0), which its row of the index, if there is one, must fit. Raises ValueError."""
     try:
-        made = RunRecord.from_content(from_json(text))  # words that records share are kept once
+        made = RunRecord.from_line(text)
         if row is not None and _row(made, line) != row:
             raise ValueError(
                 f"{INDEX} has something else there; `python -m benchmarks pack {path.parent}` writes it anew"
@@ -175,6 +174,24 @@ def read_records(
     for path in singles.values():
         if (record := read(path)) is not None:
             yield record
+
+
+def records_by_key(folder: Path) -> dict[str, RunRecord]:
+    """Every record of a results folder by its key. Raises ValueError as ``read_records``."""
+    with garbage_collection_paused():
+        return {record.key: record for record in read_records(folder)}
+
+
+@contextmanager
+def garbage_collection_paused() -> Iterator[None]:
+    """For reading many records that are all kept: to look for garbage among them takes as long as to read them."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _packed_records(folder: Path, indexed: bool, only: Collection[str] | None) -> Iterator[RunRecord]:

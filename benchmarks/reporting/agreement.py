@@ -16,7 +16,7 @@ from scipy import stats
 from benchmarks.config.run_config import RunConfig
 from benchmarks.config.suite import Table
 from benchmarks.records.record import RunRecord
-from benchmarks.records.store import read_records
+from benchmarks.records.store import records_by_key
 from benchmarks.records.suite_file import read
 from benchmarks.reporting.frames import SELECTION, exact_accuracies, state, unit_means
 from benchmarks.reporting.replication import overlap_ratio
@@ -77,7 +77,7 @@ def read_ranking(folder: Path) -> Ranking:
     ranked = [table for table in made.suite.tables if table.ranked] if made else []
     if len(ranked) != 1:
         raise ValueError(f"{folder}: it has {len(ranked)} ranked tables, but must have one, as compare makes it")
-    return ranking(folder, ranked[0], {record.key: record for record in read_records(folder)})
+    return ranking(folder, ranked[0], records_by_key(folder))
 
 
 def ranking(folder: Path, table: Table, records: Mapping[str, RunRecord]) -> Ranking:

@@ -17,7 +17,7 @@ from rich.table import Table as Grid
 from benchmarks.config.run_config import ConfigError, RunConfig
 from benchmarks.config.suite import Suite
 from benchmarks.records.record import RunRecord, write_whole
-from benchmarks.records.store import read_records
+from benchmarks.records.store import records_by_key
 from benchmarks.records.suite_file import read
 from benchmarks.reporting import figures, tables
 from benchmarks.reporting.curves import check_chosen, curve_rows, curves
@@ -60,7 +60,7 @@ def write(
         ValueError: A record cannot be used; nothing is written then.
         Unwritable: A file cannot be written.
     """
-    records = {r.key: r for r in read_records(folder)}
+    records = records_by_key(folder)
     contents = dict(files(suite, records, published, chosen, compared))
     for name, content in contents.items():
         write_whole(folder / name, content)
@@ -69,7 +69,7 @@ def write(
 
 def show(suite: Suite, folder: Path) -> None:
     """Print the suite's tables on the terminal, each with as many of its columns as there is room for."""
-    records = {r.key: r for r in read_records(folder)}
+    records = records_by_key(folder)
     console = Console()
     if not console.is_terminal:
         console.width = 220  # whole lines for files
@@ -149,7 +149,7 @@ def page_of(folders: Sequence[tuple[Suite, Path]], title: str, published: Path =
     """
     chapters = []
     for suite, folder in folders:
-        records = {r.key: r for r in read_records(folder)}
+        records = records_by_key(folder)
         formatted = tables.format_tables(suite.tables, records, quick=suite.quick, published=published)
         chapters.append(_chapter(suite, formatted, records))
     return page(title, chapters, {})
