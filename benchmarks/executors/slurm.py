@@ -27,7 +27,7 @@ from benchmarks.runner.plan import Job
 
 SUBMISSIONS = 2  # how many in a row may bring no worker that can make a run
 LOST = "node failure, or requeued by Slurm"
-SHARE, REST = 0.05, 1.0  # share of the time that goes into looking at the workers' files; seconds between two looks
+AT_A_LOOK = 100  # workers whose files are read after a pause; for more the pause is longer, so that it stays cheap
 IDLE = 60.0  # seconds after which a worker that has nothing to do frees its place
 
 
@@ -108,7 +108,6 @@ class SlurmExecutor:
             ConfigError: Slurm refuses the workers, or none of them can make runs.
         """
         while self._queue or any(worker.job for worker in self._workers.values()):
-            began = time.monotonic()
             heard = self._welcome()
             for worker in list(self._workers.values()):
                 heard += self._hear(worker)
@@ -116,9 +115,8 @@ class SlurmExecutor:
                 heard += self._compare(answer)
             self._assign()
             self._submit_workers()
-            looked = time.monotonic() - began
             yield from heard
-            time.sleep(min(max(PAUSE, looked / SHARE), REST))
+            time.sleep(PAUSE * max(1.0, len(self._workers) / AT_A_LOOK))
 
     def close(self) -> None:
         """End the workers. Runs that were not finished have their checkpoints."""
