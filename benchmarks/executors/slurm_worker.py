@@ -71,7 +71,7 @@ class Worker:
         threading.Thread(target=self._end_with_driver, daemon=True).start()
         jobs, private = Messages(self.folder / f"{_name()}.jobs"), self.folder / _name()
         private.mkdir(exist_ok=True)
-        self._events.send({"versions": versions()})
+        self._send({"versions": versions()})
         while True:
             for message in jobs.receive():
                 if message is None:
@@ -87,15 +87,18 @@ class Worker:
         """
         from submitit.helpers import DelayedSubmission
 
-        self._events.send({"leaving": "time limit"})
+        self._send({"leaving": "time limit"})
         return DelayedSubmission(self)
 
-    @property
-    def _events(self) -> Messages:
-        return Messages(self.folder / f"{_name()}.events")
+    def _send(self, content: Any) -> None:
+        """Send a message; end where the driver has closed its folder, as nobody waits. The checkpoint is safe."""
+        try:
+            Messages(self.folder / f"{_name()}.events").send(content)
+        except FileNotFoundError:
+            os._exit(1)
 
     def _make(self, task: Task, private: Path) -> None:
-        events, said = self._events, float("-inf")
+        said = float("-inf")
 
         def send(event: Event) -> None:
             nonlocal said
@@ -103,16 +106,16 @@ class Worker:
                 if time.monotonic() - said < STEPS_EVERY:
                     return
                 said = time.monotonic()
-            events.send(as_json(event))
+            self._send(as_json(event))
 
         try:
             outcome = carry_out(task, private, send)
         except UnpreparedError as error:
-            events.send({"refused": str(error)})
+            self._send({"refused": str(error)})
         except Unwritable as error:
-            events.send({"unwritable": [error.errno, error.strerror, error.filename]})
+            self._send({"unwritable": [error.errno, error.strerror, error.filename]})
         else:
-            events.send({"outcome": asdict(outcome)})
+            self._send({"outcome": asdict(outcome)})
 
     def _end_with_driver(self) -> None:
         """Nobody waits for a worker whose driver has closed its folder or was killed. Its checkpoint is safe."""
