@@ -14,7 +14,7 @@ import gzip
 import io
 import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -178,17 +178,10 @@ def read_records(
 
 def records_by_key(folder: Path) -> dict[str, RunRecord]:
     """Every record of a results folder by its key. Raises ValueError as ``read_records``."""
-    with garbage_collection_paused():
-        return {record.key: record for record in read_records(folder)}
-
-
-@contextmanager
-def garbage_collection_paused() -> Iterator[None]:
-    """For reading many records that are all kept: to look for garbage among them takes as long as to read them."""
     enabled = gc.isenabled()
-    gc.disable()
+    gc.disable()  # all are kept: to look for garbage among them takes as long as to read them
     try:
-        yield
+        return {record.key: record for record in read_records(folder)}
     finally:
         if enabled:
             gc.enable()

@@ -37,19 +37,18 @@ def across_data(tables: Sequence[FormattedTable]) -> pd.DataFrame:
         its own table, so settings with few data sets were ranked among others than those with many.
     """
     ranks: dict[str, dict[str, tuple[int, int]]] = {}
+    columns = ranked_data(tables)
     for table in tables:
         if table.table.ranked:
+            data = data_name(table.table)
             rows = table.numbers[~table.numbers["row"].map(lambda label: bool(TUNED.search(label)))]
             means = rows.set_index("row")["val_best_mean"].dropna().round(4)  # rounding makes no rank
             for label, rank in means.rank(ascending=False, method="min").astype(int).items():
-                ranks.setdefault(str(label), {}).setdefault(data_name(table.table), (int(rank), len(means)))
+                ranks.setdefault(str(label), {}).setdefault(data, (int(rank), len(means)))
     mean = {label: sum(rank for rank, _ in found.values()) / len(found) for label, found in ranks.items()}
     lines = [
         {"setting": label, "mean rank": format_number(mean[label]), "data sets": str(len(ranks[label]))}
-        | {
-            data: "{} of {}".format(*ranks[label][data]) if data in ranks[label] else EMPTY
-            for data in ranked_data(tables)
-        }
+        | {data: "{} of {}".format(*ranks[label][data]) if data in ranks[label] else EMPTY for data in columns}
         for label in sorted(ranks, key=lambda label: (mean[label], -len(ranks[label])))
     ]
     return pd.DataFrame(lines)

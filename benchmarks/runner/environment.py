@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.config.run_config import ConfigError, RunConfig
 from benchmarks.records.record import RunRecord, record_path
-from benchmarks.records.store import find_record, garbage_collection_paused, read_records
+from benchmarks.records.store import find_record, read_records
 from benchmarks.runner.generated import Fingerprints
 from datasets.core.errors import DataError
 from datasets.registry import fingerprints
@@ -113,10 +113,9 @@ class RunEnvironment:
             Key -> outline of the record (``RunRecord.outline``) of those that are done, in the order of ``configs``.
         """
         found = {}
-        with garbage_collection_paused():
-            for record in read_records(self.results, only=configs.keys()):
-                if self._speaks_for_itself(configs[record.key], record):
-                    found[record.key] = record.outline()
+        for record in read_records(self.results, only=configs.keys()):
+            if self._speaks_for_itself(configs[record.key], record):
+                found[record.key] = record.outline()
         return {key: found[key] for key in configs if key in found}
 
     def _speaks_for_itself(self, config: RunConfig, record: RunRecord) -> bool:

@@ -33,7 +33,7 @@ from benchmarks.runner.plan import Job
 from benchmarks.runner.provenance import provenance
 from benchmarks.runner.schedule import carry_out as carry_out_grid
 from benchmarks.runner.schedule import plan_grid
-from benchmarks.speed.many_records import measure_records
+from benchmarks.speed.many_records import Cost, measure_records
 from benchmarks.speed.many_rows import measure_rows
 from benchmarks.speed.parts import FOLDER, Measurements, Part, Rows, carry_out_all, file_name
 
@@ -168,14 +168,18 @@ def records(sizes: Sizes) -> Measurements:
 def _records(count: int) -> Rows:
     rows: dict[str, dict[str, Any]] = {}
     for verb, cost in measure_records(count).items():
-        rows[verb] = {"s_of_processor": cost.busy, "s": cost.passed, "MB": cost.memory}
+        rows[verb] = _numbers(cost)
         if verb in ("grid", "tables"):
             seconds = within(cost.passed, PLANNING if verb == "grid" else TABLES)
             fits = cost.memory <= MEMORY or verb == "tables"
             aim = seconds["aim"] + (f" s, {MEMORY} MB" if verb == "grid" else " s")
             rows[verb] |= {"aim": aim, "met": seconds["met"] and fits}
-        rows[verb]["load"] = os.getloadavg()[0]
     return rows
+
+
+def _numbers(cost: Cost) -> dict[str, Any]:
+    """What a command cost, for a row of a table."""
+    return {"s_of_processor": cost.busy, "s": cost.passed, "MB": cost.memory, "load": os.getloadavg()[0]}
 
 
 def long_list(sizes: Sizes) -> Measurements:
@@ -188,7 +192,7 @@ def _long_list(count: int) -> Rows:
         costs = measure_rows(count, Path(folder))
     found: dict[str, dict[str, Any]] = {}
     for step, cost in costs.items():
-        found[step] = {"s_of_processor": cost.busy, "s": cost.passed, "MB": cost.memory, "load": os.getloadavg()[0]}
+        found[step] = _numbers(cost)
         if step in ROWS:
             fits = cost.passed <= ROWS[step] and (step != "start" or cost.memory <= START_MEMORY)
             aim = f"<= {ROWS[step]} s" + (f", {START_MEMORY} MB" if step == "start" else "")

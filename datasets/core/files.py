@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import itertools
 import os
 import shutil
 import stat
@@ -155,7 +154,8 @@ def _new_part(path: Path) -> tuple[Path, IO[bytes]]:
 
     Numbers, so that parts that were left are found without listing a folder, which may hold 100,000 files.
     """
-    for number in itertools.count():
+    number = 0
+    while True:
         part, next_part = (path.with_name(f"{path.name}.{n}.part") for n in (number, number + 1))
         _remove_unlocked(part)
         with contextlib.suppress(FileExistsError):
@@ -165,7 +165,7 @@ def _new_part(path: Path) -> tuple[Path, IO[bytes]]:
                 _remove_unlocked(next_part)
                 return part, file
             file.close()
-    raise AssertionError("there is always a number")
+        number += 1
 
 
 def _remove_unlocked(part: Path) -> None:
